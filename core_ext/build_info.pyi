@@ -1,0 +1,2 @@
+SOURCES_DIGEST: str
+DEBUG: bool

@@ -1,0 +1,7 @@
+from typing import Final
+
+from . import token as token
+
+BUILD_PROFILE: Final[str]
+SOURCES_DIGEST: Final[str]
+VERSION: Final[str]
