@@ -121,7 +121,9 @@ class Engine:
         me = self._nodes.get(node_id)
         if me is None:
             return BitMap()
-        return BitMap(n.id for n in self._nodes.values() if n.id != node_id and (self._sees(me, n) or self._sees(n, me)))
+        return BitMap(
+            n.id for n in self._nodes.values() if n.id != node_id and (self._sees(me, n) or self._sees(n, me))
+        )
 
     def native_filter(self, node_id: int) -> tuple[FilterRule, ...]:
         """Return what may come in to a node, sources named by class, same owner or prefix."""

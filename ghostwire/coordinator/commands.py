@@ -1,0 +1,224 @@
+"""Commands: everything that can be asked of the coordinator, already authenticated, parsed and capped.
+
+`op` is the asker's number for the request; exactly one `Reply` or `Refuse` with it follows. `actor` says who asks, as
+it stands in the log: `node:7`, `admin:unix:0`, `token:3`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ghostwire.model.credential import Scope
+from ghostwire.model.node import NodeFacts, NodeMetrics
+from ghostwire.model.position import Position
+from ghostwire.model.user import Role
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What all commands carry."""
+
+    op: int
+    actor: str
+
+
+# Nodes, asked by nodes.
+
+
+class RegisterNode(Command, frozen=True, kw_only=True):
+    """Join: the proof of `node_key` has been checked. Replies `Registered`.
+
+    Without a pre-auth key only a known, unexpired node may (re-)register. The same node key: same node, same address;
+    the same node key with the same pre-auth key counts one use.
+    """
+
+    node_key: bytes
+    machine_key: bytes
+    facts: NodeFacts
+    preauth_key: str | None = None
+
+
+class OpenSession(Command, frozen=True, kw_only=True):
+    """Open the live session of the node with this (proved) key. Replies `SessionOpened`.
+
+    `token` may be the last session token or None: a proof alone is enough. `resume` is where the node's map stands.
+    """
+
+    node_key: bytes
+    token: str | None = None
+    resume: Position | None = None
+    digest: bytes = b""
+
+
+class SessionClosed(Command, frozen=True, kw_only=True):
+    """The connection of session `session` of node `node` is gone. A number older than the live one changes nothing."""
+
+    node: int
+    session: int
+    intent: bool = False
+
+
+class HeartbeatNode(Command, frozen=True, kw_only=True):
+    """A sign of life in a live session. Replies `None`."""
+
+    node: int
+    session: int
+    position: Position | None = None
+    digest: bytes = b""
+    metrics: NodeMetrics | None = None
+
+
+class SetEndpoints(Command, frozen=True, kw_only=True):
+    """Where the node's tunnel may be reached (volatile). Replies `None`."""
+
+    node: int
+    session: int
+    endpoints: tuple[str, ...]
+
+
+class RotateNodeKey(Command, frozen=True, kw_only=True):
+    """Swap the node key; both proofs have been checked. Replies `KeyRotated`."""
+
+    node: int
+    node_key: bytes
+    new_key: bytes
+
+
+class LogoutNode(Command, frozen=True, kw_only=True):
+    """The node removes itself. Replies `None` once durable."""
+
+    node: int
+
+
+# Nodes, asked by operators.
+
+
+class RenameNode(Command, frozen=True, kw_only=True):
+    """Give a node another name. Replies the `Node`."""
+
+    node: int
+    name: str
+
+
+class ExpireNode(Command, frozen=True, kw_only=True):
+    """End a node's key: it must register again with a pre-auth key. Replies the `Node`."""
+
+    node: int
+
+
+class DeleteNode(Command, frozen=True, kw_only=True):
+    """Remove a node; its key is refused for ever and its address rests. Replies `None`."""
+
+    node: int
+
+
+class TagNode(Command, frozen=True, kw_only=True):
+    """Replace a node's owner by tags (or change the tags). Replies the `Node`."""
+
+    node: int
+    tags: tuple[str, ...]
+
+
+class ApproveRoutes(Command, frozen=True, kw_only=True):
+    """Set which of a node's routable prefixes it may serve. Replies the `Node`."""
+
+    node: int
+    routes: tuple[str, ...]
+
+
+class SetNodeStatus(Command, frozen=True, kw_only=True):
+    """Put a node into or out of maintenance. Replies the `Node`."""
+
+    node: int
+    status: Literal["active", "maintenance"]
+
+
+class OrderRotation(Command, frozen=True, kw_only=True):
+    """Tell a node to rotate its key. Replies `None`; the node does it when it is connected."""
+
+    node: int
+
+
+# Users, keys, tokens, policy.
+
+
+class CreateUser(Command, frozen=True, kw_only=True):
+    """Create a user. Replies the `User`."""
+
+    name: str
+    display_name: str = ""
+    email: str = ""
+    role: Role = "member"
+
+
+class SetUserRole(Command, frozen=True, kw_only=True):
+    """Change a user's role. Replies the `User`."""
+
+    user: int
+    role: Role
+
+
+class DeleteUser(Command, frozen=True, kw_only=True):
+    """Delete a user; refused with `ConflictError` while they own nodes. Replies `None`."""
+
+    user: int
+
+
+class CreatePreauthKey(Command, frozen=True, kw_only=True):
+    """Make a pre-auth key for a user (made on demand) or for tags. Replies `KeyCreated`."""
+
+    user: str | None = None
+    tags: tuple[str, ...] = ()
+    uses: int | None = 1
+    ephemeral: bool = False
+    life_s: float = 3600.0
+
+
+class RevokePreauthKey(Command, frozen=True, kw_only=True):
+    """End a pre-auth key. Replies `None`."""
+
+    key: int
+
+
+class CreateApiToken(Command, frozen=True, kw_only=True):
+    """Make an operator's token. Nobody mints beyond `granted`, the asker's own scope. Replies `TokenCreated`."""
+
+    name: str
+    scope: Scope
+    granted: Scope
+    life_s: float
+
+
+class RevokeApiToken(Command, frozen=True, kw_only=True):
+    """End an operator's token. Replies `None`."""
+
+    token: int
+
+
+class ApplyPolicy(Command, frozen=True, kw_only=True):
+    """Put a policy text in force. A text that allows everything needs `allow_all`. Replies the `PolicyVersion`."""
+
+    text: str
+    author: str
+    note: str = ""
+    allow_all: bool = False
+
+
+# From the driver.
+
+
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    """The store has fsynced the `Persist` with this number."""
+
+    persist: int
+    seq: int
+    ts: int
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """The store refused the `Persist`: `conflict` when a row had moved on or a unique value was taken."""
+
+    persist: int
+    conflict: bool
+    error: Any

@@ -1,0 +1,119 @@
+"""Effects: what the coordinator wants done. The driver performs them in order and hands back what the store says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from pyroaring import BitMap
+
+from ghostwire.errors import GhostwireError
+from ghostwire.model.change import Write
+
+
+class Persist(msgspec.Struct, frozen=True, kw_only=True):
+    """Write these rows in one transaction together with one row of the change log; then `Committed` or `Failed`."""
+
+    persist: int
+    kind: str
+    actor: str
+    writes: tuple[Write, ...]
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to the command `op`."""
+
+    op: int
+    value: Any
+
+
+class Refuse(msgspec.Struct, frozen=True, kw_only=True):
+    """The command `op` is refused."""
+
+    op: int
+    error: GhostwireError
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """Send one frame, encoded once, to the live sessions of these slots. `urgent` ones are never coalesced away."""
+
+    slots: BitMap
+    frame: bytes
+    urgent: bool = False
+
+
+class Send(msgspec.Struct, frozen=True, kw_only=True):
+    """Send frames to one node's live session, in order: its own map, an order to rotate."""
+
+    node: int
+    session: int
+    frames: tuple[bytes, ...]
+
+
+class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
+    """End a live session after sending why."""
+
+    node: int
+    session: int
+    code: str
+    reason: str
+
+
+class Flush(msgspec.Struct, frozen=True, kw_only=True):
+    """Volatile facts to write to the history store within its 5 s: no promise before that."""
+
+    facts: tuple[msgspec.Struct, ...]
+
+
+Effect = Persist | Reply | Refuse | Push | Send | CloseSession | Flush
+
+
+# What replies carry.
+
+
+class Registered(msgspec.Struct, frozen=True, kw_only=True):
+    """A node stands. `created` is False when it was known before."""
+
+    node: int
+    created: bool
+
+
+class SessionOpened(msgspec.Struct, frozen=True, kw_only=True):
+    """A session stands: send `frames` (welcome, then the map or that it is unchanged) before anything else.
+
+    `session` numbers the node's live session; the driver closes a connection of an older number of the same node.
+    """
+
+    node: int
+    slot: int
+    session: int
+    frames: tuple[bytes, ...]
+
+
+class KeyRotated(msgspec.Struct, frozen=True, kw_only=True):
+    """The new node key stands; `token` (text) replaces the session's."""
+
+    node: int
+    token: str
+
+
+class KeyCreated(msgspec.Struct, frozen=True, kw_only=True):
+    """A pre-auth key; `secret` is shown once and kept nowhere."""
+
+    id: int
+    secret: str
+    expires_at: int
+
+    def __repr__(self) -> str:
+        return f"<KeyCreated {self.id}>"
+
+
+class TokenCreated(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's token; `secret` is shown once and kept nowhere."""
+
+    id: int
+    secret: str
+    expires_at: int
+
+    def __repr__(self) -> str:
+        return f"<TokenCreated {self.id}>"

@@ -1,0 +1,256 @@
+"""The single definition of each message of the node protocol (`ghostwire.v1`), as MessagePack maps.
+
+Every message is a map whose `type` names it. The bodies that a proof covers travel as bytes inside their message, so
+that both sides hash the same bytes. docs/protocol.md describes the same for those who write a client.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ghostwire.model.node import NodeFacts, NodeMetrics
+from ghostwire.model.position import Position
+
+SUBPROTOCOL: Final = "ghostwire.v1"
+PATH: Final = "/v1/session"
+MAX_CLIENT_FRAME: Final = 64 * 1024
+"""Bytes of the largest frame that a coordinator takes from a node."""
+MAX_SERVER_FRAME: Final = 1024 * 1024
+"""Bytes of the largest frame that a node takes from a coordinator."""
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    pass
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    pass
+
+
+# From the coordinator.
+
+
+class Challenge(_Message, frozen=True, tag="challenge"):
+    """The first frame. `key` is X25519, `nonce` 32 bytes that one proof may use once within 60 s."""
+
+    key: bytes
+    nonce: bytes
+    network: str
+
+
+class Welcome(_Message, frozen=True, tag="welcome"):
+    """The session stands. `token` (text) resumes it later; `utc` is the coordinator's clock in nanoseconds."""
+
+    token: str
+    node: int
+    session: int
+    heartbeat_s: float
+    utc: int
+
+
+class Pending(_Message, frozen=True, tag="pending"):
+    """Approval is awaited at `url`; ask again after `retry_after` seconds."""
+
+    url: str
+    retry_after: float = 5.0
+
+
+class Refusal(_Message, frozen=True, tag="error"):
+    """What was asked is refused. `code` is a code of the error tree; `final` says that the session is over."""
+
+    code: str
+    message: str
+    retry_after: float | None = None
+    final: bool = False
+
+
+class MapUnchanged(_Message, frozen=True, tag="netmap.unchanged"):
+    """The map that the node holds is current at `position`."""
+
+    position: Position
+    digest: bytes
+
+
+class MapFull(_Message, frozen=True, tag="netmap.full"):
+    """One page of a whole map. The first page (`page` 0) starts it, `last` completes it and names the position.
+
+    Parts are bytes of MessagePack each (see `ghostwire.wire.netmap`); absent means "not in this page".
+    """
+
+    page: int
+    parts: Parts
+    last: bool = False
+    position: Position | None = None
+    digest: bytes = b""
+
+
+class MapDelta(_Message, frozen=True, tag="netmap.delta"):
+    """What changed up to `position`: parts set, and peers and profiles gone. An absent part is unchanged."""
+
+    position: Position
+    parts: Parts
+    gone: tuple[int, ...] = ()
+    gone_profiles: tuple[int, ...] = ()
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Parts of a map by name, each the bytes that its digest covers. None is "not here", never "empty"."""
+
+    self: bytes | None = None
+    filter: bytes | None = None
+    dns: bytes | None = None
+    relays: bytes | None = None
+    network: bytes | None = None
+    peers: dict[int, bytes] = {}
+    profiles: dict[int, bytes] = {}
+
+
+class HeartbeatAck(_Message, frozen=True, tag="heartbeat.ack"):
+    """A heartbeat was heard. `utc` is the coordinator's clock in nanoseconds."""
+
+    utc: int
+
+
+class Answer(_Message, frozen=True, tag="answer"):
+    """The answer to a query: peers (bytes as in a map) that the asker's own view holds."""
+
+    id: int
+    peers: tuple[bytes, ...] = ()
+
+
+class RotateOrder(_Message, frozen=True, tag="rotate"):
+    """The coordinator asks the node to rotate its key."""
+
+    reason: str = ""
+
+
+class Rotated(_Message, frozen=True, tag="rotated"):
+    """The new key stands; the old one is refused for ever. `token` replaces the session's."""
+
+    token: str
+
+
+class ServerBye(_Message, frozen=True, tag="bye"):
+    """The session ends by intent; come back after `retry_after` seconds."""
+
+    reason: str
+    retry_after: float = 0.0
+
+
+# From the node.
+
+
+class RegisterBody(_Body, frozen=True):
+    """What `register` proves. Without a pre-auth key a known node only refreshes its facts."""
+
+    node_key: bytes
+    machine_key: bytes
+    facts: NodeFacts
+    preauth_key: str | None = None
+
+
+class HelloBody(_Body, frozen=True):
+    """What `hello` proves. `resume` is the position of the map that the node holds."""
+
+    node_key: bytes
+    token: str | None = None
+    resume: Position | None = None
+    digest: bytes = b""
+
+
+class RotateBody(_Body, frozen=True):
+    """What `rotate_key` proves, under the old key and under the new one."""
+
+    node_key: bytes
+    new_key: bytes
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Proof of possession: keyed BLAKE3 over the transcript (`ghostwire.wire.proof`).
+
+    `origin` is the origin as dialled, `spki` SHA-256 of the server's public key info as seen, empty without TLS.
+    """
+
+    mac: bytes
+    nonce: bytes
+    origin: str
+    spki: bytes = b""
+
+
+class Register(_Message, frozen=True, tag="register"):
+    """Join: `body` is a `RegisterBody`."""
+
+    body: bytes
+    proof: Proof
+
+
+class Hello(_Message, frozen=True, tag="hello"):
+    """Open a session as a known node: `body` is a `HelloBody`."""
+
+    body: bytes
+    proof: Proof
+
+
+class RotateKey(_Message, frozen=True, tag="rotate_key"):
+    """Swap the node key: `body` is a `RotateBody`, proved under both keys over one challenge."""
+
+    body: bytes
+    old_proof: Proof
+    new_proof: Proof
+
+
+class ChallengeRequest(_Message, frozen=True, tag="challenge.request"):
+    """Ask for a fresh challenge."""
+
+
+class Heartbeat(_Message, frozen=True, tag="heartbeat"):
+    """A sign of life, every 30 s. `digest` and `position` are of the map that the node holds."""
+
+    position: Position | None = None
+    digest: bytes = b""
+    metrics: NodeMetrics | None = None
+
+
+class Endpoints(_Message, frozen=True, tag="endpoints"):
+    """Where the node's tunnel may be reached: `address:port`, IPv6 in brackets. At most 32."""
+
+    endpoints: tuple[str, ...]
+
+
+class Query(_Message, frozen=True, tag="query.peers"):
+    """Ask for peers of the asker's own view by stable id, name or address; one of them, or none for all."""
+
+    id: int
+    node: int | None = None
+    name: str | None = None
+    address: str | None = None
+
+
+class Resync(_Message, frozen=True, tag="resync"):
+    """Ask for the whole map."""
+
+
+class NodeBye(_Message, frozen=True, tag="bye"):
+    """The node leaves by intent. `logout` also removes it from the network."""
+
+    reason: str = ""
+    logout: bool = False
+
+
+FromServer = (
+    Challenge
+    | Welcome
+    | Pending
+    | Refusal
+    | MapUnchanged
+    | MapFull
+    | MapDelta
+    | HeartbeatAck
+    | Answer
+    | RotateOrder
+    | Rotated
+    | ServerBye
+)
+FromNode = Register | Hello | RotateKey | ChallengeRequest | Heartbeat | Endpoints | Query | Resync | NodeBye
