@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class GhostwireError(Exception):
-    """The root. `code` is stable for scripts and for the wire; `retryable` says whether the same call may succeed later.
+    """The root. `code` is stable for scripts and the wire; `retryable`: the same call may succeed later.
 
     `retry_after` (seconds) is set where the refusing side knows when to come back.
     """

@@ -1,1 +1,1 @@
-"""Value types that every layer shares: identifiers, keys, nodes, users, filters, the log row. They hold no behaviour of a layer."""
+"""Value types that every layer shares: keys, nodes, users, filters, the log row. No behaviour of a layer lives here."""

@@ -1,1 +1,1 @@
-"""The node protocol: messages, proofs, the map that they carry, and both ends' session machines. No socket lives here."""
+"""The node protocol: messages, proofs, the map they carry, both ends of a session. No socket lives here."""

@@ -1,4 +1,4 @@
-"""The coordinator's end of one session: which frame may come when, and what it has proved. No socket, no state of nodes."""
+"""The coordinator's end of one session: which frame may come when, and what it has proved. It knows no nodes."""
 
 from __future__ import annotations
 
