@@ -1,0 +1,1 @@
+"""The asyncio shell around the coordinator: store, driver, listener, node sessions, REST, metrics."""
