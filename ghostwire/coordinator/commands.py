@@ -77,6 +77,13 @@ class SetEndpoints(Command, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
 
 
+class ResyncSession(Command, frozen=True, kw_only=True):
+    """Send the whole map again: the node asked, or read too slowly for deltas. A `Send` follows; replies `None`."""
+
+    node: int
+    session: int
+
+
 class RotateNodeKey(Command, frozen=True, kw_only=True):
     """Swap the node key; both proofs have been checked. Replies `KeyRotated`."""
 
