@@ -202,7 +202,7 @@ cdef class TimerWheel:
             self.occupied[slot >> 6] &= ~((<uint64_t> 1) << (slot & 63))
 
     cdef int32_t _earliest(self) noexcept nogil:
-        """The first slot in time that holds a timer: slots of a level follow the current digit, lower levels come first."""
+        """The first slot in time that holds a timer: a level follows its current digit, lower levels come first."""
         cdef int level
         for level in range(LEVELS):
             if self.occupied[level]:

@@ -20,48 +20,42 @@ pub fn encode(token: &[u8; 32]) -> String {
     text
 }
 
-/// The value of one character in 0..=63, or a value above 63 where it is not in the alphabet.
+/// The value of one character in 0..=63, or 64 where it is not in the alphabet.
 #[inline]
-fn value(character: u8) -> u32 {
-    let c = i32::from(character);
-    // `inside(lo, hi)` is all ones when lo <= c <= hi and zero otherwise.
-    let inside = |lo: i32, hi: i32| ((lo - 1 - c) & (c - hi - 1)) >> 31;
-    let upper = inside(65, 90) & (c - 65);
-    let lower = inside(97, 122) & (c - 71);
-    let digit = inside(48, 57) & (c + 4);
-    let dash = inside(45, 45) & 62;
-    let underscore = inside(95, 95) & 63;
-    let known = inside(65, 90) | inside(97, 122) | inside(48, 57) | inside(45, 45) | inside(95, 95);
-    (upper | lower | digit | dash | underscore | (!known & 64)) as u32
+fn value(c: u8) -> u8 {
+    let within = |low: u8, high: u8| u8::from(c.wrapping_sub(low) <= high - low).wrapping_neg();
+    let (upper, lower, digit) = (within(b'A', b'Z'), within(b'a', b'z'), within(b'0', b'9'));
+    let (dash, underscore) = (within(b'-', b'-'), within(b'_', b'_'));
+    (upper & c.wrapping_sub(65))
+        | (lower & c.wrapping_sub(71))
+        | (digit & c.wrapping_add(4))
+        | (dash & 62)
+        | (underscore & 63)
+        | (!(upper | lower | digit | dash | underscore) & 64)
 }
 
 /// The 32 bytes that `text` stands for.
 ///
 /// # Errors
 /// `Malformed` for any other length, alphabet or non-canonical last character.
+#[inline]
 pub fn decode(text: &[u8]) -> Result<[u8; 32], TokenError> {
-    if text.len() != LENGTH {
-        return Err(TokenError::Malformed);
+    let text: &[u8; LENGTH] = text.try_into().map_err(|_| TokenError::Malformed)?;
+    // Padded with the character for zero to three times sixteen: the loop compiles to vectors without a remainder.
+    let mut values = [b'A'; 48];
+    values[..LENGTH].copy_from_slice(text);
+    for slot in &mut values {
+        *slot = value(*slot);
     }
-    let mut token = [0u8; 32];
-    let mut bad = 0u32;
-    for (i, quad) in text.chunks(4).enumerate() {
-        let mut bits = 0u32;
-        for (j, character) in quad.iter().enumerate() {
-            let v = value(*character);
-            bad |= v >> 6;
-            bits |= (v & 63) << (18 - 6 * j);
-        }
-        let bytes = bits.to_be_bytes();
-        if quad.len() == 4 {
-            token[3 * i..3 * i + 3].copy_from_slice(&bytes[1..]);
-        } else {
-            // Three characters carry two bytes; the two bits left over must be zero.
-            token[3 * i..3 * i + 2].copy_from_slice(&bytes[1..3]);
-            bad |= u32::from(bytes[3]);
-        }
+    let unknown = values.iter().fold(0, |seen, v| seen | v) & 64;
+    let mut bytes = [0u8; 33];
+    for (three, four) in bytes.chunks_exact_mut(3).zip(values.chunks_exact(4)) {
+        let bits = four.iter().fold(0u32, |bits, v| bits << 6 | u32::from(*v));
+        three.copy_from_slice(&bits.to_be_bytes()[1..]);
     }
-    if bad == 0 { Ok(token) } else { Err(TokenError::Malformed) }
+    // 43 characters carry two bits more than 32 bytes: they must be zero.
+    let [token @ .., rest] = bytes;
+    if unknown | rest == 0 { Ok(token) } else { Err(TokenError::Malformed) }
 }
 
 #[cfg(test)]

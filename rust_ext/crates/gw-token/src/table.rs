@@ -2,8 +2,7 @@
 
 use crate::{MacKey, TokenError, decode};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use subtle::ConstantTimeEq;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// What a live token stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,19 +13,35 @@ pub struct Entry {
     pub expires: i64,
 }
 
-/// MACs are uniformly distributed and not for an attacker to choose: their first bytes are the hash.
-#[derive(Default)]
-struct FirstBytes(u64);
+/// A MAC as a key: compared in constant time (as `blake3::Hash` does), spread by its first bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mac(blake3::Hash);
 
-impl Hasher for FirstBytes {
-    fn write(&mut self, bytes: &[u8]) {
-        let mut first = [0u8; 8];
-        let n = bytes.len().min(8);
-        first[..n].copy_from_slice(&bytes[..n]);
-        self.0 ^= u64::from_le_bytes(first);
+impl Mac {
+    fn new(bytes: [u8; 32]) -> Self {
+        Self(blake3::Hash::from_bytes(bytes))
+    }
+}
+
+impl Hash for Mac {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = *self.0.as_bytes();
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+/// MACs are uniformly distributed and not for an attacker to choose: what they write is the hash.
+#[derive(Default)]
+struct AsWritten(u64);
+
+impl Hasher for AsWritten {
+    fn write_u64(&mut self, first: u64) {
+        self.0 = first;
     }
 
-    fn write_usize(&mut self, _length: usize) {}
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
 
     fn finish(&self) -> u64 {
         self.0
@@ -36,7 +51,7 @@ impl Hasher for FirstBytes {
 /// Tokens by MAC under one key.
 pub struct TokenTable {
     key: MacKey,
-    entries: HashMap<[u8; 32], ([u8; 32], Entry), BuildHasherDefault<FirstBytes>>,
+    entries: HashMap<Mac, Entry, BuildHasherDefault<AsWritten>>,
 }
 
 impl TokenTable {
@@ -65,12 +80,12 @@ impl TokenTable {
 
     /// Keeps (or replaces) an entry.
     pub fn insert(&mut self, mac: [u8; 32], entry: Entry) {
-        self.entries.insert(mac, (mac, entry));
+        self.entries.insert(Mac::new(mac), entry);
     }
 
     /// Forgets an entry; says whether there was one.
     pub fn remove(&mut self, mac: &[u8; 32]) -> bool {
-        self.entries.remove(mac).is_some()
+        self.entries.remove(&Mac::new(*mac)).is_some()
     }
 
     /// What `text` stands for at `now` (UTC nanoseconds).
@@ -80,20 +95,13 @@ impl TokenTable {
     #[inline]
     pub fn check(&self, text: &[u8], now: i64) -> Result<Entry, TokenError> {
         let mac = self.mac(text)?;
-        let (kept, entry) = self.entries.get(&mac).ok_or(TokenError::Unknown)?;
-        if !bool::from(kept.ct_eq(&mac)) {
-            return Err(TokenError::Unknown);
-        }
+        let entry = self.entries.get(&Mac::new(mac)).ok_or(TokenError::Unknown)?;
         if now >= entry.expires { Err(TokenError::Expired) } else { Ok(*entry) }
     }
 
     /// Forgets what has expired at `now`; the MACs that went.
     pub fn sweep(&mut self, now: i64) -> Vec<[u8; 32]> {
-        let gone: Vec<_> = self.entries.iter().filter(|(_, (_, e))| now >= e.expires).map(|(mac, _)| *mac).collect();
-        for mac in &gone {
-            self.entries.remove(mac);
-        }
-        gone
+        self.entries.extract_if(|_, entry| now >= entry.expires).map(|(mac, _)| *mac.0.as_bytes()).collect()
     }
 }
 
