@@ -72,12 +72,13 @@ class CachedBuildExt(build_ext):
         name = f"{DIGEST[:16]}-{target.name}" if ext.name.endswith(".build_info") else target.name
         cached = HERE / "build" / flavour / name
         if newer_group([*ext.sources, __file__], str(cached)):
+            target.unlink(missing_ok=True)  # else it passes for up to date: a changed digest is in no source's time
             super().build_extension(ext)
             cached.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(target, cached)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(cached, target)
+            shutil.copy(cached, target)  # with a time of now, else an editable build keeps what it has
 
 
 setup(
