@@ -84,6 +84,18 @@ class ResyncSession(Command, frozen=True, kw_only=True):
     session: int
 
 
+class ResyncNode(Command, frozen=True, kw_only=True):
+    """Ask for the map of a live session: all of it, or what came after `resume`. Replies the frames to send.
+
+    For a node that asks, and for the server when it had to skip frames of a slow session. Refused with
+    `ResourceExhaustedError` when a node asks too often.
+    """
+
+    node: int
+    session: int
+    resume: Position | None = None
+
+
 class RotateNodeKey(Command, frozen=True, kw_only=True):
     """Swap the node key; both proofs have been checked. Replies `KeyRotated`."""
 
@@ -173,13 +185,17 @@ class DeleteUser(Command, frozen=True, kw_only=True):
 
 
 class CreatePreauthKey(Command, frozen=True, kw_only=True):
-    """Make a pre-auth key for a user (made on demand) or for tags. Replies `KeyCreated`."""
+    """Make a pre-auth key for a user (made on demand) or for tags. Replies `KeyCreated`.
+
+    `granted` is the asker's own scope: a tagged key needs `admin`, another one `write`.
+    """
 
     user: str | None = None
     tags: tuple[str, ...] = ()
     uses: int | None = 1
     ephemeral: bool = False
     life_s: float = 3600.0
+    granted: Scope = "admin"
 
 
 class RevokePreauthKey(Command, frozen=True, kw_only=True):

@@ -60,7 +60,10 @@ class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flush(msgspec.Struct, frozen=True, kw_only=True):
-    """Volatile facts to write to the history store within its 5 s: no promise before that."""
+    """Volatile facts to write to the history store, in one transaction: no promise before that.
+
+    `NodeSeen` facts, each replacing the node's last, then one `FlushMark` (`ghostwire.coordinator.snapshot`).
+    """
 
     facts: tuple[msgspec.Struct, ...]
 
