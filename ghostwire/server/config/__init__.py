@@ -1,0 +1,1 @@
+"""The server's configuration: what can be set, where values come from, and saying so."""
