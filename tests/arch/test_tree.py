@@ -1,0 +1,80 @@
+"""What holds for the tree as a whole: docstrings, versions, what a tracked file may contain."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import ghostwire
+from ghostwire import _native
+from tests.arch.imports import ROOT, modules
+
+# Written in pieces, or this file would find itself.
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:wo" + r"rk|ro" + r"ot|home/[a-z]\w*)/")
+PUBLIC_SOURCES = re.compile(
+    r'"(?:https://pypi\.org/simple|https://files\.pythonhosted\.org/[^"]*'
+    r'|registry\+https://github\.com/rust-lang/crates\.io-index)"'
+)
+VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def toml(path: str) -> dict:
+    return tomllib.loads((ROOT / path).read_text())
+
+
+def tracked() -> list[Path]:
+    """Every tracked file that is there."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_every_package_says_what_lives_in_it() -> None:
+    folders = {module.path.parent for module in modules()} | {ROOT / "core_ext", ROOT / "rust_ext/python/rust_ext"}
+    for folder in sorted(folders):
+        entry = folder / "__init__.py"
+        assert entry.is_file(), f"{folder.relative_to(ROOT)} is no package"
+        docstring = ast.get_docstring(ast.parse(entry.read_text()))
+        assert docstring, f"{entry.relative_to(ROOT)} has no docstring"
+        assert len(docstring.splitlines()) <= 12, f"{entry.relative_to(ROOT)}: the docstring is no summary"
+
+
+def test_every_compiled_module_has_layout_face_and_twin() -> None:
+    for source in sorted((ROOT / "core_ext").glob("*.pyx")):
+        assert source.with_suffix(".pyi").is_file(), f"{source.name} has no .pyi"
+        if source.stem != "build_info":
+            assert source.with_suffix(".pxd").is_file(), f"{source.name} has no .pxd"
+            assert (ROOT / "tests" / "reference" / f"{source.stem}.py").is_file(), f"{source.name} has no twin"
+
+
+def test_no_name_says_nothing() -> None:
+    vague = [path for path in tracked() if VAGUE & {Path(piece).stem for piece in path.relative_to(ROOT).parts}]
+    assert not vague
+
+
+def test_versions_agree() -> None:
+    project = toml("pyproject.toml")["project"]
+    cargo = toml("rust_ext/Cargo.toml")["workspace"]["package"]["version"]
+    assert project["version"] == ghostwire.__version__ == cargo
+    assert f"ghostwire-mesh-rust=={project['version']}" in project["dependencies"]
+    locked = {package["name"]: package.get("version") for package in toml("rust_ext/Cargo.lock")["package"]}
+    assert locked["ghostwire-mesh-rust"] == cargo
+    assert cargo == _native.rust_ext.VERSION
+
+
+def test_tracked_files_name_no_machine() -> None:
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in MACHINE_PATH.finditer(text)]
+    assert not found, "\n".join(found)
+
+
+def test_lock_files_name_public_registries_only() -> None:
+    for name in ("uv.lock", "rust_ext/Cargo.lock"):
+        sources = re.findall(r'(?:registry = |url = |^source = )("[^"]+")', (ROOT / name).read_text(), re.MULTILINE)
+        assert sources
+        assert not [source for source in sources if not PUBLIC_SOURCES.fullmatch(source)]
