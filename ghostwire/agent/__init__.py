@@ -1,0 +1,1 @@
+"""The node agent: a pure machine that decides, and below `io` everything that touches the system."""

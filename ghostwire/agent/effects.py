@@ -1,0 +1,71 @@
+"""What the machine wants done. The shell performs effects in order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ghostwire.agent.memory import Memory
+from ghostwire.agent.plan import Step
+
+
+class Dial(msgspec.Struct, frozen=True):
+    """Connect to `origin`; then `opened` or `lost`. A peer certificate that does not match `pin` is `refused`."""
+
+    origin: str
+    pin: bytes
+
+
+class Transmit(msgspec.Struct, frozen=True):
+    """Send one frame over the connection that is open."""
+
+    frame: bytes
+
+
+class HangUp(msgspec.Struct, frozen=True):
+    """Close the connection, after what was transmitted. The machine expects no `lost` for it."""
+
+
+class Tune(msgspec.Struct, frozen=True):
+    """Bring the tunnel from what it was told to what it should be, step by step."""
+
+    steps: tuple[Step, ...]
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """Remember this. With `now`, it must be on disk before the next effect is performed."""
+
+    memory: Memory
+    now: bool = False
+
+
+class KeepMap(msgspec.Struct, frozen=True):
+    """Keep this map (as `NetMap.dump` wrote it) for a start without a coordinator."""
+
+    dump: bytes
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Remove every key and the map from disk: the node has left for good."""
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """Take a sample of load and traffic and hand it to `measured`."""
+
+
+class Say(msgspec.Struct, frozen=True):
+    """A line for the log."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    text: str
+
+
+class Quit(msgspec.Struct, frozen=True):
+    """Nothing more to do. `code` is a code of the error tree, empty when the end was asked for."""
+
+    code: str = ""
+    message: str = ""
+
+
+Effect = Dial | Transmit | HangUp | Tune | Keep | KeepMap | Forget | Measure | Say | Quit

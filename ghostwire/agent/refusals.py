@@ -1,0 +1,26 @@
+"""Refusals by the coordinator: which of them last, and what their reader can do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ghostwire.wire.messages import Refusal
+
+_PASSING: Final = frozenset({"unavailable", "resource_exhausted", "database", "internal", "wire"})
+
+
+def is_lasting(refusal: Refusal) -> bool:
+    """Whether asking again in a while would get the same answer."""
+    return refusal.code not in _PASSING and refusal.retry_after is None
+
+
+def advice(refusal: Refusal, registered: bool) -> str:
+    """The coordinator's reason, and the next step."""
+    reason = refusal.message.rstrip(".")
+    if not registered:
+        hint = "make a key with `ghostwire key create --user NAME` on the coordinator, and use the line that it prints"
+    elif refusal.code == "conflict":
+        hint = "this folder holds another identity: `ghostwire logout`, or name another one with --state DIR"
+    else:
+        hint = "join again with a new key: `ghostwire logout --force`, then `ghostwire up --server URL --key KEY`"
+    return f"the coordinator refused this node: {reason}. What to do: {hint}."
