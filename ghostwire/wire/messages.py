@@ -58,12 +58,16 @@ class Pending(_Message, frozen=True, tag="pending"):
 
 
 class Refusal(_Message, frozen=True, tag="error"):
-    """What was asked is refused. `code` is a code of the error tree; `final` says that the session is over."""
+    """What was asked is refused. `code` is a code of the error tree; `final` says that the session is over.
+
+    `query` is the number of the query that is refused, where it was one.
+    """
 
     code: str
     message: str
     retry_after: float | None = None
     final: bool = False
+    query: int | None = None
 
 
 class MapUnchanged(_Message, frozen=True, tag="netmap.unchanged"):
