@@ -62,7 +62,8 @@ class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
 class Flush(msgspec.Struct, frozen=True, kw_only=True):
     """Volatile facts to write to the history store, in one transaction: no promise before that.
 
-    `NodeSeen` facts, each replacing the node's last, then one `FlushMark` (`ghostwire.coordinator.snapshot`).
+    In order (`ghostwire.coordinator.snapshot`): `NodeSeen` facts, each replacing the node's last one; `MapChange`
+    facts, new rows; one `FlushMark`, which replaces the last one.
     """
 
     facts: tuple[msgspec.Struct, ...]

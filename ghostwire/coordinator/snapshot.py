@@ -12,9 +12,8 @@ from ghostwire.model.node import NodeMetrics
 class NodeSeen(msgspec.Struct, frozen=True, kw_only=True):
     """What may be lost of one node, as it is flushed to the history store; the newest one of a node counts.
 
-    `vseq` is the number, within the run of the coordinator that flushed it, of the last change to what peers see of
-    it. `map_seq` and `map_vseq` are the position of the last change to the node's own map, and `class_id` the number
-    under which its class is known in maps. `last_seen` and `token_expires` are UTC nanoseconds, 0 for never.
+    `class_id` is the number under which its class is known in maps. `last_seen` and `token_expires` are UTC
+    nanoseconds, 0 for never.
     """
 
     node_id: int
@@ -24,16 +23,30 @@ class NodeSeen(msgspec.Struct, frozen=True, kw_only=True):
     token_expires: int = 0
     metrics: NodeMetrics | None = None
     class_id: int = 0
-    map_seq: int = 0
-    map_vseq: int = 0
-    vseq: int = 0
+
+
+class MapChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of maps, kept so that nodes can resume across a restart. Its key is `number`, which only grows.
+
+    `boot`, `seq` and `vseq` are the position after it; `touched` the nodes that changed, `owners` the owners whose
+    nodes they are or were, `affected` the slots of the nodes whose maps changed, as a serialised bitmap.
+    """
+
+    number: int
+    boot: bytes
+    seq: int
+    vseq: int
+    touched: tuple[int, ...]
+    owners: tuple[int, ...]
+    affected: bytes
 
 
 class FlushMark(msgspec.Struct, frozen=True, kw_only=True):
     """The last fact of every flush: all facts up to here are in. One row, replaced each time.
 
     `boot` is the run of the coordinator, `vseq` its volatile position and `seq` its durable one at the flush, `utc`
-    the highest time seen. `next_class` is the first class number never given.
+    the highest time seen. `next_class` is the first class number never given. `MapChange` facts numbered below
+    `oldest` are no longer wanted.
     """
 
     boot: bytes
@@ -41,14 +54,15 @@ class FlushMark(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     utc: int
     next_class: int = 1
+    oldest: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The committed state at change `seq` of the log `log_id`, and the volatile facts as flushed.
 
     `boot` is 16 random bytes of this run, `mac_key` the 32 bytes under which secrets are kept as MACs. `tables` holds
-    every record of each table of `ghostwire.coordinator.state.TABLES` (an absent table is empty). `mark` is None
-    when nothing was ever flushed.
+    every record of each table of `ghostwire.coordinator.state.TABLES` (an absent table is empty). `volatile`,
+    `changes` (by number) and `mark` are what flushes have left; `mark` is None when nothing was ever flushed.
     """
 
     log_id: bytes
@@ -57,6 +71,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     mac_key: bytes
     tables: dict[str, tuple[Any, ...]] = {}
     volatile: tuple[NodeSeen, ...] = ()
+    changes: tuple[MapChange, ...] = ()
     mark: FlushMark | None = None
 
     def __repr__(self) -> str:
