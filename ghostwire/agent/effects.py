@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from ghostwire.agent.memory import Memory
+from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.plan import Step
 
 
@@ -21,6 +21,9 @@ class Transmit(msgspec.Struct, frozen=True):
     """Send one frame over the connection that is open."""
 
     frame: bytes
+
+    def __repr__(self) -> str:
+        return f"<Transmit {len(self.frame)} bytes>"
 
 
 class HangUp(msgspec.Struct, frozen=True):
@@ -41,9 +44,9 @@ class Keep(msgspec.Struct, frozen=True):
 
 
 class KeepMap(msgspec.Struct, frozen=True):
-    """Keep this map (as `NetMap.dump` wrote it) for a start without a coordinator."""
+    """Keep this map for a start without a coordinator."""
 
-    dump: bytes
+    kept: KeptMap
 
 
 class Forget(msgspec.Struct, frozen=True):

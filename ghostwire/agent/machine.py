@@ -14,7 +14,7 @@ import msgspec
 
 from ghostwire.agent.backoff import Backoff, fraction
 from ghostwire.agent.effects import Dial, Effect, Forget, HangUp, Keep, KeepMap, Measure, Quit, Say, Transmit, Tune
-from ghostwire.agent.memory import Memory
+from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.plan import Plan
 from ghostwire.agent.reckoning import Reckoning
 from ghostwire.agent.refusals import advice, is_lasting
@@ -68,7 +68,7 @@ class Machine:
         self._join = join
         self._entropy = entropy
         self._backoff = Backoff(entropy)
-        self._reckoning = Reckoning(memory.highest)
+        self._reckoning = Reckoning(memory.highest, now)
         self._session: ClientSession | None = None
         self._effects: deque[Effect] = deque()
         self._endpoints: tuple[str, ...] = ()
@@ -334,7 +334,7 @@ class Machine:
             self._hang_up()
             self.lost(f"the coordinator left a heartbeat unanswered for {ANSWER_S:.0f} s", now)
         elif name == "map":
-            self._effects.append(KeepMap(self.netmap.dump()))
+            self._effects.append(KeepMap(KeptMap.of(self.netmap)))
         elif name == "keep":
             self._remember(now)
             self._timers["keep"] = now.mono + KEEP_S

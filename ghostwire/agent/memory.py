@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ghostwire.model.position import Position
+from ghostwire.wire.netmap import NetMap
+
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """A node's identity and standing. Times are UTC nanoseconds, 0 for never.
@@ -28,3 +31,21 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"<Memory of node {self.node} at {self.origin}>"
+
+
+class KeptMap(msgspec.Struct, frozen=True, array_like=True):
+    """A map as it is kept: its parts by name, id of peer and id of owner, each the bytes that the digest covers."""
+
+    position: Position | None
+    parts: dict[str, bytes]
+    peers: dict[int, bytes]
+    profiles: dict[int, bytes]
+
+    @classmethod
+    def of(cls, netmap: NetMap) -> KeptMap:
+        """What `netmap` holds now; it may go on changing."""
+        return cls(netmap.position, dict(netmap.parts), dict(netmap.peers), dict(netmap.profiles))
+
+    def restore(self) -> NetMap:
+        """The map again. Raises `WireError`."""
+        return NetMap.load(msgspec.msgpack.encode(self))

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from picows import (
+    WSCloseCode,
     WSError,
     WSFrame,
     WSHandshakeError,
@@ -22,7 +23,7 @@ from picows import (
     ws_connect,
 )
 
-from ghostwire.errors import AuthenticationError, UnavailableError, ValidationError, WireError
+from ghostwire.errors import AuthenticationError, InternalError, UnavailableError, ValidationError, WireError
 from ghostwire.wire.messages import MAX_SERVER_FRAME, PATH, SUBPROTOCOL
 
 HANDSHAKE_S: Final = 10.0
@@ -39,7 +40,7 @@ class Hearer(Protocol):
         """The connection is gone."""
 
 
-class Connection(WSListener):  # type: ignore[misc]
+class Connection(WSListener):
     """One WebSocket connection. `spki` is SHA-256 of its certificate's public key info, empty without TLS."""
 
     def __init__(self, hearer: Hearer) -> None:
@@ -57,7 +58,7 @@ class Connection(WSListener):  # type: ignore[misc]
         """Close after what was sent; nothing more is heard of this connection."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            transport.send_close(1000)
+            transport.send_close(WSCloseCode.OK)
             transport.disconnect(graceful=True)
 
     # What picows calls.
@@ -138,6 +139,8 @@ async def connect(origin: str, pin: bytes, hearer: Hearer) -> Connection:
         raise _refused_upgrade(origin, error) from error
     except (OSError, WSError, TimeoutError) as error:
         raise UnavailableError(f"{origin} does not answer: {error or type(error).__name__}") from error
+    if not isinstance(connection, Connection):
+        raise InternalError(f"the factory of connections made a {type(connection).__name__}")
     _check(transport, connection, pin, origin)
     return connection
 

@@ -1,0 +1,403 @@
+"""The agent's decisions, against the coordinator's end of a session, in virtual time."""
+
+import msgspec
+import pytest
+
+from ghostwire.agent.effects import Dial, Forget, HangUp, Keep, KeepMap, Measure, Quit, Say, Transmit, Tune
+from ghostwire.agent.machine import Join
+from ghostwire.agent.memory import KeptMap
+from ghostwire.agent.plan import DropPeer, SetFilter, SetKey, SetPeer, SetSelf
+from ghostwire.errors import UnavailableError
+from ghostwire.model.node import NodeFacts, NodeMetrics
+from ghostwire.model.time import SECOND
+from ghostwire.wire.messages import (
+    Endpoints,
+    Heartbeat,
+    HeartbeatAck,
+    HelloBody,
+    MapUnchanged,
+    NodeBye,
+    Pending,
+    Refusal,
+    RegisterBody,
+    RotateBody,
+    RotateOrder,
+    ServerBye,
+)
+from tests.unit.agent.meeting import START, Meeting, node_key, peer
+
+
+def steps(meeting: Meeting) -> list[object]:
+    return [step for tune in meeting.take(Tune) for step in tune.steps]
+
+
+def joined(*peers: object) -> Meeting:
+    meeting = Meeting()
+    meeting.begin()
+    meeting.join(*peers)
+    return meeting
+
+
+def test_registers_with_its_key_once_and_comes_back_by_proof() -> None:
+    meeting = Meeting()
+    meeting.begin()
+    assert meeting.dialled
+    meeting.join()
+    [body] = [heard for heard in meeting.heard if isinstance(heard, RegisterBody)]
+    assert body.preauth_key == "k"
+    assert body.facts.hostname == "one"
+    meeting.cut()
+    meeting.pass_time(11)
+    assert meeting.dialled
+    meeting.accept()
+    [hello] = [heard for heard in meeting.heard if isinstance(heard, HelloBody)]
+    assert hello.token == "t"
+    assert hello.resume == meeting.position()
+    assert hello.digest == meeting.machine.netmap.digest
+
+
+def test_the_key_is_in_nothing_that_is_kept_or_shown() -> None:
+    meeting = Meeting(key="very-secret")
+    meeting.begin()
+    meeting.join(peer(2))
+    join = Join(facts=NodeFacts(), preauth_key="very-secret")
+    assert "very-secret" not in repr(join)
+    for effect in meeting.effects:
+        assert "very-secret" not in repr(effect)
+        if not isinstance(effect, Transmit):
+            assert b"very-secret" not in msgspec.msgpack.encode(effect)
+    assert node_key(1).hex() not in repr(meeting.effects)
+    assert "\\x" not in repr(meeting.memory)
+
+
+def test_a_lost_answer_is_asked_again_with_the_key() -> None:
+    meeting = Meeting()
+    meeting.begin()
+    meeting.accept()
+    meeting.cut()
+    meeting.pass_time(11)
+    meeting.accept()
+    bodies = [heard for heard in meeting.heard if isinstance(heard, RegisterBody)]
+    assert [body.preauth_key for body in bodies] == ["k", "k"]
+
+
+def test_tells_the_tunnel_what_the_map_says_and_what_changes() -> None:
+    meeting = joined(peer(2), peer(3, routes=("10.0.0.0/8",)))
+    told = steps(meeting)
+    assert [type(step) for step in told] == [SetKey, SetSelf, SetFilter, SetPeer, SetPeer]
+    two, three = told[3:]
+    assert isinstance(two, SetPeer)
+    assert isinstance(three, SetPeer)
+    assert two.allowed_ips == ("100.64.0.2/32", "fd7a:115c:a1e0::2/128")
+    assert two.names == ("node2", "node2.mesh")
+    assert three.allowed_ips[-1] == "10.0.0.0/8"
+    meeting.delta(peer(3, routes=("10.0.0.0/8",)), peer(4), gone=(2,))
+    told = steps(meeting)
+    assert told[0] == DropPeer(2, peer(2).key)
+    assert [step.peer.id for step in told[1:]] == [4]
+    meeting.delta(peer(4, key=peer(9).key))
+    told = steps(meeting)
+    assert told[0] == DropPeer(4, peer(4).key)
+    assert told[1].peer.key == peer(9).key
+
+
+def test_a_peer_ends_at_its_time_without_the_coordinator() -> None:
+    meeting = joined(peer(2, until=START + 100 * SECOND), peer(3))
+    meeting.cut()
+    steps(meeting)
+    meeting.pass_time(99)
+    assert not steps(meeting)
+    meeting.pass_time(1.5)
+    assert steps(meeting) == [DropPeer(2, peer(2).key)]
+    meeting.pass_time(100)
+    assert not steps(meeting)
+
+
+def test_a_clock_set_back_opens_nothing_again() -> None:
+    first = joined(peer(2, until=START + 100 * SECOND), peer(3))
+    first.pass_time(200)
+    kept = KeptMap.of(first.machine.netmap)
+    first.machine.stop(first.now)
+    first.settle()
+    again = Meeting(memory=first.memory, netmap=kept.restore(), key=None)
+    assert again.now.utc < first.now.utc
+    again.begin()
+    assert [step.peer.id for step in steps(again) if isinstance(step, SetPeer)] == [3]
+
+
+def test_the_coordinators_clock_counts_and_corrects_a_wrong_one() -> None:
+    meeting = Meeting()
+    meeting.memory = msgspec.structs.replace(meeting.memory, highest=START * 2)
+    meeting = Meeting(memory=meeting.memory)
+    meeting.begin()
+    meeting.join(peer(2, until=START + 100 * SECOND))
+    assert [step.peer.id for step in steps(meeting) if isinstance(step, SetPeer)] == [2]
+
+
+def test_all_peers_are_cut_when_the_coordinator_is_away_for_max_age() -> None:
+    meeting = joined(peer(2), peer(3))
+    meeting.cut()
+    steps(meeting)
+    meeting.pass_time(3590)
+    assert not steps(meeting)
+    meeting.pass_time(20)
+    assert {step.id for step in steps(meeting)} == {2, 3}
+    assert meeting.machine.halted
+    meeting.accept()
+    meeting.welcome()
+    meeting.say(MapUnchanged(position=meeting.position(), digest=meeting.machine.netmap.digest))
+    assert {step.peer.id for step in steps(meeting)} == {2, 3}
+    assert not meeting.machine.halted
+
+
+def test_max_age_goes_on_across_a_restart() -> None:
+    first = joined(peer(2))
+    kept = KeptMap.of(first.machine.netmap)
+    first.cut()
+    first.pass_time(3000)
+    first.machine.stop(first.now)
+    first.settle()
+    again = Meeting(memory=first.memory, netmap=kept.restore(), key=None)
+    again.begin()
+    assert again.machine.from_cache
+    assert any(isinstance(step, SetPeer) for step in steps(again))
+    again.pass_time(700)
+    assert steps(again) == [DropPeer(2, peer(2).key)]
+
+
+def test_comes_up_from_the_kept_map_and_says_so() -> None:
+    first = joined(peer(2))
+    again = Meeting(memory=first.memory, netmap=KeptMap.of(first.machine.netmap).restore(), key=None)
+    again.seq = first.seq
+    again.begin()
+    assert again.machine.from_cache
+    assert any(isinstance(step, SetPeer) for step in steps(again))
+    assert any("map that was kept" in say.text for say in again.take(Say))
+    again.accept()
+    again.welcome()
+    assert again.machine.from_cache
+    again.say(MapUnchanged(position=again.position(), digest=again.machine.netmap.digest))
+    assert not again.machine.from_cache
+    assert not steps(again)
+
+
+def test_heartbeats_keep_their_interval_and_carry_metrics_each_minute() -> None:
+    meeting = joined()
+    for _ in range(41):
+        meeting.pass_time(3)
+        for _ in meeting.take(Measure):
+            meeting.machine.measured(NodeMetrics(load_factor=0.5), meeting.now)
+            meeting.settle()
+        meeting.say(HeartbeatAck(utc=meeting.now.utc))
+    beats = [heard for heard in meeting.heard if isinstance(heard, Heartbeat)]
+    assert 4 <= len(beats) <= 5
+    assert [beat.metrics is not None for beat in beats][:4] == [True, False, True, False]
+    assert beats[0].digest == meeting.machine.netmap.digest
+
+
+def test_an_unanswered_heartbeat_ends_the_connection() -> None:
+    meeting = joined()
+    meeting.pass_time(31)
+    meeting.machine.measured(NodeMetrics(), meeting.now)
+    meeting.settle()
+    meeting.pass_time(16)
+    assert meeting.take(HangUp)
+    assert meeting.machine.phase in ("waiting", "dialling")
+    meeting.pass_time(11)
+    assert meeting.dialled
+
+
+def test_reconnects_with_full_jitter_between_half_a_second_and_ten() -> None:
+    meeting = joined()
+    meeting.take(Dial)
+    meeting.cut()
+    delays = []
+    for _ in range(60):
+        before = meeting.now.mono
+        due = meeting.machine.poll_timeout()
+        assert due is not None
+        while not meeting.take(Dial):
+            meeting.pass_time(0.05)
+        delays.append(meeting.now.mono - before)
+        meeting.cut()
+    assert min(delays) >= 0.5
+    assert max(delays) <= 10.06
+    assert delays[0] <= 1.06
+    assert max(delays[10:]) - min(delays[10:]) > 5
+
+
+def test_retry_after_is_honoured() -> None:
+    meeting = joined()
+    meeting.take(Dial)
+    meeting.say(ServerBye(reason="restart", retry_after=20.0))
+    meeting.pass_time(20)
+    assert not meeting.take(Dial)
+    meeting.pass_time(1.1)
+    assert meeting.take(Dial)
+
+
+def test_a_refused_registration_ends_with_reason_and_advice() -> None:
+    meeting = Meeting()
+    meeting.begin()
+    meeting.accept()
+    meeting.say(Refusal(code="authentication", message="the key is used up", final=True))
+    assert meeting.quit is not None
+    assert meeting.quit.code == "authentication"
+    assert "the key is used up" in meeting.quit.message
+    assert "ghostwire key create" in meeting.quit.message
+
+
+def test_a_refusal_that_passes_is_tried_again() -> None:
+    meeting = Meeting()
+    meeting.begin()
+    meeting.accept()
+    meeting.say(Refusal(code="unavailable", message="starting", retry_after=5.0, final=True))
+    assert meeting.quit is None
+    meeting.take(Dial)
+    meeting.pass_time(6.1)
+    assert meeting.take(Dial)
+
+
+def test_approval_is_awaited() -> None:
+    meeting = Meeting()
+    meeting.begin()
+    meeting.accept()
+    meeting.say(Pending(url="https://mesh.example/approve/1", retry_after=5.0))
+    assert meeting.machine.waiting_for == "https://mesh.example/approve/1"
+    meeting.pass_time(6.1)
+    meeting.join()
+    assert meeting.machine.waiting_for == ""
+    assert meeting.machine.phase == "live"
+
+
+def test_a_deleted_node_cuts_its_peers_at_once_and_ends() -> None:
+    meeting = joined(peer(2))
+    steps(meeting)
+    meeting.say(Refusal(code="not_found", message="this node was deleted", final=True))
+    assert steps(meeting) == [DropPeer(2, peer(2).key)]
+    meeting.pass_time(11)
+    meeting.accept()
+    meeting.say(Refusal(code="permission", message="this key is refused", final=True))
+    assert meeting.quit is not None
+    assert meeting.quit.code == "permission"
+
+
+def test_rotation_keeps_the_new_key_before_it_asks() -> None:
+    meeting = joined(peer(2))
+    steps(meeting)
+    meeting.effects.clear()
+    meeting.say(RotateOrder(reason="asked"))
+    [proposal] = [heard for heard in meeting.heard if isinstance(heard, RotateBody)]
+    kept = [effect for effect in meeting.effects if isinstance(effect, Keep)]
+    assert kept[0].now
+    assert kept[0].memory.next_private
+    assert meeting.effects.index(kept[0]) == min(
+        index for index, effect in enumerate(meeting.effects) if not isinstance(effect, Say)
+    )
+    meeting.rotated()
+    assert steps(meeting) == [SetKey(kept[0].memory.next_private)]
+    assert meeting.memory.node_private == kept[0].memory.next_private
+    assert meeting.memory.next_private == b""
+    assert meeting.memory.token == "t2"
+    assert proposal.new_key != proposal.node_key
+
+
+def test_a_rotation_whose_answer_was_lost_is_found_again() -> None:
+    meeting = joined()
+    meeting.say(RotateOrder())
+    fresh = meeting.memory.next_private
+    assert fresh
+    meeting.cut()
+    meeting.pass_time(11)
+    meeting.accept()
+    meeting.say(Refusal(code="permission", message="refused for ever", final=True))
+    assert meeting.quit is None
+    meeting.accept()
+    meeting.welcome()
+    assert meeting.machine.phase == "live"
+    assert meeting.memory.node_private == fresh
+    assert meeting.memory.next_private == b""
+
+
+def test_a_key_is_rotated_at_the_age_that_the_map_names() -> None:
+    meeting = Meeting()
+    meeting.network = msgspec.structs.replace(meeting.network, key_rotation_s=500.0)
+    meeting.begin()
+    meeting.join()
+    for _ in range(50):
+        meeting.pass_time(9.9)
+        meeting.say(HeartbeatAck(utc=meeting.now.utc))
+    assert not [heard for heard in meeting.heard if isinstance(heard, RotateBody)]
+    meeting.pass_time(6)
+    assert [heard for heard in meeting.heard if isinstance(heard, RotateBody)]
+    meeting.rotated()
+    born = meeting.memory.key_born
+    assert born > START + 490 * SECOND
+
+
+def test_endpoints_are_told_once_a_session_and_when_they_change() -> None:
+    meeting = Meeting()
+    meeting.machine.set_endpoints(("192.0.2.1:1",))
+    meeting.begin()
+    meeting.join()
+    meeting.machine.set_endpoints(("192.0.2.1:1",))
+    meeting.machine.set_endpoints(("192.0.2.1:1", "192.0.2.9:1"))
+    meeting.settle()
+    told = [heard.endpoints for heard in meeting.heard if isinstance(heard, Endpoints)]
+    assert told == [("192.0.2.1:1",), ("192.0.2.1:1", "192.0.2.9:1")]
+
+
+def test_a_map_is_kept_soon_but_not_for_every_delta() -> None:
+    meeting = joined(peer(2))
+    meeting.pass_time(0.1)
+    assert len(meeting.take(KeepMap)) == 1
+    for number in range(3, 20):
+        meeting.delta(peer(number))
+        meeting.pass_time(0.01)
+    assert not meeting.take(KeepMap)
+    meeting.pass_time(1)
+    [kept] = meeting.take(KeepMap)
+    assert kept.kept.restore().digest == meeting.machine.netmap.digest
+
+
+def test_what_is_no_protocol_ends_the_connection_and_asks_for_the_whole_map() -> None:
+    meeting = joined(peer(2))
+    meeting.tell(b"\xff\xff")
+    assert meeting.take(HangUp)
+    assert not any(isinstance(step, DropPeer) for step in steps(meeting))
+    meeting.pass_time(11)
+    meeting.accept()
+    hello = meeting.heard[-1]
+    assert isinstance(hello, HelloBody)
+    assert hello.resume is None
+
+
+def test_leaving_for_now_keeps_and_leaving_for_good_forgets() -> None:
+    meeting = joined(peer(2))
+    meeting.machine.stop(meeting.now)
+    meeting.settle()
+    assert meeting.heard[-1] == NodeBye()
+    assert not meeting.take(Forget)
+    assert meeting.quit == Quit()
+    meeting = joined(peer(2))
+    meeting.machine.logout(meeting.now)
+    meeting.settle()
+    assert meeting.heard[-1] == NodeBye(logout=True)
+    assert not meeting.take(Forget)
+    meeting.say(ServerBye(reason="gone"))
+    assert meeting.take(Forget)
+    assert meeting.quit == Quit()
+
+
+def test_logout_needs_a_session_and_the_coordinators_word() -> None:
+    meeting = joined()
+    meeting.cut()
+    with pytest.raises(UnavailableError, match="--force"):
+        meeting.machine.logout(meeting.now)
+    meeting = joined()
+    meeting.machine.logout(meeting.now)
+    meeting.settle()
+    meeting.pass_time(10.1)
+    assert not meeting.take(Forget)
+    assert meeting.quit is not None
+    assert meeting.quit.code == "unavailable"
