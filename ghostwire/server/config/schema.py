@@ -55,8 +55,15 @@ class NetworkSection(msgspec.Struct, frozen=True, kw_only=True):
     allocation: Annotated[
         Literal["sequential", "random"], Meta(description="How addresses are chosen from the pools.")
     ] = "sequential"
+    address_rest: Annotated[Duration, Meta(description="How long a released address stays unused.")] = Duration(86400)
+    ephemeral_address_rest: Annotated[Duration, Meta(description="The same for an ephemeral node's.")] = Duration(3600)
+    id: Annotated[str, Meta(description="Names this network in proofs and maps.")] = "ghostwire"
     domain: Annotated[str, Meta(description="The mesh's domain: nodes are NAME.DOMAIN.")] = "mesh.ghost"
     keepalive_interval: Annotated[Duration, Meta(description="How often nodes send a heartbeat.")] = Duration(30)
+    silence: Annotated[Duration, Meta(description="How long a node may be silent before its grace begins.")] = Duration(
+        60
+    )
+    grace: Annotated[Duration, Meta(description="How long grace lasts before a node counts as offline.")] = Duration(60)
     max_age: Annotated[
         Duration, Meta(description="How long agents keep their peers without reaching the coordinator.")
     ] = Duration(7 * 86400)
@@ -69,6 +76,9 @@ class AuthSection(msgspec.Struct, frozen=True, kw_only=True):
     node_expiry: Annotated[Duration, Meta(description="Life of a node key from its registration; 0s: for ever.")] = (
         Duration(0)
     )
+    ephemeral_idle: Annotated[
+        Duration, Meta(description="How long an ephemeral node may be away before it is removed.")
+    ] = Duration(1800)
     key_rotation: Annotated[Duration, Meta(description="How often nodes rotate their keys; 0s: when told.")] = Duration(
         0
     )

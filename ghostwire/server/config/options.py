@@ -1,0 +1,109 @@
+"""From the configuration to what the server takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ghostwire.coordinator.settings import Settings
+from ghostwire.errors import ValidationError
+from ghostwire.server.config.schema import Config
+from ghostwire.server.options import Limits, ServeOptions
+
+CREDENTIAL = "ghostwire.store-key"
+"""The name under which systemd hands over the store's key (`LoadCredential=`)."""
+
+
+def serve_options(config: Config, data: Path, environment: Mapping[str, str]) -> ServeOptions:
+    """The options of a server whose folder is `data`.
+
+    The store's key comes from `database.key_file`, else a systemd credential, else `database.passphrase_file`, else
+    the server makes one in its folder. Raises ValidationError for files that cannot be read and for keys that
+    contradict each other.
+    """
+    server, database = config.server, config.database
+    if (server.tls_cert is None) != (server.tls_key is None):
+        raise ValidationError("server.tls_cert and server.tls_key (--tls-cert, --tls-key) belong together: set both.")
+    if server.tls == "off" and server.tls_cert is not None:
+        raise ValidationError("server.tls is off, yet server.tls_cert is set: unset one of them.")
+    if database.key_file is not None and database.passphrase_file is not None:
+        raise ValidationError("database.key_file and database.passphrase_file are both set: unset one of them.")
+    store_key = database.key_file
+    if store_key is None and database.passphrase_file is None:
+        store_key = _credential(environment)
+    return ServeOptions(
+        data=data,
+        settings=coordinator_settings(config),
+        listen=server.listen_addr,
+        public_urls=server.public_urls,
+        tls_cert=server.tls_cert,
+        tls_key=server.tls_key,
+        tls_off=server.tls == "off",
+        behind_proxy=server.behind_proxy,
+        trusted_proxies=server.trusted_proxies,
+        admin_uids=server.admin_uids,
+        store_key=store_key,
+        passphrase=_passphrase(database.passphrase_file),
+        limits=limits(config),
+    )
+
+
+def coordinator_settings(config: Config) -> Settings:
+    """The coordinator's part."""
+    network, auth = config.network, config.auth
+    return Settings(
+        network_id=network.id,
+        domain=network.domain,
+        ipv4_pool=network.ipv4_range,
+        ipv6_pool=network.ipv6_range,
+        allocation=network.allocation,
+        rest_s=network.address_rest,
+        ephemeral_rest_s=network.ephemeral_address_rest,
+        heartbeat_s=network.keepalive_interval,
+        silence_s=network.silence,
+        grace_s=network.grace,
+        session_timeout_s=auth.session_timeout,
+        node_expiry_s=auth.node_expiry,
+        key_rotation_s=auth.key_rotation,
+        max_age_s=network.max_age,
+        ephemeral_idle_s=auth.ephemeral_idle,
+    )
+
+
+def limits(config: Config) -> Limits:
+    """The listener's part."""
+    bounds = config.limits
+    return Limits(
+        head_bytes=bounds.head_size,
+        head_s=bounds.head_time,
+        body_bytes=bounds.body_size,
+        body_s=bounds.body_time,
+        handshakes=bounds.handshakes,
+        handshakes_per_address=bounds.handshakes_per_address,
+        unproved_s=bounds.unproved_time,
+        connections=bounds.connections,
+        messages_per_s=bounds.messages_per_second,
+        messages_burst=bounds.messages_burst,
+        unread_bytes=bounds.unread_size,
+    )
+
+
+def _credential(environment: Mapping[str, str]) -> Path | None:
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    file = Path(folder, CREDENTIAL) if folder else None
+    return file if file is not None and file.is_file() else None
+
+
+def _passphrase(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        mode = file.stat().st_mode
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValidationError(f"database.passphrase_file {file} cannot be read: {error}") from error
+    if mode & 0o077:
+        raise ValidationError(f"database.passphrase_file {file} is readable by others: run `chmod 600 {file}`.")
+    if not text:
+        raise ValidationError(f"database.passphrase_file {file} is empty.")
+    return text
