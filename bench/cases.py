@@ -1,0 +1,70 @@
+"""Finds and runs benchmarks in asv's form without asv; shared by `python -m bench` and the performance gate."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+FOLDER = Path(__file__).parent / "benchmarks"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One benchmark: `name` is `noun.Class.method`."""
+
+    name: str
+    family: type[Any]
+    method: str
+
+    @property
+    def gate_calls(self) -> int:
+        """How many calls the performance gate counts; 0 where it has nothing to say."""
+        return getattr(self.family, "gate_calls", 0) if self.method.startswith("time_") else 0
+
+    def prepared(self) -> Callable[[], Any]:
+        """The method, bound to an instance that was set up."""
+        instance = self.family()
+        if hasattr(instance, "setup"):
+            instance.setup()
+        return getattr(instance, self.method)
+
+
+def nouns() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+def cases(pattern: str = "") -> Iterator[Case]:
+    """Every case whose name contains the pattern."""
+    for noun in nouns():
+        if "." in pattern and noun != pattern.partition(".")[0]:
+            continue
+        module = importlib.import_module(f"bench.benchmarks.{noun}")
+        for _, family in inspect.getmembers(module, inspect.isclass):
+            if family.__module__ != module.__name__:
+                continue
+            for method, _ in inspect.getmembers(family, inspect.isfunction):
+                name = f"{noun}.{family.__name__}.{method}"
+                if method.startswith(("time_", "track_")) and pattern in name:
+                    yield Case(name, family, method)
+
+
+def calls_for(operation: Callable[[], Any], seconds: float) -> int:
+    """How many calls take about this long."""
+    count = 1
+    while True:
+        taken = timed(operation, count)
+        if taken * count >= seconds * 1e9 / 4:
+            return max(1, int(seconds * 1e9 / taken))
+        count *= 4
+
+
+def timed(operation: Callable[[], Any], count: int) -> float:
+    """Nanoseconds a call over `count` calls."""
+    turns = range(count)
+    start = perf_counter_ns()
+    for _ in turns:
+        operation()
+    return (perf_counter_ns() - start) / count

@@ -1,0 +1,64 @@
+"""docs/requirements.toml, what it names, and the table that the README shows of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ci import requirements
+from ci.requirements import Requirement, RequirementsError
+
+ROOT = requirements.ROOT
+GOOD = {"area": "A", "text": "t", "status": "shown", "test": "x::y"}
+
+
+def test_every_named_test_and_benchmark_is_there() -> None:
+    assert requirements.missing(requirements.load()) == []
+
+
+def test_every_named_test_is_collected() -> None:
+    ids = sorted({requirement.test for requirement in requirements.load() if requirement.test})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", *ids]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_shows_the_present_table() -> None:
+    readme = requirements.README.read_text()
+    assert readme == requirements.rendered(readme, requirements.load()), "run `python ci/requirements.py`"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "done"},
+        {"test": ""},
+        {"bench": "x::z"},
+        {"test": "", "bench": "x::z"},
+        {"needs": "luck"},
+        {"test": "x"},
+        {"area": ""},
+        {"unknown": "x"},
+    ],
+)
+def test_a_malformed_entry_is_refused(change: dict[str, str], tmp_path: Path) -> None:
+    lines = [f'{key} = "{value}"' for key, value in {**GOOD, **change}.items()]
+    (tmp_path / "r.toml").write_text("\n".join(["[[requirement]]", *lines]))
+    with pytest.raises(RequirementsError):
+        requirements.load(tmp_path / "r.toml")
+
+
+def test_what_is_not_there_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text("class A:\n    def b(self): ...\nTestM = Machine.TestCase\nasync def c(): ...\n")
+    there = ["t.py::A::b", "t.py::TestM::runTest", "t.py::c"]
+    absent = ["t.py::A", "t.py::b", "t.py::TestM", "u.py::c"]
+    named = [Requirement("A", name, "shown", test=name) for name in there + absent]
+    assert requirements.missing(named, tmp_path) == sorted(absent)
+
+
+def test_the_table_counts_and_names_what_is_open() -> None:
+    entries = [Requirement(**GOOD), Requirement("A", "two", "open"), Requirement("B", "three", "shown", script="s")]
+    assert requirements.table(entries).splitlines()[2:] == ["| A | 1 of 2 | two |", "| B | 1 of 1 | nothing |"]
+    with pytest.raises(RequirementsError):
+        requirements.rendered("no markers", entries)
