@@ -19,6 +19,15 @@ def values(loaded: Loaded) -> dict[str, dict[str, Any]]:
     return shown
 
 
+def as_yaml(loaded: Loaded) -> str:
+    """The configuration as a file would hold it."""
+    lines = []
+    for section, entries in values(loaded).items():
+        lines.append(f"{section}:")
+        lines += [f"  {name}: {json.dumps(value)}" for name, value in entries.items()]
+    return "\n".join(lines)
+
+
 def explained(loaded: Loaded) -> list[dict[str, Any]]:
     """Each key with its value, default, origin and meaning."""
     shown = values(loaded)
