@@ -41,6 +41,11 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")(function)
 
 
+def yes_option(function: Function) -> Function:
+    """`--yes`: hands the verb `yes`."""
+    return click.option("--yes", "-y", is_flag=True, help="Do not ask.")(function)
+
+
 def admin_options(function: Function) -> Function:
     """Options of verbs that ask a coordinator: hands the verb `admin` (an open `Admin`) and `as_json`.
 

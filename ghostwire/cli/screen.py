@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -69,9 +70,18 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def moment(nanoseconds: int, now: float | None = None) -> str:
-    """Spell a UTC time in nanoseconds by its distance from now; 0 is `never`."""
-    if nanoseconds == 0:
+def moment(text: str | None, now: datetime | None = None) -> str:
+    """Spell an ISO 8601 time by its distance from now; None is `never`."""
+    if text is None:
         return "never"
-    distance = nanoseconds / 1e9 - (time.time() if now is None else now)
+    distance = (datetime.fromisoformat(text) - (now or datetime.now(UTC))).total_seconds()
     return f"in {span(distance)}" if distance >= 0 else f"{span(-distance)} ago"
+
+
+def confirm(question: str, yes: bool, as_json: bool) -> None:
+    """Ask the person at the terminal; scripts (no terminal, `--json`) and `--yes` are taken at their word.
+
+    Raises click.Abort on a no.
+    """
+    if not yes and not as_json and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
