@@ -93,12 +93,6 @@ def test_the_encrypted_engine_is_the_only_one() -> None:
     """A file opened by the standard library's SQLite would be one that nobody encrypts."""
     wrong = [module.name for module in MODULES if any(name.split(".")[0] == "sqlite3" for name in module.imports())]
     assert not wrong, named(wrong)
-    wrong = [
-        module.name
-        for module in MODULES
-        if module.part != "zqlite" and any(name.split(".")[0] == "apsw" for name in module.imports())
-    ]
-    assert not wrong, named(wrong)
 
 
 def test_the_world_is_touched_only_where_the_design_says() -> None:
