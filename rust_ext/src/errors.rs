@@ -2,8 +2,34 @@
 use pyo3::{PyErr, import_exception};
 
 import_exception!(ghostwire.errors, AuthenticationError);
+import_exception!(ghostwire.errors, ConflictError);
+import_exception!(ghostwire.errors, PermissionDeniedError);
+import_exception!(ghostwire.errors, UnavailableError);
 import_exception!(ghostwire.errors, ValidationError);
 
 pub fn token(error: gw_token::TokenError) -> PyErr {
     AuthenticationError::new_err(error.to_string())
+}
+
+pub fn tunnel(error: gw_tunnel::TunnelError) -> PyErr {
+    use std::io::ErrorKind;
+    let text = error.to_string();
+    match error {
+        gw_tunnel::TunnelError::Invalid(_) => ValidationError::new_err(text),
+        gw_tunnel::TunnelError::Closed => UnavailableError::new_err(text),
+        gw_tunnel::TunnelError::Io { source, .. } => match source.kind() {
+            ErrorKind::PermissionDenied => PermissionDeniedError::new_err(text),
+            ErrorKind::AddrInUse | ErrorKind::AlreadyExists | ErrorKind::ResourceBusy => ConflictError::new_err(text),
+            _ => UnavailableError::new_err(text),
+        },
+    }
+}
+
+pub fn filter(error: gw_filter::FilterError) -> PyErr {
+    ValidationError::new_err(error.to_string())
+}
+
+/// An IP address as Python spells it.
+pub fn address(text: &str) -> Result<std::net::IpAddr, PyErr> {
+    text.parse().map_err(|_| ValidationError::new_err(format!("{text:?} is no IP address")))
 }

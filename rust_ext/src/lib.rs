@@ -3,11 +3,14 @@ use pyo3::prelude::*;
 
 mod errors;
 mod token;
+mod tunnel;
 
 #[pymodule]
 mod _rust {
     #[pymodule_export]
     use crate::token::token;
+    #[pymodule_export]
+    use crate::tunnel::tunnel;
 
     /// SHA-256 over the Rust sources this binary was built from.
     #[pymodule_export]

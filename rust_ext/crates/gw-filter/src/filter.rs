@@ -106,9 +106,7 @@ impl Filter {
             None => self.is_about_own_flow(sender, headers, packet, now),
         };
         if !known {
-            let accepted = Question::about(headers, sender, self.owner, &self.own, now.utc)
-                .is_some_and(|question| self.rules.accepts(&question));
-            if !accepted {
+            if !self.rules.starts(Some(headers), sender, self.owner, &self.own, now.utc) {
                 return Verdict::Drop(Drop::Denied);
             }
             if key.is_some_and(|key| !self.flows.open(key, Opened::Inbound, flags, now.ms)) {

@@ -140,6 +140,13 @@ impl RuleSet {
         accepted
     }
 
+    /// Whether a packet may start something; one that cannot be parsed, or is a later fragment, may not.
+    pub fn starts(&mut self, headers: Option<&Headers>, sender: Sender, owner: u64, own: &[IpAddr], utc: u64) -> bool {
+        headers
+            .and_then(|headers| Question::about(headers, sender, owner, own, utc))
+            .is_some_and(|question| self.accepts(&question))
+    }
+
     /// Whether a denying rule ends even replies: one that names the sender whatever the port.
     pub fn denies(&mut self, question: &Question<'_>) -> bool {
         let Self { rules, by_sender } = self;

@@ -1,6 +1,7 @@
 from typing import Final
 
 from . import token as token
+from . import tunnel as tunnel
 
 BUILD_PROFILE: Final[str]
 SOURCES_DIGEST: Final[str]

@@ -1,0 +1,186 @@
+//! The userspace TCP/IP stack: smoltcp between the router and the proxied connections.
+use crate::TunnelError;
+use crate::router::Router;
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
+use smoltcp::socket::tcp;
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
+use std::net::{IpAddr, SocketAddr};
+
+/// Each way, for each connection: 1 Gbit/s at 8 ms, 100 Mbit/s at 80 ms. Pages are touched as they are used.
+const WINDOW: usize = 1 << 20;
+/// A connection whose data nobody acknowledges for this long is dead.
+const DEAD: Duration = Duration::from_secs(120);
+/// An idle connection is probed this often.
+const PROBE: Duration = Duration::from_secs(75);
+/// smoltcp is built for this many addresses (feature `iface-max-addr-count-8`).
+const MAX_ADDRESSES: usize = 8;
+
+pub struct Stack {
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    mtu: usize,
+}
+
+/// smoltcp's device for the length of one call: at most one packet in, any number out.
+struct Port<'a> {
+    router: &'a mut Router,
+    arrived: Option<&'a [u8]>,
+    mtu: usize,
+}
+
+struct Arrived<'a>(&'a [u8]);
+
+struct Leaving<'a>(&'a mut Router);
+
+impl phy::RxToken for Arrived<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+impl phy::TxToken for Leaving<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, size: usize, f: F) -> R {
+        // smoltcp stays within the MTU, which the configuration caps at 9,000.
+        let mut buffer = [0; 9_216];
+        let result = f(&mut buffer[..size]);
+        self.0.send(&mut buffer, size);
+        result
+    }
+}
+
+impl Device for Port<'_> {
+    type RxToken<'t>
+        = Arrived<'t>
+    where
+        Self: 't;
+    type TxToken<'t>
+        = Leaving<'t>
+    where
+        Self: 't;
+
+    fn receive(&mut self, _: Instant) -> Option<(Arrived<'_>, Leaving<'_>)> {
+        let packet = self.arrived.take()?;
+        Some((Arrived(packet), Leaving(self.router)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Leaving<'_>> {
+        Some(Leaving(self.router))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities(self.mtu)
+    }
+}
+
+fn capabilities(mtu: usize) -> DeviceCapabilities {
+    let mut capabilities = DeviceCapabilities::default();
+    capabilities.medium = Medium::Ip;
+    capabilities.max_transmission_unit = mtu;
+    // What arrives was authenticated by WireGuard, byte for byte; what leaves needs its checksums.
+    capabilities.checksum.ipv4 = Checksum::Tx;
+    capabilities.checksum.tcp = Checksum::Tx;
+    capabilities.checksum.udp = Checksum::Tx;
+    capabilities.checksum.icmpv4 = Checksum::Tx;
+    capabilities.checksum.icmpv6 = Checksum::Tx;
+    capabilities
+}
+
+fn endpoint(address: SocketAddr) -> IpEndpoint {
+    IpEndpoint { addr: address.ip().into(), port: address.port() }
+}
+
+impl Stack {
+    pub fn new(router: &mut Router) -> Self {
+        let mtu = router.mtu;
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = seed();
+        let mut port = Port { router, arrived: None, mtu };
+        let interface = Interface::new(config, &mut port, Instant::ZERO);
+        Self { interface, sockets: SocketSet::new(Vec::new()), mtu }
+    }
+
+    pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), TunnelError> {
+        if addresses.len() > MAX_ADDRESSES {
+            return Err(TunnelError::invalid(format!("more than {MAX_ADDRESSES} addresses")));
+        }
+        self.interface.update_ip_addrs(|list| {
+            list.clear();
+            for address in addresses {
+                let length = if address.is_ipv4() { 32 } else { 128 };
+                // Within capacity, as checked above.
+                let _fits = list.push(IpCidr::new((*address).into(), length));
+            }
+        });
+        // There are no gateways in a tunnel; the router finds the peer by the destination.
+        let routes = self.interface.routes_mut();
+        let _v4 = routes.add_default_ipv4_route(Ipv4Address::new(0, 0, 0, 1));
+        let _v6 = routes.add_default_ipv6_route(Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+        Ok(())
+    }
+
+    /// Hand an accepted packet to the stack.
+    pub fn ingest(&mut self, router: &mut Router, packet: &[u8]) {
+        let now = Instant::from_micros(router.clock.micros());
+        let mut port = Port { router, arrived: Some(packet), mtu: self.mtu };
+        self.interface.poll_ingress_single(now, &mut port, &mut self.sockets);
+    }
+
+    /// Let every socket send at most one packet; false when none had any.
+    pub fn egress(&mut self, router: &mut Router) -> bool {
+        let now = Instant::from_micros(router.clock.micros());
+        let mut port = Port { router, arrived: None, mtu: self.mtu };
+        self.interface.poll_egress(now, &mut port, &mut self.sockets) == PollResult::SocketStateChanged
+    }
+
+    /// How long the stack can be left alone.
+    pub fn delay(&mut self, router: &Router) -> Option<std::time::Duration> {
+        let now = Instant::from_micros(router.clock.micros());
+        self.interface.poll_delay(now, &self.sockets).map(Into::into)
+    }
+
+    fn add(&mut self) -> SocketHandle {
+        let buffer = || tcp::SocketBuffer::new(vec![0; WINDOW]);
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        socket.set_nagle_enabled(false);
+        socket.set_timeout(Some(DEAD));
+        socket.set_keep_alive(Some(PROBE));
+        self.sockets.add(socket)
+    }
+
+    /// A socket that waits for the SYN that is about to be ingested.
+    pub fn listen(&mut self, local: SocketAddr) -> Option<SocketHandle> {
+        let handle = self.add();
+        let listen = IpListenEndpoint { addr: Some(IpAddress::from(local.ip())), port: local.port() };
+        if self.socket(handle).listen(listen).is_err() {
+            self.remove(handle);
+            return None;
+        }
+        Some(handle)
+    }
+
+    pub fn connect(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<SocketHandle> {
+        let handle = self.add();
+        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        if socket.connect(self.interface.context(), endpoint(remote), endpoint(local)).is_err() {
+            self.remove(handle);
+            return None;
+        }
+        Some(handle)
+    }
+
+    pub fn socket(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    pub fn remove(&mut self, handle: SocketHandle) {
+        self.sockets.remove(handle);
+    }
+}
+
+/// smoltcp draws initial sequence numbers from this.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
