@@ -78,6 +78,6 @@ def read_policy(file: Path) -> str:
     if len(raw) > MAX_BYTES:
         raise ValidationError(f"{file}: a policy has at most {MAX_BYTES} bytes.")
     try:
-        return raw.decode()
+        return str(raw, "utf-8")
     except UnicodeDecodeError as error:
         raise ValidationError(f"{file}: a policy is UTF-8 text ({error.reason} at byte {error.start}).") from error

@@ -1,0 +1,1 @@
+"""A harness for tests against Ghostwire: real processes, manual clocks, simulated networks."""
