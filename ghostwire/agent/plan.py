@@ -32,7 +32,7 @@ class SetFilter(msgspec.Struct, frozen=True):
 
 
 class SetPeer(msgspec.Struct, frozen=True):
-    """Add a peer or change what is known of it. `domain` completes its name; `until` (UTC ns) ends it by itself."""
+    """Add a peer or change what is known of it (also its key, after a rotation). `domain` completes its name."""
 
     peer: Peer
     domain: str
@@ -53,7 +53,6 @@ class DropPeer(msgspec.Struct, frozen=True):
     """Cut a peer at once: handshakes, session keys, flows."""
 
     id: int
-    key: bytes
 
 
 Step = SetSelf | SetKey | SetFilter | SetPeer | DropPeer
@@ -62,7 +61,7 @@ Step = SetSelf | SetKey | SetFilter | SetPeer | DropPeer
 class Plan:
     """What the tunnel was told, and what to tell it next."""
 
-    __slots__ = ("_domain", "_ends", "_filter", "_key", "_peers", "_self", "_told")
+    __slots__ = ("_domain", "_ends", "_filter", "_key", "_peers", "_self")
 
     def __init__(self) -> None:
         self._key = b""
@@ -70,13 +69,7 @@ class Plan:
         self._filter = b""
         self._domain = ""
         self._peers: dict[int, bytes] = {}
-        self._told: dict[int, bytes] = {}
         self._ends: dict[int, int] = {}
-
-    @property
-    def keys(self) -> dict[int, bytes]:
-        """The WireGuard key of each peer that the tunnel holds, by stable id."""
-        return self._told
 
     @property
     def next_end(self) -> int:
@@ -91,7 +84,7 @@ class Plan:
             self._key = private
         if not netmap.parts:
             return tuple(steps)
-        # Cuts come first: a key or an address may have moved from one peer to another.
+        # Cuts come first: an address may have moved from one peer to another.
         for node in [node for node in self._peers if halted or node not in netmap.peers]:
             steps.append(self._drop(node))
         if netmap.parts["self"] != self._self:
@@ -116,14 +109,12 @@ class Plan:
             if self._peers.get(node) == part and not renamed:
                 continue
             peer = netmap.peer(node)
-            told = self._told.get(node)
-            if told is not None and (told != peer.key or 0 < peer.until <= utc):
-                cuts.append(self._drop(node))
             if 0 < peer.until <= utc:
+                if node in self._peers:
+                    cuts.append(self._drop(node))
                 continue
             sets.append(SetPeer(peer, domain))
             self._peers[node] = part
-            self._told[node] = peer.key
             if peer.until:
                 self._ends[node] = peer.until
             else:
@@ -133,4 +124,4 @@ class Plan:
     def _drop(self, node: int) -> DropPeer:
         del self._peers[node]
         self._ends.pop(node, None)
-        return DropPeer(node, self._told.pop(node))
+        return DropPeer(node)
