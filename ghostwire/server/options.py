@@ -28,7 +28,7 @@ class Limits:
     """Frames a second that one session may send on average, after a burst of `messages_burst`."""
     messages_burst: int = 200
     unread_bytes: int = 256 * 1024
-    """What may wait in one session's send buffer before it counts as a slow reader: it is resynced, never waited for."""
+    """What may wait for one slow session; then it is sent its whole map later instead of changes now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class ServeOptions:
 
     data: Path
     settings: Settings
-    listen: str = "0.0.0.0:8443"  # noqa: S104 - a coordinator is there to be reached; access is by proof and token
+    listen: str = "0.0.0.0:8443"
     public_urls: tuple[str, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None

@@ -1,0 +1,187 @@
+"""The only loop around the coordinator: commands in, effects done, what the store says handed back in its order.
+
+Nothing is pushed, sent or answered before the store has fsynced what it rests on, because the coordinator emits those
+effects only when it is handed `Committed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol
+
+from ghostwire.coordinator import Coordinator
+from ghostwire.coordinator.commands import Command, Committed, Failed
+from ghostwire.coordinator.effects import CloseSession, Effect, Flush, Persist, Push, Refuse, Reply, Send
+from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
+from ghostwire.server.clock import Clock
+from ghostwire.server.fanout import Fanout, Live
+
+Answer = Callable[[Any, GhostwireError | None], None]
+"""What is called once with (value, None) or (None, error)."""
+Build = Callable[[int], Command]
+"""Makes the command, given the number by which it is answered."""
+
+RETRY_S: Final = 0.001
+"""The shortest time until a timer is looked at again."""
+
+
+class Store(Protocol):
+    """What the driver needs of the store."""
+
+    def submit(self, persist: Persist) -> asyncio.Future[Any]:
+        """Commit durably. The futures resolve in commit order: with the row of the log, or with an error."""
+
+    def flush(self, effect: Flush) -> None:
+        """Write volatile facts, soon."""
+
+
+class Driver:
+    """Runs one coordinator on one event loop. All of its methods belong to that loop's thread."""
+
+    def __init__(self, coordinator: Coordinator, store: Store, fanout: Fanout, clock: Clock) -> None:
+        self.coordinator = coordinator
+        self.fanout = fanout
+        self.clock = clock
+        self.close_session: Callable[[Live, CloseSession], None] = _ignore
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._op = 0
+        self._asked: dict[int, Answer] = {}
+        self._open_persists = 0
+        self._idle: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._draining = False
+        self._stopping = False
+        self._rearm()
+
+    @property
+    def pending(self) -> int:
+        """Commands that wait for their answer."""
+        return len(self._asked)
+
+    @property
+    def committing(self) -> int:
+        """Changes that wait for the store."""
+        return self._open_persists
+
+    def submit(self, build: Build, answer: Answer) -> None:
+        """Hand in a command; `answer` is called once, perhaps before this returns."""
+        if self._stopping:
+            answer(None, UnavailableError("the coordinator is stopping", retry_after=1.0))
+            return
+        self._op += 1
+        self._asked[self._op] = answer
+        self._handle(build(self._op))
+
+    async def ask(self, build: Build) -> Any:
+        """Hand in a command and wait for what it replies. Raises what it is refused with."""
+        done: asyncio.Future[Any] = self._loop.create_future()
+
+        def answer(value: Any, error: GhostwireError | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(value)
+            else:
+                done.set_exception(error)
+
+        self.submit(build, answer)
+        return await done
+
+    async def stop(self) -> None:
+        """Take no more commands, let the store finish what it has, write the last volatile facts."""
+        self._stopping = True
+        if self._open_persists:
+            self._idle = self._loop.create_future()
+            await self._idle
+        self.coordinator.stop(self.clock())
+        self._drain()
+        if self._timer is not None:
+            self._timer.cancel()
+        for answer in list(self._asked.values()):
+            answer(None, UnavailableError("the coordinator is stopping", retry_after=1.0))
+        self._asked.clear()
+
+    def _handle(self, command: Command | Committed | Failed) -> None:
+        self.coordinator.handle(command, self.clock())
+        self._drain()
+
+    def _drain(self) -> None:
+        # An answer may hand in the next command: that one's effects are drained by the loop that is already running.
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while (effect := self.coordinator.poll_effect()) is not None:
+                self._perform(effect)
+        finally:
+            self._draining = False
+        self._rearm()
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Reply):
+            self._answered(effect.op, effect.value, None)
+        elif isinstance(effect, Push):
+            self.fanout.push(effect)
+        elif isinstance(effect, Persist):
+            self._persist(effect)
+        elif isinstance(effect, Refuse):
+            self._answered(effect.op, None, effect.error)
+        elif isinstance(effect, Send):
+            live = self.fanout.find(effect.node, effect.session)
+            if live is not None:
+                self.fanout.send(effect.frames, live)
+        elif isinstance(effect, CloseSession):
+            live = self.fanout.find(effect.node, effect.session)
+            if live is not None:
+                self.close_session(live, effect)
+        else:
+            self._store.flush(effect)
+
+    def _answered(self, op: int, value: Any, error: GhostwireError | None) -> None:
+        answer = self._asked.pop(op, None)
+        if answer is not None:
+            answer(value, error)
+
+    def _persist(self, effect: Persist) -> None:
+        self._open_persists += 1
+        self._store.submit(effect).add_done_callback(partial(self._settled, effect.persist))
+
+    def _settled(self, persist: int, future: asyncio.Future[Any]) -> None:
+        self._open_persists -= 1
+        error = future.exception()
+        if error is None:
+            row = future.result()
+            self._handle(Committed(persist=persist, seq=row.seq, ts=row.ts))
+        else:
+            if not isinstance(error, GhostwireError):
+                error = InternalError(f"the store failed: {type(error).__name__}: {error}")
+            self._handle(Failed(persist=persist, conflict=isinstance(error, ConflictError), error=error))
+        if self._idle is not None and not self._open_persists and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _rearm(self) -> None:
+        due = self.coordinator.poll_timeout()
+        if self._timer is not None:
+            if due is not None and due >= self._due:
+                return  # it fires earlier than needed, looks, and is armed anew
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._due = due
+            self._timer = self._loop.call_later(max(RETRY_S, due - self.clock().mono), self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        now = self.clock()
+        due = self.coordinator.poll_timeout()
+        if due is not None and due <= now.mono:
+            self.coordinator.handle_timeout(now)
+        self._drain()
+
+
+def _ignore(live: Live, effect: CloseSession) -> None:
+    return

@@ -1,0 +1,92 @@
+"""Accepts connections on one socket, as many as may stand, and gives each its protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from ghostwire.server.observer import Observer
+
+OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE_S: Final = 0.1
+"""How long to wait for a descriptor when there is none."""
+
+
+class Accepted(Protocol):
+    """The protocol of an accepted connection: an asyncio protocol, told if its connection never came to be."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands, behind TLS where there is any."""
+
+    def abandon(self) -> None:
+        """The connection failed before `connection_made`."""
+
+
+Make = Callable[[socket.socket], Accepted | None]
+"""Makes the protocol of an accepted connection; None refuses it."""
+
+
+class Acceptor:
+    """One listening socket."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        make: Make,
+        observer: Observer,
+        context: ssl.SSLContext | None = None,
+        handshake_s: float = 10.0,
+    ) -> None:
+        listening.setblocking(False)
+        self._socket = listening
+        self._make, self._observer = make, observer
+        self._context, self._handshake_s = context, handshake_s
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting = self._loop.create_task(self._run())
+
+    async def close(self) -> None:
+        """Take no more connections; those that stand are their protocols' own."""
+        for task in (self._accepting, *self._tasks):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._accepting
+        self._socket.close()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = await self._loop.sock_accept(self._socket)
+            except OSError as error:
+                if error.errno in OUT_OF_FILES:
+                    self._observer.event("error", "listen.out_of_files", error=error.strerror or "")
+                # Whatever it was, it was about one connection or will pass: keep accepting.
+                await asyncio.sleep(PAUSE_S)
+                continue
+            protocol = self._make(connection)
+            if protocol is None:
+                connection.close()
+                continue
+            task = self._loop.create_task(self._serve(connection, protocol))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket, protocol: Accepted) -> None:
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        timeout = self._handshake_s if self._context is not None else None
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=timeout
+            )
+        except (OSError, ssl.SSLError, TimeoutError, asyncio.CancelledError) as error:
+            protocol.abandon()
+            connection.close()
+            self._observer.event("debug", "listen.handshake_failed", error=f"{type(error).__name__}: {error}")
+            if isinstance(error, asyncio.CancelledError):
+                raise

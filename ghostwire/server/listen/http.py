@@ -1,0 +1,130 @@
+"""HTTP connections: uvicorn's protocol on a connection that was accepted here, with bounds of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from ghostwire.server.listen.head import refusal
+from ghostwire.server.options import Limits
+
+KEEP_ALIVE_S: Final = 30
+
+
+class HttpShell:
+    """What all HTTP connections of one server share: the application and its bounds."""
+
+    def __init__(self, application: Any, limits: Limits) -> None:
+        self.limits = limits
+        self.state = ServerState()
+        self.config = Config(
+            application,
+            lifespan="off",
+            ws="none",
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        self.config.load()
+
+    async def drain(self, seconds: float) -> None:
+        """Let running requests finish, for at most so long, and close every connection."""
+        for connection in list(self.state.connections):
+            connection.shutdown()
+        if self.state.tasks:
+            await asyncio.wait(list(self.state.tasks), timeout=seconds)
+        for task in list(self.state.tasks):
+            task.cancel()
+        for connection in list(self.state.connections):
+            connection.transport.close()
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One HTTP connection. `grant` goes into the scope of its requests: what its listener, not the client, vouches for.
+
+    A request head is bounded in size and time; a body is bounded in time here and in size by the application.
+    """
+
+    def __init__(self, shell: HttpShell, grant: dict[str, Any], gone: Callable[[], None]) -> None:
+        super().__init__(shell.config, shell.state, grant)
+        self._limits = shell.limits
+        self._gone = gone
+        self._head_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def abandon(self) -> None:
+        """The connection never came to be."""
+        self._gone()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests."""
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._limits.head_s, self._late)
+        before = self._head_bytes
+        super().data_received(data)
+        if self._head_bytes and self._head_bytes == before:
+            # No header was completed by these bytes: they belong to one that may grow without end.
+            self._head_bytes += len(data)
+        if self._head_bytes > self._limits.head_bytes:
+            self._refuse(431, "Request Header Fields Too Large")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._cancel()
+        super().connection_lost(exc)
+        self._gone()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._head_bytes = 1
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request's target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: the body's time begins."""
+        self._head_bytes = 0
+        self._cancel()
+        self._deadline = self.loop.call_later(self._limits.body_s, self._late)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._cancel()
+        super().on_message_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.head_bytes:
+            self._refuse(431, "Request Header Fields Too Large")
+
+    def _cancel(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        self._deadline = None
+        self._refuse(408, "Request Timeout")
+
+    def _refuse(self, status: int, phrase: str) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(refusal(status, phrase, phrase))
+            self.transport.close()

@@ -1,0 +1,122 @@
+"""The first request head of a connection decides which protocol it is handed to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+
+from ghostwire.errors import GhostwireError, WireError
+from ghostwire.server.errors import status_of
+from ghostwire.server.listen.admission import Admission
+from ghostwire.server.listen.head import END, Head, parse, refusal, upgrade_answer
+from ghostwire.server.listen.hosts import Doors
+from ghostwire.server.options import Limits
+
+
+class Routes:
+    """What the router needs: the bounds, the doors, and the makers of the protocols behind them."""
+
+    __slots__ = ("admission", "doors", "http", "limits", "session")
+
+    def __init__(
+        self,
+        limits: Limits,
+        admission: Admission,
+        doors: Doors,
+        http: Callable[[Callable[[], None]], asyncio.Protocol],
+        session: Callable[[str, Callable[[], None]], asyncio.Protocol],
+    ) -> None:
+        self.limits, self.admission, self.doors = limits, admission, doors
+        self.http = http
+        self.session = session
+
+
+class Router(asyncio.Protocol):
+    """One public connection until its first request head is complete."""
+
+    __slots__ = ("_address", "_data", "_loop", "_routes", "_secure", "_timer", "_transport")
+
+    def __init__(self, routes: Routes, address: str, secure: bool, loop: asyncio.AbstractEventLoop) -> None:
+        self._routes = routes
+        self._address = address
+        self._secure = secure
+        self._loop = loop
+        self._data = b""
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands (behind TLS where there is any)."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type only
+        self._transport = transport
+        self._timer = self._loop.call_later(self._routes.limits.head_s, self._late)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the head, perhaps in pieces."""
+        seen = max(0, len(self._data) - len(END))
+        self._data += data
+        end = self._data.find(END, seen)
+        if end < 0 and len(self._data) <= self._routes.limits.head_bytes:
+            return
+        if end < 0 or end > self._routes.limits.head_bytes:
+            self._refuse(431, f"a request head of more than {self._routes.limits.head_bytes} bytes")
+            return
+        head = parse(self._data[: end + len(END)])
+        if head is not None and head.opens_session:
+            self._open_session(head, self._data[end + len(END) :])
+        else:
+            self._hand_over(self._routes.http(self._routes.admission.gone), self._data)
+
+    def eof_received(self) -> bool:
+        """Half a head is no request."""
+        return False
+
+    def abandon(self) -> None:
+        """The connection never came to be: its TLS handshake failed."""
+        if self._timer is None:
+            self.connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It went before it had asked for anything."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport = None
+        self._routes.admission.known(self._address)
+        self._routes.admission.gone()
+
+    def _open_session(self, head: Head, rest: bytes) -> None:
+        doors, peer = self._routes.doors, self._address
+        try:
+            doors.admit(head.headers, doors.scheme(peer, head.headers, "https" if self._secure else "http"))
+            answer = upgrade_answer(head)
+        except WireError as error:
+            self._refuse(426, error.message)
+            return
+        except GhostwireError as error:
+            self._refuse(status_of(error).http, error.message)
+            return
+        assert self._transport is not None  # noqa: S101 - narrows the type only
+        self._transport.write(answer)
+        address = doors.client(peer, head.headers)
+        self._hand_over(self._routes.session(address, self._routes.admission.gone), rest)
+
+    def _hand_over(self, protocol: asyncio.Protocol, data: bytes) -> None:
+        transport, self._transport = self._transport, None
+        assert transport is not None  # noqa: S101 - narrows the type only
+        assert self._timer is not None  # noqa: S101 - narrows the type only
+        self._timer.cancel()
+        self._data = b""
+        self._routes.admission.known(self._address)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if data:
+            protocol.data_received(data)
+
+    def _late(self) -> None:
+        self._refuse(408, f"no request within {self._routes.limits.head_s:g} s")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(refusal(status, HTTPStatus(status).phrase, detail))
+            self._transport.close()

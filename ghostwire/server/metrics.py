@@ -1,0 +1,115 @@
+"""Everything that is counted, as Prometheus reads it. Counters live where they are counted; here they get names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""Seconds: from a quick read to a stall."""
+
+
+class Timings:
+    """Durations that are worth a distribution."""
+
+    __slots__ = ("netmap_build", "query", "registry")
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.netmap_build = Histogram(
+            "ghostwire_netmap_build_seconds", "Time to build a whole map.", registry=self.registry, buckets=BUCKETS
+        )
+        self.query = Histogram(
+            "ghostwire_zqlite_query_seconds",
+            "Time from handing a change to the store until it is on disk.",
+            registry=self.registry,
+            buckets=BUCKETS,
+        )
+
+
+class Counted(Collector):
+    """Reads plain counters when Prometheus asks."""
+
+    def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now."""
+        yield from self._read()
+
+
+def counter(name: str, text: str, value: float | dict[str, int], label: str = "") -> Metric:
+    """A counter: one value, or one for each value of a label."""
+    if isinstance(value, dict):
+        family = CounterMetricFamily(name, text, labels=[label])
+        for key, count in sorted(value.items()):
+            family.add_metric([key], count)
+        return family
+    return CounterMetricFamily(name, text, value=value)
+
+
+def gauge(name: str, text: str, value: float | dict[str, float], label: str = "") -> Metric:
+    """A gauge: one value, or one for each value of a label."""
+    if isinstance(value, dict):
+        family = GaugeMetricFamily(name, text, labels=[label])
+        for key, level in sorted(value.items()):
+            family.add_metric([key], level)
+        return family
+    return GaugeMetricFamily(name, text, value=value)
+
+
+class Exposition:
+    """The metrics of one server. `server` is read when asked, never before it has started."""
+
+    __slots__ = ("_server", "timings")
+
+    def __init__(self, server: Any, timings: Timings) -> None:
+        self._server = server
+        self.timings = timings
+        timings.registry.register(Counted(self._read))
+
+    def text(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.timings.registry)
+
+    def _read(self) -> Iterator[Metric]:
+        server = self._server
+        driver = server.driver
+        counters = driver.coordinator.view.counters
+        yield counter("ghostwire_node_registrations", "Registrations that stand.", counters.registrations)
+        yield counter(
+            "ghostwire_node_registrations_refused", "Registrations that were refused.", counters.registrations_refused
+        )
+        yield counter("ghostwire_heartbeats", "Heartbeats by what became of them.", counters.heartbeats, "result")
+        yield counter("ghostwire_session_checks", "Session tokens checked.", counters.session_checks, "result")
+        yield counter("ghostwire_netmap_sent", "Maps by how they were brought up to date.", counters.maps, "how")
+        yield counter("ghostwire_netmap_digest_mismatches", "Maps that differed.", counters.digest_mismatches)
+        yield counter("ghostwire_coordinator_conflicts", "Decisions whose rows had moved on.", counters.conflicts)
+        yield counter("ghostwire_coordinator_failures", "Decisions that the store refused.", counters.failures)
+        sessions = server.sessions.counters
+        yield counter("ghostwire_sessions_opened", "Node sessions that stood.", sessions.opened)
+        yield counter("ghostwire_session_queries", "Queries of nodes.", sessions.queries)
+        yield counter("ghostwire_session_refusals", "Requests of nodes refused.", dict(sessions.refused), "code")
+        yield counter("ghostwire_session_resyncs", "Whole maps sent again.", sessions.resyncs)
+        yield counter("ghostwire_connections_refused", "Connections beyond a bound.", server.admission.refused)
+        yield counter("ghostwire_fanout_sent", "Broadcast frames sent.", driver.fanout.sent)
+        yield counter("ghostwire_fanout_skipped", "Broadcast frames not sent to slow readers.", driver.fanout.skipped)
+        yield gauge("ghostwire_sessions", "Node sessions that stand.", len(driver.fanout))
+        yield gauge("ghostwire_connections", "Public connections that stand.", server.admission.open)
+        yield gauge(
+            "ghostwire_queue_depth",
+            "What waits, by where.",
+            {
+                "commands": driver.pending,
+                "commits": driver.committing,
+                "fanout": driver.fanout.depth,
+                "handshakes": server.admission.unknown,
+            },
+            "queue",
+        )
+        for name, value in server.store.durable.stats.items():
+            yield counter(f"ghostwire_zqlite_{name}", "A counter of the store.", value)

@@ -1,0 +1,75 @@
+"""`serve` as a process: the event loop, signals, and what the process ends with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import resource
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import uvloop
+
+from ghostwire.server.observer import Observer
+from ghostwire.server.options import ServeOptions
+from ghostwire.server.server import Server
+
+DONE: Final = 0
+FAILED: Final = 1
+Ready = Callable[[Server], Awaitable[None]]
+"""Called once the server listens."""
+
+
+def run(options: ServeOptions, observer: Observer | None = None, ready: Ready | None = None) -> int:
+    """Serve until SIGTERM or SIGINT (0), or until the store has failed (1).
+
+    A second signal ends the process at once. Raises `GhostwireError` where the server can't start.
+    """
+    no_core_dumps()
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(options, observer, ready))
+
+
+def no_core_dumps() -> None:
+    """A core dump would hold keys."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def raise_file_limit() -> None:
+    """Each session is a descriptor: take as many as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # an unlimited hard limit may not be a possible soft one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(options: ServeOptions, observer: Observer | None, ready: Ready | None) -> int:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+
+    def signalled(name: str) -> None:
+        if told.is_set():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            signal.raise_signal(signal.Signals[name])
+        told.set()
+
+    server = Server(options, observer)
+    await server.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled, number.name)
+    # What was loaded stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    try:
+        if ready is not None:
+            await ready(server)
+        waiting = loop.create_task(told.wait())
+        await asyncio.wait({waiting, server.failed}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+    finally:
+        await server.stop()
+    return FAILED if server.failed.done() else DONE

@@ -1,0 +1,58 @@
+"""Who asks, and what they may: settled for each request before the application sees it.
+
+On the admin socket the listener vouches (peer credentials at accept). Over TCP a bearer token does, and without one
+only `OPEN` paths answer. Nothing a client writes into a header raises its rights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+
+from ghostwire.errors import AuthenticationError, PermissionDeniedError
+from ghostwire.model.credential import Scope
+
+GRANT: Final = "ghostwire.caller"
+"""The key in a connection's state under which its listener puts a `Caller`."""
+OPEN: Final = frozenset({"/v1/health/live", "/v1/health/ready", "/v1/version"})
+RANK: Final[dict[Scope, int]] = {"read": 0, "write": 1, "admin": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: `actor` as it stands in the change log, and the scope of what they may."""
+
+    actor: str
+    scope: Scope | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the caller's scope reaches so far."""
+        return self.scope is not None and RANK[self.scope] >= RANK[scope]
+
+    def need(self, scope: Scope, what: str) -> None:
+        """Raise unless the caller's scope reaches so far."""
+        if self.scope is None:
+            raise AuthenticationError("this needs a token: send Authorization: Bearer TOKEN")
+        if not self.may(scope):
+            raise PermissionDeniedError(f"{what} needs the scope {scope!r}; the token has {self.scope!r}")
+
+
+NOBODY: Final = Caller("nobody")
+
+
+def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """Who asks on this connection."""
+    caller: Caller = connection.scope["state"].get(GRANT, NOBODY)
+    return caller
+
+
+def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let a request through to its route if the caller's scope reaches the route's."""
+    scope: Scope | None = handler.opt.get("scope")
+    if scope is not None:
+        caller_of(connection).need(scope, f"{connection.scope['method']} {connection.scope['path']}")
+    elif connection.scope["path"] not in OPEN:
+        raise PermissionDeniedError("this route names no scope")

@@ -1,0 +1,73 @@
+"""What routes work with: the committed view, the driver, and what this server says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ghostwire.coordinator import View
+from ghostwire.errors import NotFoundError
+from ghostwire.model.node import Node
+from ghostwire.model.user import User
+from ghostwire.server.driver import Build, Driver
+from ghostwire.server.rest.views import NodeView
+from ghostwire.server.status import Reporter
+
+
+class Desk:
+    """One server's, shared by all requests."""
+
+    __slots__ = ("driver", "exposition", "reporter")
+
+    def __init__(self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes]) -> None:
+        self.driver, self.reporter = driver, reporter
+        self.exposition = exposition
+
+    @property
+    def view(self) -> View:
+        """Committed state."""
+        return self.driver.coordinator.view
+
+    @property
+    def utc(self) -> int:
+        """Now, in UTC nanoseconds."""
+        return self.driver.clock().utc
+
+    async def ask(self, build: Build) -> Any:
+        """What the coordinator replies to a command. Raises what it refuses with."""
+        return await self.driver.ask(build)
+
+    def node(self, reference: str) -> Node:
+        """The node with this id or name. Raises `NotFoundError`."""
+        if reference.isascii() and reference.isdigit() and len(reference) < 19:
+            node = self.view.node(int(reference))
+            if node is not None:
+                return node
+        node = self.view.node_by_name(reference)
+        if node is None:
+            raise NotFoundError(f"there is no node {reference[:80]!r}")
+        return node
+
+    def user(self, reference: str) -> User:
+        """The user with this id or name. Raises `NotFoundError`."""
+        if reference.isascii() and reference.isdigit() and len(reference) < 19:
+            user = self.view.user(int(reference))
+            if user is not None:
+                return user
+        return self.user_named(reference)
+
+    def user_named(self, name: str) -> User:
+        """The user with this name. Raises `NotFoundError`."""
+        user = self.view.user_by_name(name)
+        if user is None:
+            raise NotFoundError(f"there is no user {name[:80]!r}")
+        return user
+
+    def owner(self, user_id: int | None) -> User | None:
+        """The user with this id, where there is one."""
+        return self.view.user(user_id) if user_id is not None else None
+
+    def node_view(self, node: Node) -> NodeView:
+        """What REST shows of a node."""
+        view = self.view
+        return NodeView.of(node, self.owner(node.user_id), view.health(node.id), view.endpoints(node.id))

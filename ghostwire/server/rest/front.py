@@ -1,0 +1,68 @@
+"""Stands before the application: Host, Origin, forwarded headers, bearer tokens. A plain ASGI wrapper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ghostwire.errors import AuthenticationError, GhostwireError
+from ghostwire.model.credential import ApiToken
+from ghostwire.server.listen.hosts import Doors
+from ghostwire.server.rest.access import GRANT, NOBODY, OPEN, Caller
+from ghostwire.server.rest.problem import encode, problem_of
+
+CheckToken = Callable[[str], ApiToken]
+"""The token of a secret. Raises `AuthenticationError`."""
+
+SECURITY_HEADERS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+class Front:
+    """The application as connections see it."""
+
+    __slots__ = ("_application", "_check", "_doors")
+
+    def __init__(self, application: Any, doors: Doors, check: CheckToken) -> None:
+        self._application, self._doors, self._check = application, doors, check
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+
+        async def send_guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
+            await send(message)
+
+        try:
+            # A listener that vouches for its connections has put a caller into their state; TCP vouches for nobody.
+            if GRANT not in scope["state"]:
+                self._settle(scope)
+        except GhostwireError as error:
+            problem = problem_of(error)
+            body, headers = encode(problem)
+            await send_guarded({"type": "http.response.start", "status": problem.status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await self._application(scope, receive, send_guarded)
+
+    def _settle(self, scope: Any) -> None:
+        headers = scope["headers"]
+        peer = scope["client"][0] if scope["client"] else ""
+        scheme = self._doors.scheme(peer, headers, scope["scheme"])
+        self._doors.admit(headers, scheme)
+        scope["scheme"] = scheme
+        if peer:
+            scope["client"] = (self._doors.client(peer, headers), scope["client"][1])
+        scope["state"][GRANT] = self._authenticate(headers, scope["path"])
+
+    def _authenticate(self, headers: Any, path: str) -> Caller:
+        given = [value for name, value in headers if name == b"authorization"]
+        if not given:
+            if path in OPEN:
+                return NOBODY
+            raise AuthenticationError("this needs a token: send Authorization: Bearer TOKEN")
+        kind, _, secret = given[0].decode("latin-1").partition(" ")
+        if len(given) > 1 or kind.lower() != "bearer":
+            raise AuthenticationError("this needs exactly one Authorization: Bearer TOKEN")
+        token = self._check(secret.strip())
+        return Caller(f"token:{token.id}", token.scope)

@@ -1,0 +1,53 @@
+"""The access policy over REST: in force, tried, put in force."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Controller, get, post, put
+
+from ghostwire.coordinator.commands import ApplyPolicy
+from ghostwire.policy import Policy
+from ghostwire.server.rest.access import Caller
+from ghostwire.server.rest.desk import Desk
+from ghostwire.server.rest.views import PolicyCheck, PolicyView
+
+
+class PolicyText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A policy as HuJSON. A text with neither `acls` nor `grants` allows everything, and needs `allow_all`."""
+
+    text: str
+    note: str = ""
+    allow_all: bool = False
+
+
+class PolicyRoutes(Controller):
+    """Who may reach whom."""
+
+    path = "/policy"
+    tags = ["policy"]  # noqa: RUF012 - the framework's own way to say it
+
+    @get("/", opt={"scope": "read"}, summary="The policy in force")
+    async def show(self, desk: Desk) -> PolicyView:
+        """The policy in force."""
+        return PolicyView.of(desk.view.policy())
+
+    @put("/", opt={"scope": "admin"}, summary="Put a policy in force")
+    async def apply(self, desk: Desk, caller: Caller, data: PolicyText) -> PolicyView:
+        """Check a text and put it in force; answered once it is durable."""
+        applied = await desk.ask(
+            lambda op: ApplyPolicy(
+                op=op,
+                actor=caller.actor,
+                text=data.text,
+                author=caller.actor,
+                note=data.note,
+                allow_all=data.allow_all,
+            )
+        )
+        return PolicyView.of(applied)
+
+    @post("/check", opt={"scope": "read"}, status_code=200, summary="Try a policy")
+    async def check(self, data: PolicyText) -> PolicyCheck:
+        """Read a text as `put` would, and change nothing."""
+        policy = Policy.parse(data.text)
+        return PolicyCheck(valid=True, allows_everything=policy.allows_everything, warnings=())

@@ -1,0 +1,93 @@
+"""The server itself over REST: health, version, status, addresses, metrics."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Controller, Response, get
+from litestar.datastructures import ResponseHeader
+
+from ghostwire import __version__
+from ghostwire.errors import UnavailableError
+from ghostwire.server.rest.desk import Desk
+from ghostwire.server.status import ServerStatus
+
+
+class Word(msgspec.Struct, frozen=True):
+    """One word of state."""
+
+    status: str
+
+
+class Version(msgspec.Struct, frozen=True):
+    """Which release answers."""
+
+    version: str
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """One address pool: how many it can give, has given, and lets rest."""
+
+    pool: str
+    size: int
+    used: int
+    resting: int
+    free: int
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """The address pools."""
+
+    ipv4: Pool
+    ipv6: Pool
+
+
+class Service(Controller):
+    """The server itself."""
+
+    path = "/"
+    tags = ["server"]  # noqa: RUF012 - the framework's own way to say it
+
+    @get("/health/live", summary="Whether the process answers", security=[])
+    async def live(self) -> Word:
+        """It does."""
+        return Word("live")
+
+    @get("/health/ready", summary="Whether the server takes requests", security=[])
+    async def ready(self, desk: Desk) -> Word:
+        """Ready once its state is loaded, until it stops or its store has failed."""
+        if not desk.reporter.ready:
+            raise UnavailableError("the server starts or stops", retry_after=1.0)
+        return Word("ready")
+
+    @get("/version", summary="Which release answers", security=[])
+    async def version(self) -> Version:
+        """The release."""
+        return Version(__version__)
+
+    @get("/status", opt={"scope": "read"}, summary="How the server is")
+    async def status(self, desk: Desk) -> ServerStatus:
+        """The server's state."""
+        return desk.reporter.status(desk.view, len(desk.driver.fanout), desk.driver.clock().mono)
+
+    @get("/addresses", opt={"scope": "read"}, summary="The address pools")
+    async def addresses(self, desk: Desk) -> Addresses:
+        """How full the pools are."""
+        return msgspec.convert(desk.view.addresses(), Addresses, from_attributes=True)
+
+
+class Metrics(Controller):
+    """For Prometheus."""
+
+    path = "/metrics"
+    tags = ["server"]  # noqa: RUF012 - the framework's own way to say it
+
+    @get(
+        "/",
+        opt={"scope": "read"},
+        summary="Metrics",
+        media_type="text/plain",
+        response_headers=[ResponseHeader(name="content-type", documentation_only=True)],
+    )
+    async def metrics(self, desk: Desk) -> Response[bytes]:
+        """Everything that is counted, in Prometheus' text format."""
+        return Response(desk.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

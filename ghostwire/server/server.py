@@ -1,0 +1,206 @@
+"""A whole server: store, coordinator, driver and listeners, started in that order and stopped in the other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ghostwire.coordinator import Coordinator
+from ghostwire.errors import DatabaseError, GhostwireError
+from ghostwire.model.credential import ApiToken
+from ghostwire.server.clock import Clock, system_clock
+from ghostwire.server.driver import Driver
+from ghostwire.server.fanout import Fanout
+from ghostwire.server.identity import Naming, open_gate, tls_identity
+from ghostwire.server.listen import admin, public, tls
+from ghostwire.server.listen.acceptor import Acceptor
+from ghostwire.server.listen.admission import Admission
+from ghostwire.server.listen.hosts import Doors
+from ghostwire.server.listen.http import HttpConnection, HttpShell
+from ghostwire.server.listen.router import Router, Routes
+from ghostwire.server.metrics import Exposition, Timings
+from ghostwire.server.observer import Observer, Silent
+from ghostwire.server.options import ServeOptions
+from ghostwire.server.rest.access import GRANT
+from ghostwire.server.rest.application import application
+from ghostwire.server.rest.desk import Desk
+from ghostwire.server.rest.front import Front
+from ghostwire.server.session.node import SessionShell
+from ghostwire.server.status import Reporter
+from ghostwire.server.store.store import ServerStore
+
+RENEWAL_CHECK_S: Final = 6 * 3600.0
+DRAIN_S: Final = 3.0
+"""How long running requests may take when the server stops."""
+COME_BACK_S: Final = 1.0
+"""When nodes are asked to try again after a stop."""
+
+
+class Server:
+    """One server on the running event loop: `async with Server(options) as server`.
+
+    `failed` is done with the error when the store can promise nothing any more: whoever runs the server must end it.
+    """
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        observer: Observer | None = None,
+        *,
+        clock: Clock = system_clock,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.options = options
+        self.observer: Observer = observer if observer is not None else Silent()
+        self.naming = Naming.of(options)
+        self._clock, self._entropy = clock, entropy
+        self._acceptors: list[Acceptor] = []
+        self._renewal: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the store, load it, then listen. Raises `GhostwireError` with nothing left open.
+
+        `ConflictError`: another server has this directory.
+        """
+        loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[DatabaseError] = loop.create_future()
+        started = self._clock()
+        self.timings = Timings()
+        self.store = await ServerStore.open(self.options, self._store_failed)
+        try:
+            self.store.flush_failed = self._flush_failed
+            snapshot = await self.store.load(self._entropy)
+            coordinator = Coordinator(self.options.settings, snapshot, self._entropy, self._clock())
+            self.driver = Driver(coordinator, self.store, Fanout(loop), self._clock)
+            listening = public.bind(self.naming.listen)
+        except BaseException:
+            await self.store.close()
+            raise
+        try:
+            self.naming = self.naming.at(public.bound(listening, self.naming.listen))
+            self._listen(listening, (started.mono, started.utc))
+        except BaseException:
+            listening.close()
+            await self.store.close()
+            raise
+        self.reporter.ready = True
+        self.observer.event("info", "server.started", listen=str(self.naming.listen), url=self.reporter.url.url)
+
+    async def stop(self, reason: str = "the coordinator stops", retry_after: float = COME_BACK_S) -> None:
+        """Say bye to nodes, finish what runs, write what is left, free the store."""
+        self.reporter.ready = False
+        if self._renewal is not None:
+            self._renewal.cancel()
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        self._acceptors.clear()
+        self.sessions.say_bye(reason, retry_after)
+        await self._http.drain(DRAIN_S)
+        await self.driver.stop()
+        await self.store.close()
+        (self.options.data / admin.NAME).unlink(missing_ok=True)
+        self.observer.event("info", "server.stopped", reason=reason)
+
+    @property
+    def url(self) -> str:
+        """The URL that new machines dial."""
+        return self.reporter.url.url
+
+    @property
+    def pin(self) -> str | None:
+        """The pin of the server's key, where machines need one."""
+        return self.reporter.pin
+
+    @property
+    def port(self) -> int:
+        """The public port."""
+        return self.naming.listen.port
+
+    def _listen(self, listening: socket.socket, started: tuple[float, int]) -> None:
+        options, limits = self.options, self.options.limits
+        self.tls = tls_identity(options, self.naming, started[1])
+        gate = open_gate(options, self.naming, self.tls, self._entropy)
+        self.sessions = SessionShell(self.driver, gate, self._entropy, limits)
+        self.driver.close_session = self.sessions.end
+        pin = self.tls.pin if self.tls is not None and self.tls.self_signed else None
+        self.reporter = Reporter(
+            options.settings.network_id, str(self.naming.listen), pin, self.naming.advertised, started
+        )
+        self.admission = Admission(limits)
+        desk = Desk(self.driver, self.reporter, Exposition(self, self.timings).text)
+        self.application = application(desk, self.observer, limits.body_bytes)
+        doors = Doors(self.naming.origins(), options.trusted_proxies)
+        self._http = HttpShell(Front(self.application, doors, self._check_token), limits)
+        self._routes = Routes(limits, self.admission, doors, self._http_connection, self.sessions.connect)
+        control = admin.bind(options.data)
+        self._admitted = admin.Admitted(options.admin_uids)
+        context = self.tls.context if self.tls is not None else None
+        self._acceptors = [
+            Acceptor(listening, self._public, self.observer, context, limits.head_s),
+            Acceptor(control, self._admin, self.observer),
+        ]
+        self._schedule_renewal()
+
+    def _public(self, connection: socket.socket) -> Router | None:
+        address = public.peer_address(connection)
+        if not self.admission.admit(address):
+            return None
+        return Router(self._routes, address, self.tls is not None, asyncio.get_running_loop())
+
+    def _http_connection(self, gone: Callable[[], None]) -> HttpConnection:
+        return HttpConnection(self._http, {}, gone)
+
+    def _admin(self, connection: socket.socket) -> HttpConnection | None:
+        caller = self._admitted.caller(connection)
+        if caller is None:
+            self.observer.event("warning", "admin.refused")
+            return None
+        return HttpConnection(self._http, {GRANT: caller}, _nothing)
+
+    def _check_token(self, secret: str) -> ApiToken:
+        token: ApiToken = self.driver.coordinator.view.check_api_token(secret, self._clock())
+        return token
+
+    def _store_failed(self, error: DatabaseError) -> None:
+        """Nobody knows what is on the disk now: nothing more may be promised in this process."""
+        self.observer.event("critical", "store.failed", error=error.message)
+        if hasattr(self, "reporter"):
+            self.reporter.ready = False
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    def _flush_failed(self, error: BaseException) -> None:
+        self.observer.event("error", "history.flush_failed", error=str(error))
+
+    def _schedule_renewal(self) -> None:
+        self.reporter.certificate_until = tls.valid_until(self.tls) if self.tls is not None else None
+        if self.tls is not None and self.tls.self_signed:
+            self._renewal = asyncio.get_running_loop().call_later(RENEWAL_CHECK_S, self._renew)
+
+    def _renew(self) -> None:
+        assert self.tls is not None  # noqa: S101 - only scheduled with one
+        try:
+            now = datetime.fromtimestamp(self._clock().utc / 1e9, UTC)
+            if tls.renew(self.tls, self.naming.certificate_names(), now):
+                self.observer.event("info", "tls.renewed")
+        except (OSError, GhostwireError) as error:
+            self.observer.event("error", "tls.renewal_failed", error=str(error))
+        self._schedule_renewal()
+
+
+def _nothing(*_: Any) -> None:
+    return

@@ -1,0 +1,1 @@
+"""Node sessions: WebSocket frames, one node's connection, and what it may ask."""

@@ -1,0 +1,386 @@
+"""One node's connection: its frames become commands, the coordinator's answers become frames."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from ghostwire.coordinator.commands import (
+    HeartbeatNode,
+    LogoutNode,
+    OpenSession,
+    RegisterNode,
+    ResyncNode,
+    RotateNodeKey,
+    SessionClosed,
+    SetEndpoints,
+)
+from ghostwire.coordinator.effects import CloseSession, KeyRotated, Registered, SessionOpened
+from ghostwire.errors import GhostwireError, ResourceExhaustedError, WireError
+from ghostwire.server.driver import Driver
+from ghostwire.server.errors import status_of, status_of_code
+from ghostwire.server.options import Limits
+from ghostwire.server.session.counters import SessionCounters
+from ghostwire.server.session.rate import Bucket
+from ghostwire.server.session.transport import GOING_AWAY, NORMAL, SessionTransport
+from ghostwire.wire import codec
+from ghostwire.wire.messages import (
+    MAX_CLIENT_FRAME,
+    Answer,
+    ChallengeRequest,
+    Endpoints,
+    Heartbeat,
+    HeartbeatAck,
+    HelloBody,
+    NodeBye,
+    Query,
+    Refusal,
+    RegisterBody,
+    Resync,
+    RotateBody,
+    Rotated,
+    ServerBye,
+)
+from ghostwire.wire.server_session import Gate, ServerSession
+
+FORGIVEN: Final = 50
+"""Frames beyond the rate that are refused one by one; after that the session is closed."""
+
+
+class SessionShell:
+    """What all node sessions of one server share."""
+
+    __slots__ = ("counters", "driver", "entropy", "gate", "limits", "loop", "standing")
+
+    def __init__(self, driver: Driver, gate: Gate, entropy: Callable[[int], bytes], limits: Limits) -> None:
+        self.driver, self.gate, self.entropy, self.limits = driver, gate, entropy, limits
+        self.loop = asyncio.get_running_loop()
+        self.counters = SessionCounters()
+        self.standing: set[NodeSession] = set()
+
+    def connect(self, address: str, gone: Callable[[], None]) -> SessionTransport:
+        """The protocol of a connection that was upgraded; `gone` is called when it ends."""
+        session = NodeSession(self, address, gone)
+        return session.transport
+
+    def end(self, live: Any, effect: CloseSession) -> None:
+        """Do what the coordinator says of a live session."""
+        if isinstance(live, NodeSession):
+            live.end(effect.code, effect.reason)
+
+    def say_bye(self, reason: str, retry_after: float) -> None:
+        """Tell every node that this server goes, and when to come back."""
+        for session in list(self.standing):
+            session.bye(reason, retry_after)
+
+
+class NodeSession:
+    """One connection, from its challenge to its end. `node`, `slot` and `session` stand once it has its session."""
+
+    __slots__ = (
+        "_address",
+        "_behind",
+        "_bucket",
+        "_busy",
+        "_excess",
+        "_gone",
+        "_protocol",
+        "_shell",
+        "_timer",
+        "node",
+        "opened_at",
+        "session",
+        "slot",
+        "transport",
+    )
+
+    def __init__(self, shell: SessionShell, address: str, gone: Callable[[], None]) -> None:
+        self._shell, self._address, self._gone = shell, address, gone
+        self._protocol = ServerSession(shell.gate, shell.entropy)
+        self._bucket: Bucket | None = None
+        self._busy = False
+        self._behind = False
+        self._excess = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.transport = SessionTransport(self, MAX_CLIENT_FRAME, shell.loop)
+        self.node = self.slot = self.session = -1
+        self.opened_at = 0
+
+    # The connection's side.
+
+    def opened(self) -> None:
+        """The upgrade is done: challenge the node, and do not wait for it for ever."""
+        shell = self._shell
+        shell.standing.add(self)
+        now = shell.driver.clock()
+        self._bucket = Bucket(shell.limits.messages_per_s, shell.limits.messages_burst, now.mono)
+        self._timer = shell.loop.call_later(shell.limits.unproved_s, self._unproved)
+        self.transport.send(self._protocol.challenge(now))
+
+    def message(self, data: bytes) -> None:
+        """One frame from the node."""
+        now = self._shell.driver.clock()
+        try:
+            self._pace(now.mono)
+            heard = self._protocol.receive(data, now)
+            self._act(heard)
+        except GhostwireError as error:
+            self._refuse(error, final=self.session < 0 or isinstance(error, WireError))
+
+    def drained(self) -> None:
+        """A slow node has read everything: where frames were skipped, it gets its whole map."""
+        if self._behind and self.session >= 0:
+            self._resync()
+
+    def closed(self) -> None:
+        """The connection is gone."""
+        shell = self._shell
+        shell.standing.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.session >= 0:
+            shell.counters.closed += 1
+            shell.driver.fanout.detach(self)
+            self._report_closed(self.node, self.session, intent=False)
+            self.session = -1
+        self._gone()
+
+    # The fan-out's side.
+
+    def push(self, framed: bytes) -> bool:
+        """Send one broadcast frame, unless the node is too far behind to be sent single changes."""
+        if self._behind:
+            return False
+        if self.transport.waiting + len(framed) > self._shell.limits.unread_bytes:
+            self._behind = True
+            return False
+        self.transport.send_framed(framed)
+        return True
+
+    def deliver(self, frames: tuple[bytes, ...]) -> None:
+        """Send the session's own frames."""
+        for data in frames:
+            self.transport.send(data)
+
+    def end(self, code: str, reason: str) -> None:
+        """Refuse whatever follows and close."""
+        self.transport.send(codec.encode(Refusal(code=code, message=reason, final=True)))
+        self._forget()
+        self.transport.close(status_of_code(code).ws, reason)
+
+    def bye(self, reason: str, retry_after: float) -> None:
+        """End the session by the server's own will."""
+        self.transport.send(codec.encode(ServerBye(reason=reason, retry_after=retry_after)))
+        self.transport.close(GOING_AWAY, reason)
+
+    # What a node asks.
+
+    def _act(self, heard: Any) -> None:
+        if isinstance(heard, Query):
+            self._query(heard)
+        elif isinstance(heard, Heartbeat):
+            self._heartbeat(heard)
+        elif isinstance(heard, Endpoints):
+            self._ask(
+                lambda op: SetEndpoints(
+                    op=op, actor=self._actor, node=self.node, session=self.session, endpoints=heard.endpoints
+                ),
+                _nothing,
+            )
+        elif isinstance(heard, RegisterBody):
+            self._register(heard)
+        elif isinstance(heard, HelloBody):
+            self._open(heard.node_key, heard)
+        elif isinstance(heard, ChallengeRequest):
+            self.transport.send(self._protocol.challenge(self._shell.driver.clock()))
+        elif isinstance(heard, RotateBody):
+            self._rotate(heard)
+        elif isinstance(heard, Resync):
+            self._resync()
+        elif isinstance(heard, NodeBye):
+            self._leave(heard)
+
+    @property
+    def _actor(self) -> str:
+        return f"node:{self.node}"
+
+    def _register(self, body: RegisterBody) -> None:
+        self._begin()
+        self._ask(
+            lambda op: RegisterNode(
+                op=op,
+                actor=f"nodekey:{body.node_key.hex()[:16]}",
+                node_key=body.node_key,
+                machine_key=body.machine_key,
+                facts=body.facts,
+                preauth_key=body.preauth_key,
+            ),
+            partial(self._registered, body.node_key),
+        )
+
+    def _registered(self, node_key: bytes, registered: Registered) -> None:
+        self._busy = False
+        self._open(node_key, None)
+
+    def _open(self, node_key: bytes, hello: HelloBody | None) -> None:
+        self._begin()
+        self._ask(
+            lambda op: OpenSession(
+                op=op,
+                actor=f"nodekey:{node_key.hex()[:16]}",
+                node_key=node_key,
+                token=hello.token if hello else None,
+                resume=hello.resume if hello else None,
+                digest=hello.digest if hello else b"",
+            ),
+            partial(self._stands, node_key),
+        )
+
+    def _stands(self, node_key: bytes, opened: SessionOpened) -> None:
+        self._busy = False
+        if self.transport.closing:
+            self._report_closed(opened.node, opened.session, intent=False)
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._protocol.establish(node_key)
+        self.node, self.slot, self.session = opened.node, opened.slot, opened.session
+        self._shell.counters.opened += 1
+        self.deliver(opened.frames)
+        replaced = self._shell.driver.fanout.attach(self)
+        if isinstance(replaced, NodeSession):
+            replaced.replaced()
+
+    def replaced(self) -> None:
+        """A newer connection of the same node has taken over."""
+        self._forget()
+        self.bye("a newer connection of this node has taken over", 0.0)
+
+    def _heartbeat(self, heard: Heartbeat) -> None:
+        self._ask(
+            lambda op: HeartbeatNode(
+                op=op,
+                actor=self._actor,
+                node=self.node,
+                session=self.session,
+                position=heard.position,
+                digest=heard.digest,
+                metrics=heard.metrics,
+            ),
+            self._heard,
+        )
+
+    def _heard(self, value: None) -> None:
+        self.transport.send(codec.encode(HeartbeatAck(utc=self._shell.driver.clock().utc)))
+
+    def _query(self, query: Query) -> None:
+        self._shell.counters.queries += 1
+        view = self._shell.driver.coordinator.view
+        try:
+            peers = view.peers(self.node, node=query.node, name=query.name, address=query.address)
+        except GhostwireError as error:
+            self._refuse(error, final=False, query=query.id)
+            return
+        self.transport.send(codec.encode(Answer(id=query.id, peers=peers)))
+
+    def _rotate(self, body: RotateBody) -> None:
+        self._begin()
+        self._ask(
+            lambda op: RotateNodeKey(
+                op=op, actor=self._actor, node=self.node, node_key=body.node_key, new_key=body.new_key
+            ),
+            partial(self._rotated, body.new_key),
+        )
+
+    def _rotated(self, new_key: bytes, rotated: KeyRotated) -> None:
+        self._busy = False
+        self._protocol.establish(new_key)
+        self.transport.send(codec.encode(Rotated(token=rotated.token)))
+
+    def _resync(self) -> None:
+        self._shell.counters.resyncs += 1
+        self._ask(lambda op: ResyncNode(op=op, actor=self._actor, node=self.node, session=self.session), self._resynced)
+
+    def _resynced(self, frames: tuple[bytes, ...]) -> None:
+        self._behind = False
+        self._shell.driver.fanout.send(frames, self)
+
+    def _leave(self, bye: NodeBye) -> None:
+        if self.session < 0:
+            self.transport.close(NORMAL)
+        elif bye.logout:
+            self._begin()
+            self._ask(lambda op: LogoutNode(op=op, actor=self._actor, node=self.node), self._logged_out)
+        else:
+            node, session = self.node, self.session
+            self._forget()
+            self._report_closed(node, session, intent=True)
+            self.transport.close(NORMAL)
+
+    def _logged_out(self, value: None) -> None:
+        self._forget()
+        self.transport.send(codec.encode(ServerBye(reason="logged out")))
+        self.transport.close(NORMAL)
+
+    # What all of them share.
+
+    def _ask(self, build: Callable[[int], Any], then: Callable[[Any], None]) -> None:
+        def answer(value: Any, error: GhostwireError | None) -> None:
+            if error is None:
+                then(value)
+            else:
+                self._busy = False
+                self._refuse(error, final=self.session < 0)
+
+        self._shell.driver.submit(build, answer)
+
+    def _begin(self) -> None:
+        if self._busy:
+            raise WireError("one request at a time: the answer to the last one is still to come")
+        self._busy = True
+
+    def _pace(self, now: float) -> None:
+        assert self._bucket is not None  # noqa: S101 - set when the connection opened
+        wait = self._bucket.take(now)
+        if not wait:
+            return
+        self._excess += 1
+        if self._excess > FORGIVEN:
+            raise WireError("far too many messages a second")
+        raise ResourceExhaustedError("too many messages a second: slow down", retry_after=wait)
+
+    def _refuse(self, error: GhostwireError, *, final: bool, query: int | None = None) -> None:
+        self._shell.counters.refused[error.code] += 1
+        refusal = Refusal(
+            code=error.code, message=error.message, retry_after=error.retry_after, final=final, query=query
+        )
+        self.transport.send(codec.encode(refusal))
+        if final:
+            self.transport.close(status_of(error).ws, error.message)
+
+    def _forget(self) -> None:
+        """The session is over for the server; only its connection still stands."""
+        if self.session >= 0:
+            self._shell.counters.closed += 1
+            self._shell.driver.fanout.detach(self)
+            self.session = -1
+
+    def _report_closed(self, node: int, session: int, *, intent: bool) -> None:
+        self._shell.driver.submit(
+            lambda op: SessionClosed(op=op, actor=f"node:{node}", node=node, session=session, intent=intent), _ignored
+        )
+
+    def _unproved(self) -> None:
+        self._timer = None
+        self._refuse(WireError("no session within its time: register or hello comes first"), final=True)
+
+
+def _nothing(value: Any) -> None:
+    return
+
+
+def _ignored(value: Any, error: GhostwireError | None) -> None:
+    return

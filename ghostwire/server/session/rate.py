@@ -1,0 +1,22 @@
+"""How fast one connection may ask: a bucket that fills at a steady rate."""
+
+from __future__ import annotations
+
+
+class Bucket:
+    """`rate` tokens a second, at most `burst` of them."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._tokens, self._at = burst, now
+
+    def take(self, now: float) -> float:
+        """Take one token: 0 when there was one, else the seconds until there is."""
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return 0.0
+        return (1.0 - self._tokens) / self._rate

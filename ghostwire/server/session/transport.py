@@ -1,0 +1,157 @@
+"""One node connection as a WebSocket: frames to messages, messages to frames, and what a slow reader may hold up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final, Protocol
+
+from ghostwire.errors import ResourceExhaustedError, WireError
+from ghostwire.server.session.frames import Opcode, Reader, close_frame, frame
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+TOO_BIG: Final = 1009
+CLOSE_WAIT_S: Final = 2.0
+"""How long the other side may take to close after it was told to."""
+
+
+class Receiver(Protocol):
+    """Whose connection it is."""
+
+    def opened(self) -> None:
+        """Frames may be sent now."""
+
+    def message(self, data: bytes) -> None:
+        """One whole message came."""
+
+    def drained(self) -> None:
+        """Everything that waited has been handed to the kernel."""
+
+    def closed(self) -> None:
+        """The connection is gone; nothing follows."""
+
+
+class SessionTransport(asyncio.Protocol):
+    """The WebSocket of one session, after its upgrade was answered.
+
+    What is sent goes to the kernel at once while it takes it; afterwards it waits here, in order. `waiting` bytes is
+    what the session's owner compares with its bound.
+    """
+
+    __slots__ = ("_backlog", "_closing", "_loop", "_paused", "_reader", "_transport", "receiver", "waiting")
+
+    def __init__(self, receiver: Receiver, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.receiver = receiver
+        self.waiting = 0
+        self._loop = loop
+        self._reader = Reader(limit)
+        self._transport: asyncio.Transport | None = None
+        self._backlog: deque[bytes] | None = None
+        self._paused = False
+        self._closing = False
+
+    # The event loop's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The upgraded connection is handed over."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type only
+        self._transport = transport
+        self.receiver.opened()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the node."""
+        if self._closing:
+            return
+        self._reader.feed(data)
+        try:
+            while not self._closing and (found := self._reader.poll()) is not None:
+                self._take(*found)
+        except WireError as error:
+            self.close(1002, error.message)
+        except ResourceExhaustedError as error:
+            self.close(TOO_BIG, error.message)
+
+    def pause_writing(self) -> None:
+        """The kernel's buffer and the transport's are full."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The node reads again: hand over what waited."""
+        self._paused = False
+        backlog = self._backlog
+        while backlog and not self._paused:
+            data = backlog.popleft()
+            self.waiting -= len(data)
+            self._write(data)
+        if not backlog:
+            self._backlog = None
+            if not self._paused:
+                self.receiver.drained()
+
+    def eof_received(self) -> bool:
+        """The node will send no more: close."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._closing = True
+        self._backlog, self.waiting = None, 0
+        self._transport = None
+        self.receiver.closed()
+
+    # The session's side.
+
+    def send(self, message: bytes) -> None:
+        """Send one message."""
+        self.send_framed(frame(message))
+
+    def send_framed(self, data: bytes) -> None:
+        """Send bytes that are WebSocket frames already, as one broadcast's are."""
+        if self._closing:
+            return
+        if self._paused:
+            if self._backlog is None:
+                self._backlog = deque()
+            self._backlog.append(data)
+            self.waiting += len(data)
+        else:
+            self._write(data)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Say why and close; a node that does not answer is cut off."""
+        if self._closing:
+            return
+        self._closing = True
+        self._backlog, self.waiting = None, 0
+        self._write(close_frame(code, reason))
+        if self._transport is not None:
+            self._transport.close()
+            self._loop.call_later(CLOSE_WAIT_S, self._abort)
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more is sent."""
+        return self._closing
+
+    @property
+    def paused(self) -> bool:
+        """Whether the node does not keep up just now."""
+        return self._paused
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _take(self, opcode: Opcode, payload: bytes) -> None:
+        if opcode == Opcode.BINARY:
+            self.receiver.message(payload)
+        elif opcode == Opcode.PING:
+            if not self._paused:
+                self._write(frame(payload, Opcode.PONG))
+        elif opcode == Opcode.CLOSE:
+            self.close(NORMAL)

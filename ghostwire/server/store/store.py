@@ -1,0 +1,206 @@
+"""The two databases of a coordinator: what must last, and what may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ghostwire import zqlite
+from ghostwire._native import token
+from ghostwire.coordinator.effects import Flush, Persist
+from ghostwire.coordinator.snapshot import FlushMark, NodeSeen, Snapshot
+from ghostwire.errors import DatabaseError, PermissionDeniedError
+from ghostwire.model.change import ChangeRecord, Put
+from ghostwire.model.credential import Setting
+from ghostwire.model.node import NodeMetrics
+from ghostwire.server.options import ServeOptions
+from ghostwire.server.store.tables import TABLES, statement
+from ghostwire.zqlite import keyring
+from ghostwire.zqlite.operation import Operation, Statement
+
+MAC_KEY: Final = "mac_key"
+"""The setting that holds the key under which secrets are kept as MACs."""
+VERIFIED: Final = 1000
+"""Rows at the end of the change log whose chain is checked at each start."""
+
+_SEEN: Final = msgspec.structs.fields(NodeSeen)
+_SEEN_COLUMNS: Final = ", ".join(field.name for field in _SEEN)
+_SEEN_MARKS: Final = ", ".join("?" * len(_SEEN))
+_PUT_SEEN: Final = f"INSERT OR REPLACE INTO node_seen ({_SEEN_COLUMNS}) VALUES ({_SEEN_MARKS})"  # noqa: S608
+_PUT_MARK: Final = "INSERT OR REPLACE INTO flush_mark (id, boot, vseq, seq, utc, next_class) VALUES (1, ?, ?, ?, ?, ?)"
+_texts = msgspec.json.Decoder(tuple[str, ...])
+_metrics = msgspec.msgpack.Decoder(NodeMetrics)
+
+
+class ServerStore:
+    """`ghostwire.db` (class D: an answer means fsynced) and `history.db` (class L: on disk within seconds)."""
+
+    def __init__(self, durable: zqlite.Store, history: zqlite.Store) -> None:
+        self.durable = durable
+        self.history = history
+        self.flush_failed: Callable[[BaseException], None] = _ignore
+        self.flushes = 0
+
+    @classmethod
+    async def open(cls, options: ServeOptions, on_fatal: Callable[[DatabaseError], None]) -> ServerStore:
+        """Open both, made and migrated as needed.
+
+        Raises what `zqlite.open` raises: `ConflictError` where another server has them.
+        """
+        directory = options.data
+        prepare_directory(directory)
+        key = _root_key(options)
+        durable = await zqlite.open(
+            directory / "ghostwire.db", key=key, passphrase=options.passphrase, on_fatal=on_fatal
+        )
+        try:
+            await zqlite.migrate.apply(durable, migrations("durable"))
+            history = await zqlite.open(
+                directory / "history.db", key=key, passphrase=options.passphrase, durability="lazy", on_fatal=on_fatal
+            )
+        except BaseException:
+            await durable.close()
+            raise
+        try:
+            await zqlite.migrate.apply(history, migrations("history"))
+        except BaseException:
+            await history.close()
+            await durable.close()
+            raise
+        return cls(durable, history)
+
+    async def load(self, entropy: Callable[[int], bytes]) -> Snapshot:
+        """Everything that a coordinator starts from. Raises `DatabaseError` where the log's end does not hold."""
+        await self._verify()
+        tables, seq = await self.durable.run(_load)
+        mac_key = next((setting.value for setting in tables["settings"] if setting.name == MAC_KEY), None)
+        if mac_key is None:
+            mac_key = entropy(32)
+            made = Setting(name=MAC_KEY, value=mac_key)
+            insert = statement(Put("settings", made))
+            seq = (await self.durable.submit(Operation("initialise", "server", (insert,)))).seq
+            tables["settings"] = (*tables["settings"], made)
+        volatile, mark = await self.history.run(_load_history)
+        return Snapshot(
+            log_id=log_id(self.durable.identity, self.durable.epoch),
+            seq=seq,
+            boot=entropy(16),
+            mac_key=mac_key,
+            tables=tables,
+            volatile=volatile,
+            mark=mark,
+        )
+
+    def submit(self, persist: Persist) -> asyncio.Future[ChangeRecord]:
+        """Commit a decision: all of its writes and one row of the change log, or nothing."""
+        statements = tuple(statement(write) for write in persist.writes)
+        return self.durable.submit(Operation(persist.kind, persist.actor, statements))
+
+    def flush(self, effect: Flush) -> None:
+        """Write volatile facts; nobody waits for it, and a failure is told to `flush_failed`."""
+        statements = tuple(_flush_statement(fact) for fact in effect.facts)
+        if statements:
+            self.flushes += 1
+            self.history.submit(Operation("flush", "coordinator", statements)).add_done_callback(self._flushed)
+
+    async def close(self) -> None:
+        """Finish what is queued and free both files."""
+        await self.history.close()
+        await self.durable.close()
+
+    def _flushed(self, future: asyncio.Future[ChangeRecord]) -> None:
+        error = future.exception()
+        if error is not None:
+            self.flush_failed(error)
+
+    async def _verify(self) -> None:
+        rows = await self.durable.query(
+            "SELECT seq, epoch, ts, actor, kind, body, prev, hash FROM change ORDER BY seq DESC LIMIT ?", (VERIFIED,)
+        )
+        records = [ChangeRecord(*row) for row in reversed(rows)]
+        if records:
+            first = records[0]
+            prev = None if first.seq == 1 else first.prev
+            for _ in zqlite.changelog.verify(records, prev, first.seq - 1):
+                pass
+
+
+def _root_key(options: ServeOptions) -> bytes | None:
+    if options.passphrase is not None:
+        return None
+    if options.store_key is not None:
+        return keyring.load(options.store_key)
+    return keyring.load_or_create(options.data / "store.key")
+
+
+def migrations(schema: Literal["durable", "history"]) -> list[zqlite.Migration]:
+    """The steps of one database, in order: files `NNNN_name.sql` beside this one."""
+    steps = []
+    for file in sorted((Path(__file__).parent / schema).glob("*.sql")):
+        number, _, name = file.stem.partition("_")
+        steps.append(zqlite.Migration(int(number), name, file.read_text(encoding="utf-8")))
+    return steps
+
+
+def prepare_directory(directory: Path) -> None:
+    """Make the server's directory, for its owner only. Raises `PermissionDeniedError` where it cannot be used."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if directory.stat().st_uid == os.geteuid():
+            directory.chmod(0o700)
+    except OSError as error:
+        raise PermissionDeniedError(
+            f"cannot use {directory} ({error.strerror}): name another with --data, or let uid {os.geteuid()} write it"
+        ) from error
+
+
+def log_id(identity: bytes, epoch: int) -> bytes:
+    """What names a change log in positions: another one after each restore."""
+    return token.blake3(identity + epoch.to_bytes(8, "big"))[:16]
+
+
+def _load(reader: Any) -> tuple[dict[str, tuple[Any, ...]], int]:
+    tables = {name: tuple(map(table.record, reader.query(table.select))) for name, table in TABLES.items()}
+    (seq,) = reader.query("SELECT coalesce(max(seq), 0) FROM change")[0]
+    return tables, seq
+
+
+def _load_history(reader: Any) -> tuple[tuple[NodeSeen, ...], FlushMark | None]:
+    rows = reader.query(f"SELECT {_SEEN_COLUMNS} FROM node_seen")  # noqa: S608 - names are this module's own
+    marks = reader.query("SELECT boot, vseq, seq, utc, next_class FROM flush_mark")
+    mark = None
+    if marks:
+        boot, vseq, seq, utc, next_class = marks[0]
+        mark = FlushMark(boot=boot, vseq=vseq, seq=seq, utc=utc, next_class=next_class)
+    return tuple(map(_seen, rows)), mark
+
+
+def _seen(row: Sequence[Any]) -> NodeSeen:
+    values = dict(zip((field.name for field in _SEEN), row, strict=True))
+    values["online"] = bool(values["online"])
+    values["endpoints"] = _texts.decode(values["endpoints"])
+    values["metrics"] = None if values["metrics"] is None else _metrics.decode(values["metrics"])
+    return NodeSeen(**values)
+
+
+def _flush_statement(fact: msgspec.Struct) -> Statement:
+    if isinstance(fact, FlushMark):
+        return Statement(_PUT_MARK, (fact.boot, fact.vseq, fact.seq, fact.utc, fact.next_class))
+    return Statement(_PUT_SEEN, tuple(map(_column, msgspec.structs.astuple(fact))))
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return msgspec.json.encode(value).decode()
+    if isinstance(value, NodeMetrics):
+        return msgspec.msgpack.encode(value)
+    return int(value) if isinstance(value, bool) else value
+
+
+def _ignore(error: BaseException) -> None:
+    return
