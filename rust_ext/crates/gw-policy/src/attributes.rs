@@ -1,0 +1,45 @@
+//! Capabilities that `nodeAttrs` and the network's settings give to nodes.
+use crate::directory::Node;
+use crate::model::NodeAttr;
+use crate::scope::Scope;
+use crate::selector::Selector;
+use serde_json::{Map, Value, json};
+
+/// The only attribute that peers are told of, once the peer is an exit node.
+const SHOWN: &str = "suggest-exit-node";
+
+/// A node's own capabilities.
+pub fn of(scope: &Scope<'_>, node: &Node) -> Map<String, Value> {
+    let mut found = Map::new();
+    found.insert("default-auto-update".to_owned(), json!([scope.directory.tailnet.auto_updates]));
+    found.insert("https://tailscale.com/cap/file-sharing".to_owned(), Value::Null);
+    found.insert("https://tailscale.com/cap/ssh".to_owned(), Value::Null);
+    if scope.policy.randomize_client_port {
+        found.insert("randomize-client-port".to_owned(), Value::Null);
+    }
+    for entry in scope.policy.node_attrs.iter().filter(|entry| is_target(scope, entry, node)) {
+        for name in &entry.attributes {
+            found.entry(name.clone()).or_insert(Value::Null);
+        }
+        for (name, values) in &entry.app {
+            found.insert(name.clone(), values.clone());
+        }
+    }
+    found
+}
+
+/// What others are told of a node.
+pub fn shown(scope: &Scope<'_>, node: &Node) -> Map<String, Value> {
+    let mut entries = scope.policy.node_attrs.iter();
+    let has = !node.exits.is_empty()
+        && entries.any(|entry| entry.attributes.iter().any(|name| name == SHOWN) && is_target(scope, entry, node));
+    if has { Map::from_iter([(SHOWN.to_owned(), Value::Null)]) } else { Map::new() }
+}
+
+fn is_target(scope: &Scope<'_>, entry: &NodeAttr, node: &Node) -> bool {
+    entry.targets.iter().any(|id| match scope.selector(*id) {
+        Selector::Any => true,
+        selector if selector.is_identity() => scope.is_identity(selector, node),
+        _ => node.addresses.iter().any(|address| scope.resolve(*id).spans.contains(*address)),
+    })
+}

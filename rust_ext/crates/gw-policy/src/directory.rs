@@ -1,0 +1,181 @@
+//! The users and nodes that a policy is applied to.
+use crate::address::{Address, Span, Spans, default_pools};
+use crate::posture::Facts;
+use crate::selector::Role;
+use rustc_hash::FxHashMap;
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct User {
+    pub id: i64,
+    pub name: Box<str>,
+    pub email: Box<str>,
+    pub role: Role,
+}
+
+/// A node has an owner or tags, never both; one with neither matches no identity.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Node {
+    pub id: u32,
+    pub name: Box<str>,
+    pub owner: Option<i64>,
+    pub tags: Vec<Box<str>>,
+    pub addresses: Vec<Address>,
+    /// Served subnets: advertised and approved, exit routes apart.
+    pub routes: Vec<Span>,
+    /// Served default routes.
+    pub exits: Vec<Span>,
+    /// What the node says of itself, by name (`os`, `version`, ...).
+    pub facts: Vec<(Box<str>, Box<str>)>,
+}
+
+/// What the network as a whole has set.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tailnet {
+    /// Domains whose users belong here; none given, none is checked.
+    pub domains: Option<Vec<Box<str>>>,
+    pub auto_updates: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Directory {
+    pub users: Vec<User>,
+    pub nodes: Vec<Node>,
+    pub tailnet: Tailnet,
+    /// What `*` means as a source.
+    pub pools: Spans,
+    by_node: FxHashMap<u32, usize>,
+    by_user: FxHashMap<i64, usize>,
+}
+
+impl Facts for Node {
+    fn fact(&self, name: &str) -> Option<&str> {
+        let name = if name == "tsVersion" { "version" } else { name };
+        self.facts.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+}
+
+impl User {
+    /// Whether `text` is this user's name (`alice@`) or e-mail address.
+    pub fn is_called(&self, text: &str) -> bool {
+        if text.is_empty() {
+            return false;
+        }
+        text == &*self.email || text == &*self.name || text.strip_suffix('@') == Some(&*self.name)
+    }
+
+    /// The part of the e-mail address before and after the last `@`.
+    pub fn mailbox(&self) -> Option<(&str, &str)> {
+        self.email.rsplit_once('@').or_else(|| self.name.rsplit_once('@')).filter(|(local, _)| !local.is_empty())
+    }
+}
+
+impl Node {
+    pub fn add_route(&mut self, route: Span) {
+        if route.is_default_route() { self.exits.push(route) } else { self.routes.push(route) }
+    }
+
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| &**own == tag)
+    }
+
+    /// The owner, if the node counts as that user's own: tagged nodes do not.
+    pub fn untagged_owner(&self) -> Option<i64> {
+        if self.tags.is_empty() { self.owner } else { None }
+    }
+
+    pub fn is_in(&self, span: &Span) -> bool {
+        self.addresses.iter().any(|address| span.contains(*address))
+    }
+
+    pub fn serves(&self, span: &Span) -> bool {
+        self.routes.iter().any(|route| route.overlaps(span))
+    }
+}
+
+impl Directory {
+    /// Nodes in order of their ids; of two with one id, the later counts.
+    pub fn new(users: Vec<User>, mut nodes: Vec<Node>, tailnet: Tailnet) -> Self {
+        nodes.sort_by_key(|node| node.id);
+        let by_node = nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect();
+        let by_user = users.iter().enumerate().map(|(index, user)| (user.id, index)).collect();
+        Self { users, nodes, tailnet, pools: default_pools(), by_node, by_user }
+    }
+
+    pub fn node(&self, id: u32) -> Option<&Node> {
+        self.by_node.get(&id).map(|index| &self.nodes[*index])
+    }
+
+    pub fn user(&self, id: i64) -> Option<&User> {
+        self.by_user.get(&id).map(|index| &self.users[*index])
+    }
+
+    pub fn owner(&self, node: &Node) -> Option<&User> {
+        self.user(node.untagged_owner()?)
+    }
+
+    /// Users and nodes in the shape of the replay contract's `input`. The error says what is wrong.
+    pub fn from_json(input: &Value) -> Result<Self, String> {
+        let users = match &input["users"] {
+            Value::Null => Vec::new(),
+            Value::Array(users) => users.iter().map(user).collect::<Result<_, _>>()?,
+            _ => return Err("users is not a list".to_owned()),
+        };
+        let mut nodes: Vec<Node> = Vec::new();
+        if let Value::Object(entries) = &input["nodes"] {
+            for (name, entry) in entries {
+                nodes.push(node(name, entry, &users)?);
+            }
+        } else if !input["nodes"].is_null() {
+            return Err("nodes is not a mapping of names".to_owned());
+        }
+        let tailnet = &input["tailnet"];
+        let domains =
+            tailnet["domains"].as_array().map(|list| list.iter().filter_map(Value::as_str).map(Into::into).collect());
+        let auto_updates = tailnet["settings"]["devices_auto_updates_on"].as_bool().unwrap_or(false);
+        Ok(Self::new(users, nodes, Tailnet { domains, auto_updates }))
+    }
+}
+
+fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
+    entry[field].as_str().unwrap_or("")
+}
+
+fn user(entry: &Value) -> Result<User, String> {
+    let id = entry["id"].as_i64().ok_or("a user has no id")?;
+    Ok(User {
+        id,
+        name: text(entry, "name").into(),
+        email: text(entry, "email").into(),
+        role: Role::parse(text(entry, "role")),
+    })
+}
+
+fn node(name: &str, entry: &Value, users: &[User]) -> Result<Node, String> {
+    let id = entry["id"].as_u64().filter(|id| *id < 1 << 22).ok_or(format!("node {name:?}: id is not below 2^22"))?;
+    let mut node = Node { id: id as u32, name: name.into(), ..Node::default() };
+    if let Some(owner) = entry["user"].as_str() {
+        let found =
+            users.iter().find(|user| &*user.name == owner).or_else(|| users.iter().find(|user| user.is_called(owner)));
+        node.owner = found.map(|user| user.id);
+    }
+    node.tags = strings(entry, "tags").map(Into::into).collect();
+    let single = [text(entry, "ipv4"), text(entry, "ipv6")].into_iter().filter(|text| !text.is_empty());
+    for address in single.chain(strings(entry, "addresses")) {
+        node.addresses.push(Address::parse(address).ok_or(format!("node {name:?}: invalid address {address:?}"))?);
+    }
+    let approved: Vec<&str> = strings(entry, "approved_routes").collect();
+    for route in strings(entry, "routable_ips").filter(|route| approved.contains(route)) {
+        node.add_route(Span::parse(route).ok_or(format!("node {name:?}: invalid route {route:?}"))?);
+    }
+    for fact in ["os", "version", "country", "region", "osVersion"] {
+        if let Some(value) = entry[fact].as_str().filter(|value| !value.is_empty()) {
+            node.facts.push((fact.into(), value.into()));
+        }
+    }
+    Ok(node)
+}
+
+fn strings<'a>(entry: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
+    entry[field].as_array().map_or(&[] as &[Value], Vec::as_slice).iter().filter_map(Value::as_str)
+}

@@ -1,0 +1,21 @@
+//! The policy engine: HuJSON to rules, rules to classes, classes to answers. It knows no Python.
+pub mod address;
+pub mod assertions;
+pub mod attributes;
+pub mod directory;
+pub mod error;
+pub mod filter;
+pub mod logins;
+pub mod model;
+pub mod peers;
+pub mod ports;
+pub mod posture;
+mod read;
+pub mod replay;
+pub mod scope;
+pub mod selector;
+pub mod shapes;
+pub mod text;
+
+pub use error::PolicyError;
+pub use model::Policy;

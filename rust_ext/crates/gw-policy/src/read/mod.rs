@@ -1,0 +1,168 @@
+//! From text to policy: every section read, every name checked, the first fault reported with its place.
+mod definitions;
+mod duration;
+mod fields;
+mod rules;
+mod ssh;
+mod tests_block;
+
+use crate::error::{Fault, PolicyError};
+use crate::model::{Policy, SelectorId};
+use crate::selector::{AUTOGROUPS, Selector};
+use crate::text::{self, Item, Json};
+use fields::Fields;
+use rustc_hash::FxHashMap;
+
+const SECTIONS: [&str; 19] = [
+    "acls",
+    "grants",
+    "groups",
+    "hosts",
+    "ipsets",
+    "tagOwners",
+    "autoApprovers",
+    "ssh",
+    "nodeAttrs",
+    "postures",
+    "defaultSrcPosture",
+    "tests",
+    "sshTests",
+    "randomizeClientPort",
+    "disableIPv4",
+    "derpMap",
+    "oneCGNATRoute",
+    "attrConfig",
+    "extraDNSRecords",
+];
+
+impl Policy {
+    /// Read and check a policy text.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let document = text::parse(text)?;
+        let mut reader = Reader::default();
+        reader.document(&document).map_err(|fault| text::locate(text, fault))?;
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1);
+        reader.policy.lines = std::iter::once(0).chain(starts).collect();
+        Ok(reader.policy)
+    }
+}
+
+/// The policy as far as it is read.
+#[derive(Default)]
+pub(crate) struct Reader {
+    policy: Policy,
+    interned: FxHashMap<Box<str>, SelectorId>,
+}
+
+/// On which side of a rule a name stands, as the service words it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    AclSource,
+    AclDestination,
+    GrantSource,
+    GrantDestination,
+    Other,
+}
+
+impl Side {
+    /// Put the service's prefix for this side before `what`.
+    fn word(self, name: &str, what: String) -> String {
+        match self {
+            Self::AclSource | Self::GrantSource => format!("src={what}"),
+            Self::AclDestination => format!("dst={name:?}: {what}"),
+            Self::GrantDestination | Self::Other => what,
+        }
+    }
+}
+
+impl Reader {
+    fn document(&mut self, document: &Item) -> Result<(), Fault> {
+        let top = Fields::read(document, &SECTIONS)?;
+        self.groups(&top)?;
+        self.hosts(&top)?;
+        self.ipsets(&top)?;
+        self.tag_owners(&top)?;
+        self.postures(&top)?;
+        self.policy.allows_everything = top.get("acls").is_none() && top.get("grants").is_none();
+        self.grants(&top)?;
+        self.acls(&top)?;
+        self.auto_approvers(&top)?;
+        self.ssh(&top)?;
+        self.node_attrs(&top)?;
+        self.tests(&top)?;
+        self.ssh_tests(&top)?;
+        self.policy.randomize_client_port = top.flag("randomizeClientPort")?;
+        top.flag("disableIPv4")?;
+        Ok(())
+    }
+
+    fn intern(&mut self, text: &str) -> SelectorId {
+        if let Some(id) = self.interned.get(text) {
+            return *id;
+        }
+        let id = self.policy.selectors.len() as SelectorId;
+        self.policy.selectors.push(Selector::parse(text));
+        self.interned.insert(text.into(), id);
+        id
+    }
+
+    /// A name that has to be defined wherever it stands.
+    fn defined(&mut self, at: u32, text: &str, side: Side) -> Result<SelectorId, Fault> {
+        let text = text.trim();
+        let id = self.intern(text);
+        let policy = &self.policy;
+        let missing = |what: &str, known: &mut dyn Iterator<Item = &str>| {
+            let fault = Fault::new(at, side.word(text, format!("{what} not found: {text:?}")));
+            match crate::error::nearest(text, known) {
+                Some(near) => fault.hint(format!("did you mean {near:?}?")),
+                None => fault.hint(format!("expected a {what} that the policy defines")),
+            }
+        };
+        match &policy.selectors[id as usize] {
+            Selector::Tag(tag) if !policy.tags.contains(tag) => {
+                Err(missing("tag", &mut policy.tags.iter().map(|name| &**name)))
+            }
+            Selector::Group(group) if !policy.groups.contains_key(group) => {
+                Err(missing("group", &mut policy.groups.keys().map(|name| &**name)))
+            }
+            Selector::IpSet(set) if !policy.ipsets.contains_key(set) => {
+                Err(missing("ipset", &mut policy.ipsets.keys().map(|name| &**name)))
+            }
+            Selector::Host(host) if !policy.hosts.contains_key(host) => {
+                let fault = missing("host", &mut policy.hosts.keys().map(|name| &**name));
+                let users = "; users are written alice@ or alice@example.com";
+                Err(Fault { hint: format!("{}{users}", fault.hint), ..fault })
+            }
+            Selector::Unknown(name) => {
+                let fault = Fault::new(at, side.word(text, format!("unknown autogroup {name:?}")));
+                Err(match crate::error::nearest(name, AUTOGROUPS) {
+                    Some(near) => fault.hint(format!("did you mean {near:?}?")),
+                    None => fault.hint(format!("expected one of {}", AUTOGROUPS.join(", "))),
+                })
+            }
+            _ => Ok(id),
+        }
+    }
+}
+
+/// The text of a string item.
+fn string(item: &Item) -> Result<&str, Fault> {
+    match &item.json {
+        Json::String(text) => Ok(text),
+        _ => Err(Fault::new(item.at, "not a string").hint("expected a string")),
+    }
+}
+
+/// The items of an array; null is an empty one.
+fn array(item: &Item) -> Result<&[Item], Fault> {
+    match &item.json {
+        Json::Array(items) => Ok(items),
+        Json::Null => Ok(&[]),
+        _ => Err(Fault::new(item.at, "not an array").hint("expected an array")),
+    }
+}
+
+/// An array of strings with their places.
+fn strings(item: &Item) -> Result<Vec<(u32, &str)>, Fault> {
+    array(item)?.iter().map(|item| Ok((item.at, string(item)?))).collect()
+}
