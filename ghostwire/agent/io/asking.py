@@ -15,7 +15,7 @@ from ghostwire.errors import GhostwireError, InternalError, PermissionDeniedErro
 SOCKET: Final = "agent.sock"
 
 
-def ask(folder: Path, verb: str, timeout_s: float = 30.0, **arguments: Any) -> Any:
+def ask(folder: Path, verb: str, timeout_s: float = 30.0, /, **arguments: Any) -> Any:
     """Send one verb and return its result.
 
     Raises the error that the agent names, `UnavailableError` where none runs in `folder`.
@@ -23,7 +23,7 @@ def ask(folder: Path, verb: str, timeout_s: float = 30.0, **arguments: Any) -> A
     return next(stream(folder, verb, timeout_s, **arguments))
 
 
-def stream(folder: Path, verb: str, timeout_s: float | None = None, **arguments: Any) -> Iterator[Any]:
+def stream(folder: Path, verb: str, timeout_s: float | None = None, /, **arguments: Any) -> Iterator[Any]:
     """Send one verb and yield its results as they come."""
     with _connect(folder) as connection:
         connection.settimeout(timeout_s)
