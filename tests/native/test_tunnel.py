@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_what_is_no_peers_is_refused_at_once() -> None:
         assert code == 5
 
 
-def test_unix_sockets_on_both_ends(tmp_path: object) -> None:
+def test_unix_sockets_on_both_ends(tmp_path: Path) -> None:
     path = f"{tmp_path}/proxy.sock"
     with mesh() as (a, b), socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{tmp_path}/server.sock")
@@ -116,14 +117,14 @@ def test_unix_sockets_on_both_ends(tmp_path: object) -> None:
         b.tunnel.expose(80, f"unix:{tmp_path}/server.sock")
         proxy = a.tunnel.socks5(f"unix:{path}")
         assert proxy == f"unix:{path}"
-        assert os.stat(path).st_mode & 0o777 == 0o600
+        assert Path(path).stat().st_mode & 0o777 == 0o600
         connection, code = dial_socks(proxy, b.ipv4, 80)
         assert code == 0
         accepted, _ = server.accept()
         with connection, accepted:
             connection.sendall(b"hello")
             assert receive_exactly(accepted, 5) == b"hello"
-    assert not os.path.exists(path)
+    assert not Path(path).exists()
 
 
 def test_a_taken_port_makes_way() -> None:

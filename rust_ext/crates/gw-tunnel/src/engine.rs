@@ -1,7 +1,9 @@
 //! The engine's thread: one event loop over UDP, proxies or device, and calls from outside.
 use crate::TunnelError;
+use crate::device::Device;
 use crate::proxy::{FIRST_TOKEN, Proxies};
 use crate::router::{CheckedPeers, Router};
+use crate::side::Side;
 use crate::udp::{Family, MAX_DATAGRAM, RECEIVE_BATCH};
 use gw_filter::{FlowKey, RuleSet};
 use mio::{Events, Poll, Token, Waker};
@@ -14,6 +16,7 @@ use std::time::Duration;
 const WAKER: Token = Token(0);
 const UDP_V4: Token = Token(1);
 const UDP_V6: Token = Token(2);
+const DEVICE: Token = Token(3);
 
 /// Timers are looked at this often, in milliseconds.
 const TICK: u64 = 100;
@@ -53,7 +56,7 @@ impl Remote {
 
 pub struct Engine {
     pub router: Router,
-    pub proxies: Box<Proxies>,
+    pub side: Side,
     poll: Poll,
     jobs: mpsc::Receiver<Job>,
     running: bool,
@@ -68,7 +71,7 @@ pub struct Engine {
 
 impl Engine {
     /// An engine and the way into it. It does nothing until [`Engine::run`].
-    pub fn new(mut router: Router) -> Result<(Self, Remote), TunnelError> {
+    pub fn new(mut router: Router, device: Option<Device>) -> Result<(Self, Remote), TunnelError> {
         let failed = || "cannot start the event loop";
         let poll = Poll::new().map_err(TunnelError::io(failed()))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(TunnelError::io(failed()))?);
@@ -76,10 +79,16 @@ impl Engine {
         let registry = poll.registry().try_clone().map_err(TunnelError::io(failed()))?;
         let (sender, jobs) = mpsc::channel();
         let remote = Remote { jobs: sender, waker };
-        let proxies = Box::new(Proxies::new(&mut router, registry, remote.clone())?);
+        let side = match device {
+            Some(device) => {
+                device.register(&registry, DEVICE).map_err(TunnelError::io(failed()))?;
+                Side::Device(Box::new(device))
+            }
+            None => Side::Userspace(Box::new(Proxies::new(&mut router, registry, remote.clone())?)),
+        };
         let engine = Self {
             router,
-            proxies,
+            side,
             poll,
             jobs,
             running: true,
@@ -114,7 +123,16 @@ impl Engine {
                     WAKER => {}
                     UDP_V4 => self.readable[0] = true,
                     UDP_V6 => self.readable[1] = true,
-                    Token(FIRST_TOKEN..) => self.proxies.event(event, &mut self.router),
+                    DEVICE => {
+                        if let Side::Device(device) = &mut self.side {
+                            device.set_readable();
+                        }
+                    }
+                    Token(FIRST_TOKEN..) => {
+                        if let Side::Userspace(proxies) = &mut self.side {
+                            proxies.event(event, &mut self.router);
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -125,7 +143,7 @@ impl Engine {
             more = false;
             for _ in 0..ROUNDS {
                 let arrived = self.drain(Family::V4) | self.drain(Family::V6);
-                more = self.proxies.work(&mut self.router) || arrived;
+                more = self.side.work(&mut self.router) || arrived;
                 if !more {
                     break;
                 }
@@ -144,7 +162,7 @@ impl Engine {
         if let Some(end) = self.next_end {
             wait = wait.min(Duration::from_nanos(end.saturating_sub(now.utc)));
         }
-        if let Some(delay) = self.proxies.stack.delay(&self.router) {
+        if let Some(delay) = self.side.delay(&self.router) {
             wait = wait.min(delay);
         }
         Some(wait)
@@ -160,7 +178,7 @@ impl Engine {
         if now.ms >= self.next_tick {
             self.next_tick = now.ms + TICK;
             self.router.tick();
-            self.proxies.tick(&mut self.router);
+            self.side.tick(&mut self.router);
             self.router.udp.flush();
         }
         if now.ms >= self.next_sweep {
@@ -175,7 +193,7 @@ impl Engine {
         if !self.readable[flag] {
             return false;
         }
-        let Self { router, proxies, received, metas, plain, .. } = self;
+        let Self { router, side, received, metas, plain, .. } = self;
         let mut chunks = received.chunks_exact_mut(MAX_DATAGRAM);
         let mut buffers: [IoSliceMut<'_>; RECEIVE_BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
@@ -189,7 +207,7 @@ impl Engine {
                 router.udp.counters.rx_packets += 1;
                 router.udp.counters.rx_bytes += datagram.len() as u64;
                 if let Some(accepted) = router.receive(datagram, meta.addr, plain) {
-                    proxies.ingest(router, &plain[..accepted.size], &accepted.headers);
+                    side.ingest(router, &plain[..accepted.size], &accepted.headers);
                 }
             }
         }
@@ -198,7 +216,7 @@ impl Engine {
     }
 
     fn cut(&mut self, flows: &[FlowKey]) {
-        self.proxies.cut(flows, &self.router);
+        self.side.cut(flows, &self.router);
         self.next_end = self.router.next_end();
     }
 
@@ -214,7 +232,7 @@ impl Engine {
     }
 
     pub fn set_addresses(&mut self, addresses: Vec<IpAddr>, owner: u64) -> Result<(), TunnelError> {
-        self.proxies.stack.set_addresses(&addresses)?;
+        self.side.set_addresses(&addresses)?;
         let cut = self.router.set_own(addresses, owner);
         self.cut(&cut);
         Ok(())
@@ -228,7 +246,9 @@ impl Engine {
     }
 
     pub fn admit(&mut self, session: usize, serial: u64, admitted: bool) {
-        self.proxies.admit(session, serial, admitted, &mut self.router);
+        if let Side::Userspace(proxies) = &mut self.side {
+            proxies.admit(session, serial, admitted, &mut self.router);
+        }
     }
 
     /// Send an echo request; the answer goes to `answer`.

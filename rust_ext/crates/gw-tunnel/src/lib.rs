@@ -1,7 +1,8 @@
 //! The data plane of a node: WireGuard, with a TUN device or a TCP/IP stack in userspace.
 //!
 //! One thread runs one event loop ([`engine`](crate) in `engine.rs`): datagrams come in through `udp`, find their peer
-//! and pass the inbound filter in `router`, and go on to `proxy`, which ends TCP over the tunnel in a userspace stack.
+//! and pass the inbound filter in `router`, and go on to one `side`: `device` hands them to the system, `proxy` ends TCP
+//! over the tunnel in a userspace stack.
 //! Calls from outside are closures handed to that thread, so nothing is locked and no packet leaves it.
 //!
 //! # Why boringtun
@@ -16,6 +17,7 @@
 mod allowed;
 mod clock;
 mod config;
+mod device;
 mod engine;
 mod error;
 mod local;
@@ -24,6 +26,7 @@ mod ping;
 mod proxy;
 mod router;
 mod session;
+mod side;
 mod socks;
 mod stack;
 mod tunnel;

@@ -1,9 +1,11 @@
 //! The handle on a running tunnel. Every call may be made from any thread; none of them touches a packet.
 use crate::TunnelError;
 use crate::config::{TunnelConfig, secret_from_hex};
+use crate::device::{Device, DeviceCounters};
 use crate::engine::{Engine, Remote};
 use crate::proxy::ProxyCounters;
 use crate::router::{CheckedPeers, Router, RouterCounters};
+use crate::side::Side;
 use crate::udp::{Udp, UdpCounters};
 use boringtun::x25519::StaticSecret;
 use gw_filter::{Counters, RuleSet};
@@ -33,7 +35,10 @@ struct Stats {
     udp: UdpCounters,
     tunnel: RouterCounters,
     filter: Counters,
-    proxy: ProxyCounters,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyCounters>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceCounters>,
     flows: usize,
     connections: usize,
     peers: usize,
@@ -57,13 +62,15 @@ impl Tunnel {
         let secret = secret_from_hex(&config.private_key)?;
         let udp = Udp::bind(config.port)?;
         let port = udp.port;
-        let (mut engine, remote) = Engine::new(Router::new(secret, udp, config.mtu))?;
+        let device = config.tun.map(|name| Device::create(&name, config.mtu)).transpose()?;
+        let tun_name = device.as_ref().map(Device::name).transpose()?;
+        let (mut engine, remote) = Engine::new(Router::new(secret, udp, config.mtu), device)?;
         engine.set_addresses(config.addresses, config.owner)?;
         let thread = std::thread::Builder::new()
             .name("gw-tunnel".into())
             .spawn(move || engine.run())
             .map_err(TunnelError::io("cannot start a thread"))?;
-        Ok(Self { remote, thread: Mutex::new(Some(thread)), port, tun_name: None })
+        Ok(Self { remote, thread: Mutex::new(Some(thread)), port, tun_name })
     }
 
     #[must_use]
@@ -111,7 +118,11 @@ impl Tunnel {
     /// # Errors
     /// When the tunnel is closed.
     pub fn set_names(&self, names: Vec<(String, Vec<IpAddr>)>) -> Result<(), TunnelError> {
-        self.remote.call(move |engine| engine.proxies.set_names(names))
+        self.remote.call(move |engine| {
+            if let Side::Userspace(proxies) = &mut engine.side {
+                proxies.set_names(names);
+            }
+        })
     }
 
     /// Serve SOCKS5; returns the bound address.
@@ -120,7 +131,7 @@ impl Tunnel {
     /// When the address is taken, or not private and the proxy not open.
     pub fn socks5(&self, address: &str, open: bool, credentials: Option<String>) -> Result<String, TunnelError> {
         let (address, credentials) = (address.to_owned(), credentials.map(Zeroizing::new));
-        self.remote.call(move |engine| engine.proxies.socks5(&address, open, credentials))?
+        self.remote.call(move |engine| engine.side.proxies()?.socks5(&address, open, credentials))?
     }
 
     /// Forward a local listener to a port of a peer; returns the bound address.
@@ -129,7 +140,7 @@ impl Tunnel {
     /// When the address is taken, or not private and the forward not open.
     pub fn forward(&self, local: &str, peer: &str, port: u16, open: bool) -> Result<String, TunnelError> {
         let (local, peer) = (local.to_owned(), peer.to_owned());
-        self.remote.call(move |engine| engine.proxies.forward(&local, &peer, port, open))?
+        self.remote.call(move |engine| engine.side.proxies()?.forward(&local, &peer, port, open))?
     }
 
     /// Let what arrives over the tunnel on `port` connect to a local address.
@@ -138,7 +149,7 @@ impl Tunnel {
     /// When the address makes no sense or the port is already exposed.
     pub fn expose(&self, port: u16, local: &str) -> Result<(), TunnelError> {
         let local = local.to_owned();
-        self.remote.call(move |engine| engine.proxies.expose(port, &local))?
+        self.remote.call(move |engine| engine.side.proxies()?.expose(port, &local))?
     }
 
     /// Round trip to an address of a peer in milliseconds, by ICMP echo; `None` when no answer came in time.
@@ -187,14 +198,21 @@ impl Tunnel {
     /// # Errors
     /// When the tunnel is closed.
     pub fn stats(&self) -> Result<Vec<u8>, TunnelError> {
-        let stats = self.remote.call(|engine| Stats {
-            udp: engine.router.udp.counters,
-            tunnel: engine.router.counters,
-            filter: engine.router.filter.counters,
-            proxy: engine.proxies.counters,
-            flows: engine.router.filter.flows(),
-            connections: engine.proxies.sessions(),
-            peers: engine.router.peers().count(),
+        let stats = self.remote.call(|engine| {
+            let (proxy, device, connections) = match &engine.side {
+                Side::Userspace(proxies) => (Some(proxies.counters), None, proxies.sessions()),
+                Side::Device(device) => (None, Some(device.counters), 0),
+            };
+            Stats {
+                udp: engine.router.udp.counters,
+                tunnel: engine.router.counters,
+                filter: engine.router.filter.counters,
+                proxy,
+                device,
+                flows: engine.router.filter.flows(),
+                connections,
+                peers: engine.router.peers().count(),
+            }
         })?;
         Ok(serde_json::to_vec(&stats)?)
     }

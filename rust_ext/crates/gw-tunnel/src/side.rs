@@ -1,0 +1,73 @@
+//! This node's side of the tunnel: the system's stack behind a device, or a stack in userspace behind proxies.
+use crate::TunnelError;
+use crate::device::Device;
+use crate::proxy::Proxies;
+use crate::router::Router;
+use gw_filter::{FlowKey, Headers};
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub enum Side {
+    Device(Box<Device>),
+    Userspace(Box<Proxies>),
+}
+
+impl Side {
+    /// The proxies, which only a tunnel without a device has.
+    pub fn proxies(&mut self) -> Result<&mut Proxies, TunnelError> {
+        match self {
+            Self::Userspace(proxies) => Ok(proxies),
+            Self::Device(_) => Err(TunnelError::invalid(
+                "with a TUN device the system itself reaches the peers: proxies are for userspace mode",
+            )),
+        }
+    }
+
+    pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), TunnelError> {
+        match self {
+            Self::Device(device) => device.set_addresses(addresses),
+            Self::Userspace(proxies) => proxies.stack.set_addresses(addresses),
+        }
+    }
+
+    /// A packet that passed the filter.
+    pub fn ingest(&mut self, router: &mut Router, packet: &[u8], headers: &Headers) {
+        match self {
+            Self::Device(device) => device.ingest(packet),
+            Self::Userspace(proxies) => proxies.ingest(router, packet, headers),
+        }
+    }
+
+    /// Everything that can be done without waiting. True when there is more to do.
+    pub fn work(&mut self, router: &mut Router) -> bool {
+        match self {
+            Self::Device(device) => device.work(router),
+            Self::Userspace(proxies) => proxies.work(router),
+        }
+    }
+
+    /// Follow a change of peers, filter or addresses.
+    pub fn cut(&mut self, flows: &[FlowKey], router: &Router) {
+        match self {
+            Self::Device(device) => {
+                device.set_routes(router.peers().flat_map(|peer| peer.config.allowed_ips.iter().copied()));
+            }
+            Self::Userspace(proxies) => proxies.cut(flows, router),
+        }
+    }
+
+    /// To be called a few times a second.
+    pub fn tick(&mut self, router: &mut Router) {
+        if let Self::Userspace(proxies) = self {
+            proxies.tick(router);
+        }
+    }
+
+    /// How long it can be left alone.
+    pub fn delay(&mut self, router: &Router) -> Option<Duration> {
+        match self {
+            Self::Device(_) => None,
+            Self::Userspace(proxies) => proxies.stack.delay(router),
+        }
+    }
+}
