@@ -60,6 +60,17 @@ class BitmapMachine(RuleBasedStateMachine):
         count = min(count, self.size - first)
         assert self.fast.reserve(first, count) == self.slow.reserve(first, count)
 
+    @rule(draws=st.lists(DRAW, max_size=20), starts=st.lists(DRAW, max_size=20))
+    def exhaust_and_release(self, draws: list[int], starts: list[int]) -> None:
+        """Whole words become full and then have one free index each: every level above has to learn of it."""
+        for index in range(self.size):
+            self.claim(index)
+        assert self.fast.claim_next() == -1
+        for draw in draws:
+            self.release(draw, held=True)
+        for start in starts:
+            self.claim_next(start)
+
     @rule(first=DRAW, count=DRAW)
     def fill(self, first: int, count: int) -> None:
         for index in range(first % self.size, min(self.size, first % self.size + count % 5000)):

@@ -28,9 +28,9 @@ class WheelMachine(RuleBasedStateMachine):
         self.slow.schedule(key, deadline)
         assert self.fast.deadline(key) == deadline
 
-    @rule(keys=st.lists(KEY, max_size=30), delay=st.integers(-2, 200))
-    def schedule_many(self, keys: list[int], delay: int) -> None:
-        for key in keys:
+    @rule(delays=st.dictionaries(KEY, st.integers(-9, 2) | st.integers(0, 200), max_size=30))
+    def schedule_many(self, delays: dict[int, int]) -> None:
+        for key, delay in delays.items():
             self.schedule(key, delay)
 
     @rule(key=KEY)
