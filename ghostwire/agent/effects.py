@@ -8,6 +8,7 @@ import msgspec
 
 from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.plan import Step
+from ghostwire.errors import GhostwireError, InternalError
 
 
 class Dial(msgspec.Struct, frozen=True):
@@ -69,6 +70,11 @@ class Quit(msgspec.Struct, frozen=True):
 
     code: str = ""
     message: str = ""
+
+    def error(self) -> GhostwireError:
+        """The error of the tree that `code` names."""
+        kinds = {kind.code: kind for kind in GhostwireError.__subclasses__()}
+        return kinds.get(self.code, InternalError)(self.message)
 
 
 Effect = Dial | Transmit | HangUp | Tune | Keep | KeepMap | Forget | Measure | Say | Quit

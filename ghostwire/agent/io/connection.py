@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import ssl
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -48,6 +49,13 @@ class Connection(WSListener):
         self.spki = b""
         self._hearer = hearer
         self._transport: WSTransport | None = None
+        self._early: list[bytes] | None = []
+
+    def start(self) -> None:
+        """Hand over what has come so far, and from here on each frame as it comes."""
+        early, self._early = self._early, None
+        for frame in early or ():
+            self._hearer.on_frame(self, frame)
 
     def send(self, frame: bytes) -> None:
         """Send one binary frame."""
@@ -77,7 +85,11 @@ class Connection(WSListener):
             transport.disconnect()
             self._gone(str(reason))
         elif frame.msg_type == WSMsgType.BINARY and frame.fin:
-            self._hearer.on_frame(self, frame.get_payload_as_bytes())
+            payload = frame.get_payload_as_bytes()
+            if self._early is None:
+                self._hearer.on_frame(self, payload)
+            else:
+                self._early.append(payload)
         elif frame.msg_type not in (WSMsgType.PING, WSMsgType.PONG):
             transport.disconnect()
             self._gone("the coordinator sent a frame that is neither whole nor binary")
@@ -206,3 +218,12 @@ async def round_trip(origin: str) -> float:
     took = loop.time() - start
     writer.close()
     return took
+
+
+def is_loopback(origin: str) -> bool:
+    """Whether a coordinator is on this very machine."""
+    host = urlsplit(origin).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -20,6 +20,7 @@ from ghostwire.errors import GhostwireError, PermissionDeniedError, ValidationEr
 
 MAX_REQUEST: Final = 64 * 1024
 REQUEST_S: Final = 10.0
+LAST_ANSWERS_S: Final = 0.5
 
 Answerer = Callable[[dict[str, Any]], Awaitable[Any]]
 Follower = Callable[[], AsyncIterator[Any]]
@@ -34,6 +35,7 @@ class Control:
         self._operator = operator
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
+        self._busy: set[asyncio.Task[None]] = set()
 
     async def open(self, folder: Path) -> None:
         """Listen. The caller holds the folder's lock, so a socket that is there has no owner any more."""
@@ -54,11 +56,15 @@ class Control:
         self._path = path
 
     async def close(self) -> None:
-        """Stop listening and remove the socket."""
+        """Remove the socket, answer who is still waiting, end who follows."""
         if self._server is not None:
             self._server.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+        if self._busy:
+            _, late = await asyncio.wait(self._busy, timeout=LAST_ANSWERS_S)
+            for task in late:
+                task.cancel()
 
     def _admit_operator(self, folder: Path, path: Path, uid: int) -> None:
         """Let one more user reach the socket: the folder may be passed through, everything else in it stays 0600."""
@@ -78,6 +84,10 @@ class Control:
             )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._busy.add(task)
+            task.add_done_callback(self._busy.discard)
         try:
             try:
                 self._check(writer)
