@@ -10,7 +10,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "down": ("ghostwire.cli.down", "Stop the agent of this machine."),
     "logout": ("ghostwire.cli.logout", "Remove this machine from the mesh."),
     "status": ("ghostwire.cli.status", "Show this machine, its peers and how they are reached."),
-    "ping": ("ghostwire.cli.ping", "Measure the way to a peer through the tunnel."),
+    "ping": ("ghostwire.cli.ping", "Measure the way to a peer."),
     "netcheck": ("ghostwire.cli.netcheck", "Check what this network lets through."),
     "logs": ("ghostwire.cli.logs", "Show the agent's log."),
     "node": ("ghostwire.cli.node", "List, show and change nodes."),
@@ -22,6 +22,6 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "config": ("ghostwire.cli.config", "Show the configuration and where it comes from."),
     "doctor": ("ghostwire.cli.doctor", "Check this installation and say what to do."),
     "service": ("ghostwire.cli.service", "Install systemd units."),
-    "demo": ("ghostwire.cli.demo", "Run a mesh of three nodes on this machine."),
+    "demo": ("ghostwire.cli.demo", "Run a coordinator and three nodes on this machine."),
     "completion": ("ghostwire.cli.completion", "Print a completion script for a shell."),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Final
 
 from ghostwire.errors import UnavailableError, WireError
@@ -17,14 +18,16 @@ REPLIES: Final = {
 }
 
 
-def connect(proxy: tuple[str, int], host: str, port: int, timeout_s: float) -> socket.socket:
-    """Open a connection to a name or address of the mesh through the proxy.
+def connect(proxy: Path, host: str, port: int, timeout_s: float) -> socket.socket:
+    """Open a connection to a name or address of the mesh through the proxy, a Unix socket.
 
     Raises UnavailableError when the proxy says no or nothing comes back in time, WireError for what is no SOCKS5.
     """
     name = host.encode()
-    connection = socket.create_connection(proxy, timeout_s)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout_s)
     try:
+        connection.connect(str(proxy))
         connection.sendall(b"\x05\x01\x00")
         if _exactly(connection, 2) != b"\x05\x00":
             raise WireError("the proxy wants credentials")
@@ -45,7 +48,7 @@ def connect(proxy: tuple[str, int], host: str, port: int, timeout_s: float) -> s
     return connection
 
 
-def fetch(proxy: tuple[str, int], host: str, port: int, timeout_s: float) -> bytes:
+def fetch(proxy: Path, host: str, port: int, timeout_s: float) -> bytes:
     """Get http://HOST:PORT/ through the proxy and return the body of the answer.
 
     Raises UnavailableError as `connect` does, WireError for an answer that is none.
