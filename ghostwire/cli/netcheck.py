@@ -18,7 +18,7 @@ def command(data: Path, as_json: bool) -> None:
     """Check what this network lets through: the way to the coordinator, and packets to each peer that is online."""
     from ghostwire.agent.io.asking import ask
 
-    found = ask(data, "netcheck", timeout_s=120.0)
+    found = ask(data, "netcheck", 120.0)
     screen.show(found, as_json, lambda: render(found))
 
 

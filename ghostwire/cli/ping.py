@@ -33,7 +33,7 @@ def command(peer: str, data: Path, count: int, timeout: float, interval: float, 
     for number in range(count):
         if number:
             time.sleep(interval)
-        answer = ask(data, "ping", timeout_s=timeout + 10, peer=peer, within_s=timeout)
+        answer = ask(data, "ping", timeout + 10, peer=peer, timeout_s=timeout)
         answers.append(answer)
         if not as_json:
             rtt = answer["rtt_ms"]

@@ -47,7 +47,7 @@ class Answers:
         return document(runner.machine, runner.tunnel.mode, runner.tunnel.counters())
 
     async def _ping(self, request: dict[str, Any]) -> dict[str, Any]:
-        wanted, seconds = request.get("peer"), request.get("within_s", 5.0)
+        wanted, seconds = request.get("peer"), request.get("timeout_s", 5.0)
         if not isinstance(wanted, str) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_PING_S:
             raise ValidationError(f"ping wants a peer, and a time-out of at most {LONGEST_PING_S:.0f} s")
         peer = find_peer(self._runner.machine, wanted)

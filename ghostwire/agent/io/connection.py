@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
@@ -50,6 +51,7 @@ class Connection(WSListener):
         self._hearer = hearer
         self._transport: WSTransport | None = None
         self._early: list[bytes] | None = []
+        self._ended: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Hand over what has come so far, and from here on each frame as it comes."""
@@ -74,16 +76,22 @@ class Connection(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The upgrade was accepted."""
         self._transport = transport
+        self._ended = asyncio.get_running_loop().create_task(_wait_ended(transport))
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame arrived."""
         if self._transport is None:
             return
         if frame.msg_type == WSMsgType.CLOSE:
-            reason = frame.get_close_message() or f"closed with code {frame.get_close_code()}"
+            message = bytes(frame.get_close_message() or b"").decode(errors="replace")
+            reason = message or f"closed with code {frame.get_close_code()}"
             transport.send_close(frame.get_close_code())
             transport.disconnect()
-            self._gone(str(reason))
+            self._gone(reason)
+        elif frame.payload_size > MAX_SERVER_FRAME:
+            # The library hands such a frame over although it has refused it.
+            transport.disconnect(graceful=False)
+            self._gone(f"the coordinator sent a frame of {frame.payload_size} bytes")
         elif frame.msg_type == WSMsgType.BINARY and frame.fin:
             payload = frame.get_payload_as_bytes()
             if self._early is None:
@@ -102,6 +110,12 @@ class Connection(WSListener):
         if self._transport is not None:
             self._transport = None
             self._hearer.on_closed(self, reason)
+
+
+async def _wait_ended(transport: WSTransport) -> None:
+    """Take the error that a connection ended with: `on_closed` has told of it already."""
+    with contextlib.suppress(WSError):
+        await transport.wait_disconnected()
 
 
 def parse_origin(url: str) -> str:
