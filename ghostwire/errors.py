@@ -48,9 +48,13 @@ class NotFoundError(GhostwireError):
 
 
 class ConflictError(GhostwireError):
-    """The request contradicts what is: a name taken, a version moved, a key owned by another."""
+    """The request contradicts what is: a name taken, a version moved, a key owned by another.
+
+    `statement` is the position of the statement that refused, where a batch of them was asked for.
+    """
 
     code = "conflict"
+    statement: int | None = None
 
 
 class ResourceExhaustedError(GhostwireError):

@@ -1,0 +1,42 @@
+"""ZQLite: an embedded, always encrypted asyncio database whose every write is one row of a chained change log.
+
+db = await zqlite.open("app.db", key=zqlite.keyring.load_or_create("app.key"))
+await db.execute("CREATE TABLE note(id INTEGER PRIMARY KEY, text TEXT)")
+await db.execute("INSERT INTO note(text) VALUES (?)", ("hello",))
+with db.read() as r:
+    rows = r.query("SELECT * FROM note")
+async for change in db.changes(0): ...
+await db.close()
+"""
+
+from __future__ import annotations
+
+from ghostwire.model.change import ChangeRecord
+from ghostwire.zqlite import changelog, keyring, migrate
+from ghostwire.zqlite.changelog import Event, RowImage
+from ghostwire.zqlite.migrate import Migration
+from ghostwire.zqlite.operation import Committed, Operation, Result, Statement
+from ghostwire.zqlite.reader import Reader
+from ghostwire.zqlite.rows import Row, into
+from ghostwire.zqlite.store import Store, open
+from ghostwire.zqlite.transaction import Transaction
+
+__all__ = [
+    "ChangeRecord",
+    "Committed",
+    "Event",
+    "Migration",
+    "Operation",
+    "Reader",
+    "Result",
+    "Row",
+    "RowImage",
+    "Statement",
+    "Store",
+    "Transaction",
+    "changelog",
+    "into",
+    "keyring",
+    "migrate",
+    "open",
+]

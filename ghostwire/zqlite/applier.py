@@ -1,0 +1,268 @@
+"""Applies one operation at a time on the writer's connection: its statements, its row images, its row in the log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import apsw
+
+from ghostwire.errors import ConflictError, GhostwireError, PermissionDeniedError, ValidationError
+from ghostwire.model.change import ChangeRecord
+from ghostwire.zqlite import changelog, faults, sql
+from ghostwire.zqlite.capture import Capture
+from ghostwire.zqlite.guard import Guard
+from ghostwire.zqlite.operation import Operation, Result, Script
+from ghostwire.zqlite.rows import Row, fetch
+from ghostwire.zqlite.schema import Known, SchemaTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ghostwire.zqlite.layout import Catalogue
+    from ghostwire.zqlite.operation import Params
+
+_OWN: Final = apsw.SQLITE_PREPARE_PERSISTENT
+"""Marks the store's own statements: the statement cache keeps them apart from a caller's of the same text."""
+
+_APPEND: Final = "INSERT INTO main.change VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest row of the log: where the next one follows."""
+
+    seq: int
+    ts: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where the applier stood, to return to when what came after is rolled back."""
+
+    known: Known
+    head: Head
+
+
+class Applier:
+    """The state that the writer thread works with. Nothing here is safe for a second thread."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        catalogue: Catalogue,
+        head: Head,
+        epoch: int,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.connection = connection
+        self.epoch = epoch
+        self.head = head
+        self._clock = clock
+        self._capture = Capture(connection)
+        self._schema = SchemaTracker(connection, catalogue, self._capture)
+        self._guard = Guard(connection)
+        self._cursor = connection.cursor()
+        self._start = self.mark()
+        self._wrote = False
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The tables that the log knows, and what they were."""
+        return self._schema.known.catalogue
+
+    @property
+    def wrote(self) -> bool:
+        """Whether the open operation has run anything that may write."""
+        return self._wrote
+
+    def mark(self) -> Mark:
+        """Where the applier stands."""
+        return Mark(self._schema.known, self.head)
+
+    def restore(self, mark: Mark) -> None:
+        """Return to `mark`, after what came later was rolled back."""
+        self.head = mark.head
+        self._schema.restore(mark.known)
+
+    def own(self, text: str, params: tuple[Any, ...] = ()) -> apsw.Cursor:
+        """Run one of the store's own statements."""
+        guard = self._guard
+        guard.trusting = True
+        try:
+            return self._cursor.execute(text, params, prepare_flags=_OWN)
+        finally:
+            guard.trusting = False
+
+    def submit(self, operation: Operation) -> ChangeRecord:
+        """Apply an operation; its row in the log. Raises what refused it, with nothing of it left."""
+        self.begin()
+        at = 0
+        try:
+            execute, changes = self._cursor.execute, self.connection.changes
+            for statement in operation.statements:
+                part = sql.only(statement.sql)
+                if part.defines:
+                    self._define(part, statement.params)
+                else:
+                    execute(statement.sql, statement.params).fetchall()
+                if statement.rows is not None and changes() != statement.rows:
+                    raise ConflictError(
+                        f"statement {at} changed {changes()} rows, not {statement.rows}: what was read has moved on"
+                    )
+                at += 1
+            return self.finish(operation.kind, operation.actor)
+        except Exception as error:
+            self.undo()
+            refused = self.explain(error)
+            if isinstance(refused, ConflictError):
+                refused.statement = at
+            raise refused from error
+
+    def script(self, script: Script) -> Result:
+        """Apply SQL text; its rows. Text that only reads leaves no row in the log."""
+        self.begin()
+        try:
+            found = self.run(script)
+            if self._wrote:
+                found.seq = self.finish(script.kind or self.label(), script.actor).seq
+            else:
+                self.own("RELEASE op")
+            return found
+        except Exception as error:
+            self.undo()
+            raise self.explain(error) from error
+
+    def begin(self) -> None:
+        """Open an operation."""
+        self.own("SAVEPOINT op")
+        self._capture.begin()
+        self._start = self.mark()
+        self._wrote = False
+
+    def run(self, script: Script) -> Result:
+        """Run SQL text within the open operation."""
+        if script.own:
+            self._wrote = True
+            return self._own_script(script)
+        pieces = sql.parts(script.sql)
+        if not pieces:
+            raise ValidationError("there is no statement in this text")
+        if script.many is not None:
+            return self._many(pieces, script.many)
+        if len(pieces) > 1 and script.params and not hasattr(script.params, "keys"):
+            raise ValidationError("several statements at once take named parameters only")
+        total = 0
+        rows: list[Row] = []
+        for piece in pieces:
+            rows, changed = self._statement(piece, script.params)
+            total += changed
+        return Result(rows, total, self.connection.last_insert_rowid())
+
+    def attempt(self, script: Script) -> Result:
+        """Run SQL text within the open operation; if it fails, what came before it stands."""
+        self.own("SAVEPOINT line")
+        mark, captured, wrote = self.mark(), len(self._capture.entries), self._wrote
+        try:
+            found = self.run(script)
+            self.own("RELEASE line")
+        except Exception as error:
+            if self.connection.in_transaction:
+                self.own("ROLLBACK TO line")
+                self.own("RELEASE line")
+            del self._capture.entries[captured:]
+            self.restore(mark)
+            self._wrote = wrote
+            raise self.explain(error) from error
+        return found
+
+    def finish(self, kind: str, actor: str) -> ChangeRecord:
+        """Close the operation with its row in the log."""
+        record = self.close_rows(kind, actor)
+        self.own("RELEASE op")
+        return record
+
+    def close_rows(self, kind: str, actor: str) -> ChangeRecord:
+        """Append the operation's row images to the log. The operation stays open, for its events."""
+        self._capture.settle()
+        self.check_references()
+        body = changelog.row_body(self._schema.known.catalogue.since, self._capture.entries)
+        record = self.append(kind, actor, body)
+        if self._schema.known.changed:
+            for row in self._schema.define(record.seq):
+                self.own("INSERT INTO main.zq_layout VALUES (?, ?, ?)", row)
+        return record
+
+    def check_references(self) -> None:
+        """A deferred reference must hold when its operation ends, or it would fail every operation of the commit."""
+        if self.connection.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+            raise ConflictError("FOREIGN KEY constraint failed: a deferred reference has no row")
+
+    def append(self, kind: str, actor: str, body: bytes) -> ChangeRecord:
+        """Append a row to the log."""
+        head, epoch = self.head, self.epoch
+        seq = head.seq + 1
+        ts = max(self._clock(), head.ts + 1)
+        digest = changelog.digest(seq, epoch, ts, actor, kind, body, head.hash)
+        self.own(_APPEND, (seq, epoch, ts, actor, kind, body, head.hash, digest))
+        self.head = Head(seq, ts, digest)
+        return ChangeRecord(seq, epoch, ts, actor, kind, body, head.hash, digest)
+
+    def undo(self) -> None:
+        """Take the open operation back. SQLite may have taken back the whole transaction already."""
+        if self.connection.in_transaction:
+            self.own("ROLLBACK TO op")
+            self.own("RELEASE op")
+        self.restore(self._start)
+
+    def label(self) -> str:
+        """The kind of an operation whose caller named none."""
+        return "ddl" if any(entry[0] == changelog.SCHEMA for entry in self._capture.entries) else "rows"
+
+    def explain(self, error: Exception) -> GhostwireError:
+        """The caller's error."""
+        if isinstance(error, apsw.AuthError) and self._guard.denial:
+            return PermissionDeniedError(f"a statement may not {self._guard.denial}")
+        return faults.translate(error)
+
+    def _own_script(self, script: Script) -> Result:
+        """One statement of the store's own, whose rows enter the log like any other."""
+        part = sql.only(script.sql)
+        self._guard.trusting = True
+        try:
+            rows, changed = self._statement(part, script.params)
+        finally:
+            self._guard.trusting = False
+        return Result(rows, changed)
+
+    def _statement(self, part: sql.Part, params: Params) -> tuple[list[Row], int]:
+        """Run one statement: its rows, and how many it changed."""
+        if part.defines:
+            self._define(part, params)
+            return [], 0
+        rows = fetch(self._cursor.execute(part.text, params))
+        if part.reads:
+            return rows, 0
+        self._wrote = True
+        return rows, self.connection.changes()
+
+    def _define(self, part: sql.Part, params: Params) -> None:
+        """Run a statement that changes the schema, and enter what it did."""
+        self._wrote = True
+        self._capture.settle()
+        self._cursor.execute(part.text, params).fetchall()
+        self._guard.trusting = True
+        try:
+            self._capture.entries += self._schema.observe()
+        finally:
+            self._guard.trusting = False
+
+    def _many(self, pieces: tuple[sql.Part, ...], many: Any) -> Result:
+        if len(pieces) != 1 or pieces[0].defines or pieces[0].reads:
+            raise ValidationError("executemany takes one INSERT, UPDATE or DELETE")
+        self._wrote = True
+        before = self.connection.total_changes()
+        self._cursor.executemany(pieces[0].text, many).fetchall()
+        return Result((), self.connection.total_changes() - before, self.connection.last_insert_rowid())

@@ -1,0 +1,103 @@
+"""From a path to a running store's parts: lock, key, recovery, the store's own tables, the head of its log."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import apsw
+
+from ghostwire.errors import DatabaseError
+from ghostwire.zqlite import changelog, engine, faults, functions, keyring
+from ghostwire.zqlite.applier import Applier, Head
+from ghostwire.zqlite.layout import Catalogue, Layout, decode_layout
+from ghostwire.zqlite.lock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TABLES: Final = """
+CREATE TABLE zq_meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE zq_layout(since INTEGER NOT NULL, table_id INTEGER NOT NULL, layout BLOB,
+    PRIMARY KEY (since, table_id)) WITHOUT ROWID;
+CREATE TABLE change(seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ts INTEGER NOT NULL, actor TEXT NOT NULL,
+    kind TEXT NOT NULL, body BLOB NOT NULL, prev BLOB NOT NULL, hash BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A locked, recovered store: what the threads are then built on."""
+
+    location: engine.Location
+    lock: FileLock
+    applier: Applier
+    identity: bytes
+
+
+def open_store(
+    lock: FileLock, locate: Callable[[], engine.Location], clock: Callable[[], int] = time.time_ns
+) -> Opened:
+    """Open the file behind `lock`, made if it is empty. On any failure nothing on disk has changed."""
+    try:
+        location = locate()
+        engine.preflight(location)
+        connection = _connect(location)
+        try:
+            functions.register(connection)
+            identity, epoch = _identify(connection, location)
+            applier = Applier(connection, _catalogue(connection), _head(connection), epoch, clock)
+        except BaseException:
+            engine.forbid_checkpoint(connection)
+            connection.close()
+            raise
+        if lock.created:
+            keyring.sync_directory(location.path.parent)
+    except BaseException as error:
+        if lock.created:
+            for name in ("", "-wal", "-shm", "-journal"):
+                Path(f"{lock.path}{name}").unlink(missing_ok=True)
+        lock.release()
+        if isinstance(error, apsw.Error | OSError):
+            raise faults.translate(error) from error
+        raise
+    return Opened(location, lock, applier, identity)
+
+
+def _connect(location: engine.Location) -> apsw.Connection:
+    try:
+        return engine.connect_writer(location)
+    except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        raise engine.unwritable(location.path) from error
+
+
+def _identify(connection: apsw.Connection, location: engine.Location) -> tuple[bytes, int]:
+    """The store's id and epoch; a file without any is made a store."""
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
+    if not names:
+        identity = secrets.token_bytes(16)
+        with connection:
+            connection.execute(_TABLES).fetchall()
+            connection.execute("INSERT INTO zq_meta VALUES ('id', ?), ('epoch', 1)", (identity,)).fetchall()
+        return identity, 1
+    if "zq_meta" not in names:
+        raise DatabaseError(f"{location.path} is a database of another program: use another path")
+    pairs: Any = connection.execute("SELECT key, value FROM zq_meta").fetchall()
+    meta: dict[str, Any] = dict(pairs)
+    return meta["id"], meta["epoch"]
+
+
+def _catalogue(connection: apsw.Connection) -> Catalogue:
+    versions: dict[int, dict[int, Layout | None]] = {}
+    rows: Any = connection.execute("SELECT since, table_id, layout FROM zq_layout ORDER BY since, table_id").fetchall()
+    for since, table, data in rows:
+        versions.setdefault(since, {})[table] = None if data is None else decode_layout(data)
+    return Catalogue(versions.items())
+
+
+def _head(connection: apsw.Connection) -> Head:
+    rows: Any = connection.execute("SELECT seq, ts, hash FROM change ORDER BY seq DESC LIMIT 1").fetchall()
+    return Head(*rows[0]) if rows else Head(0, 0, changelog.GENESIS)

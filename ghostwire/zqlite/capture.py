@@ -1,0 +1,102 @@
+"""Row images, taken while SQLite changes rows: every INSERT, UPDATE and DELETE, also by triggers and foreign keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from ghostwire.zqlite.changelog import DELETE, INSERT, UPDATE
+from ghostwire.zqlite.layout import Layout, Schema, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Capture:
+    """Collects the entries of one operation. `entries` is the operation's list; the writer empties it."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.entries: list[Any] = []
+        self._connection = connection
+        self._keys: dict[str, tuple[int, tuple[int, ...] | None]] = {}
+        self._computing: dict[str, Layout] = {}
+        self._stale: dict[tuple[str, int], None] = {}
+        connection.preupdate_hook(self._hook())
+
+    def watch(self, schema: Schema) -> None:
+        """Use these tables from now on."""
+        self._keys = {
+            layout.name: (layout.id, layout.key) for layout in schema.values() if not (layout.module or layout.computes)
+        }
+        self._computing = {layout.name: layout for layout in schema.values() if layout.computes}
+        self._connection.preupdate_hook(self._hook())
+
+    def begin(self) -> None:
+        """Start the next operation's list."""
+        self.entries.clear()
+        self._stale.clear()
+
+    def settle(self) -> None:
+        """After a statement: read the touched rows of tables that SQLite's hook cannot report on (see `computes`).
+
+        All go first and come back after, so that replay never meets a passing UNIQUE clash.
+        """
+        if not self._stale:
+            return
+        gone, back = [], []
+        for name, rowid in self._stale:
+            layout = self._computing[name]
+            gone.append((layout.id, DELETE, rowid, None))
+            back += [(layout.id, INSERT, key, values) for key, values in self.read(layout, rowid)]
+        self._stale.clear()
+        self.entries += gone + back
+
+    def read(self, layout: Layout, rowid: int | None = None) -> list[tuple[Any, tuple[Any, ...]]]:
+        """Key and values of every row of a table, or of the row `rowid`."""
+        names = ", ".join(quote(column.name) for column in layout.stored)
+        if layout.key is not None:
+            rows = self._connection.execute(f"SELECT {names} FROM main.{quote(layout.name)}").fetchall()  # noqa: S608
+            return [(tuple(row[at] for at in layout.key), row) for row in rows]
+        only = "" if rowid is None else " WHERE rowid = ?"
+        found = self._connection.execute(
+            f"SELECT rowid, {names} FROM main.{quote(layout.name)}{only}",  # noqa: S608
+            () if rowid is None else (rowid,),
+        ).fetchall()
+        return [(row[0], row[1:]) for row in found]
+
+    def _hook(self) -> Callable[[apsw.PreUpdate], None]:
+        """The hook, with what it needs bound to local names: it runs once for each row."""
+        known, computing, stale = self._keys, self._computing, self._stale
+        add = self.entries.append
+        insert, update = apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE
+
+        def hook(change: apsw.PreUpdate) -> None:
+            table = known.get(change.table_name)
+            if table is None:
+                if change.table_name in computing:
+                    stale[change.table_name, change.rowid] = None
+                    stale[change.table_name, change.rowid_new] = None
+                return
+            number, key = table
+            code = change.opcode
+            if code == insert:
+                new: Any = change.new
+                add((number, INSERT, change.rowid if key is None else tuple([new[at] for at in key]), new))
+            elif code == update:
+                new = change.new
+                was: Any
+                now: Any
+                if key is None:
+                    was, now = change.rowid, change.rowid_new
+                else:
+                    old: Any = change.old
+                    was, now = tuple([old[at] for at in key]), tuple([new[at] for at in key])
+                add((number, UPDATE, was, new) if was == now else (number, UPDATE, was, new, now))
+            elif change.blob_write >= 0:
+                raise apsw.AuthError("writing into a BLOB outside a statement is not logged")
+            else:
+                old = change.old
+                add((number, DELETE, change.rowid if key is None else tuple([old[at] for at in key]), None))
+
+        return hook

@@ -1,0 +1,16 @@
+"""What SQL can call in a store beyond SQLite's own functions. Every connection has them all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ghostwire.zqlite.functions import hashing
+
+if TYPE_CHECKING:
+    import apsw
+
+
+def register(connection: apsw.Connection) -> None:
+    """Give a connection the functions."""
+    for module in (hashing,):
+        module.register(connection)

@@ -1,0 +1,197 @@
+"""Read connections: few when little is read, up to a bound when much is; every wait, time-out and leak is counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+import apsw
+
+from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError, ValidationError
+from ghostwire.zqlite import engine, faults
+from ghostwire.zqlite.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEAST: Final = 4
+MOST: Final = 64
+
+
+@dataclass(slots=True)
+class PoolCounters:
+    """Plain totals since the store was opened; `open` and `busy` are the connections of this moment."""
+
+    open: int = 0
+    busy: int = 0
+    taken: int = 0
+    waits: int = 0
+    wait_ns: int = 0
+    timeouts: int = 0
+    leaks: int = 0
+    broken: int = 0
+
+
+class Job:
+    """Something to run on a read connection, by one of the pool's threads. `cancel` interrupts it where it is."""
+
+    def __init__(self, run: Callable[[Reader], Any], done: Callable[[Any, GhostwireError | None], None]) -> None:
+        self._run = run
+        self._done = done
+        self._lock = threading.Lock()
+        self._connection: apsw.Connection | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """From any thread. A job that has ended is left alone, and so is whoever has its connection by now."""
+        with self._lock:
+            self._cancelled = True
+            if self._connection is not None:
+                self._connection.interrupt()
+
+    def perform(self, pool: Pool) -> None:
+        """From a thread of the pool."""
+        result, refused = None, None
+        try:
+            reader = pool.acquire()
+        except GhostwireError as error:
+            self._done(None, error)
+            return
+        try:
+            with self._lock:
+                if self._cancelled:
+                    return
+                self._connection = reader.connection
+            result = self._run(reader)
+        except Exception as error:
+            refused = reader.explain(error)
+        finally:
+            with self._lock:
+                self._connection = None
+            pool.release(reader)
+        self._done(result, refused)
+
+
+class Pool:
+    """Between `least` and `most` read connections, opened as they are needed. The newest one free is given first."""
+
+    def __init__(
+        self,
+        location: engine.Location,
+        prepare: Callable[[apsw.Connection], None],
+        size: tuple[int, int],
+        timeout: float,
+    ) -> None:
+        least, most = size
+        if not 1 <= least <= most <= MOST:
+            raise ValidationError(
+                f"a pool has 1 to {MOST} connections, at least {least} and at most {most} were asked for"
+            )
+        self.counters = PoolCounters()
+        self._location = location
+        self._prepare = prepare
+        self._most = most
+        self._timeout = timeout
+        self._free: list[Reader] = []
+        self._state = threading.Condition()
+        self._closed = False
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads = 0
+        self._idle_threads = 0
+        for _ in range(least):
+            self._free.append(self._open())
+
+    def submit(self, job: Job) -> None:
+        """Have a thread of the pool run `job`."""
+        with self._state:
+            if self._closed:
+                raise UnavailableError("the store is closed")
+            self._jobs.put(job)
+            if self._idle_threads < self._jobs.qsize() and self._threads < self._most:
+                self._threads += 1
+                threading.Thread(target=self._serve, name=f"zqlite-reader-{self._threads}", daemon=True).start()
+
+    def acquire(self) -> Reader:
+        """A connection for this thread alone. Raises UnavailableError when none comes free in time."""
+        counters = self.counters
+        with self._state:
+            counters.taken += 1
+            if not self._free and counters.open >= self._most:
+                self._wait()
+            if self._closed:
+                raise UnavailableError("the store is closed")
+            counters.busy += 1
+            if self._free:
+                return self._free.pop()
+            try:
+                return self._open()
+            except BaseException:
+                counters.busy -= 1
+                raise
+
+    def release(self, reader: Reader) -> None:
+        """Give a connection back. One that fails to end its transaction is thrown away and counted as broken."""
+        healthy = reader.reset()
+        with self._state:
+            self.counters.busy -= 1
+            if healthy and not self._closed:
+                self._free.append(reader)
+            else:
+                if not healthy:
+                    self.counters.broken += 1
+                self._drop(reader)
+            self._state.notify()
+
+    def close(self) -> None:
+        """Close what is free; what is still in use is closed when it comes back, or counted as leaked after a wait."""
+        with self._state:
+            self._closed = True
+            for _ in range(self._threads):
+                self._jobs.put(None)
+            while self._free:
+                self._drop(self._free.pop())
+            self._state.notify_all()
+            if not self._state.wait_for(lambda: self.counters.busy == 0, timeout=self._timeout):
+                self.counters.leaks += self.counters.busy
+
+    def _wait(self) -> None:
+        started = time.perf_counter_ns()
+        self.counters.waits += 1
+        came = self._state.wait_for(lambda: self._free or self._closed, timeout=self._timeout)
+        self.counters.wait_ns += time.perf_counter_ns() - started
+        if not came:
+            self.counters.timeouts += 1
+            raise UnavailableError(
+                f"all {self._most} read connections were busy for {self._timeout:g} s: read less at once, or open the "
+                "store with a bigger pool"
+            )
+
+    def _open(self) -> Reader:
+        try:
+            connection = engine.connect_reader(self._location)
+            self._prepare(connection)
+        except apsw.Error as error:
+            raise faults.translate(error) from error
+        except OSError as error:
+            raise DatabaseError(f"cannot open another read connection: {error.strerror}") from error
+        self.counters.open += 1
+        return Reader(connection)
+
+    def _drop(self, reader: Reader) -> None:
+        self.counters.open -= 1
+        reader.connection.close()
+
+    def _serve(self) -> None:
+        while True:
+            with self._state:
+                self._idle_threads += 1
+            job = self._jobs.get()
+            with self._state:
+                self._idle_threads -= 1
+            if job is None:
+                return
+            job.perform(self)
+            del job

@@ -1,0 +1,297 @@
+"""The store as its users see it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
+from ghostwire.zqlite import bootstrap, changelog, engine, functions, subscription
+from ghostwire.zqlite.lock import FileLock
+from ghostwire.zqlite.operation import Operation, Result, Script
+from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
+from ghostwire.zqlite.reader import Reader
+from ghostwire.zqlite.subscription import Bell
+from ghostwire.zqlite.transaction import Transaction, refuse_within
+from ghostwire.zqlite.writer import Errand, Ticket, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from ghostwire.model.change import ChangeRecord
+    from ghostwire.zqlite.conversation import Conversation
+    from ghostwire.zqlite.layout import Catalogue
+    from ghostwire.zqlite.operation import Params
+    from ghostwire.zqlite.rows import Row
+    from ghostwire.zqlite.writer import Work
+
+T = TypeVar("T")
+
+
+async def open(
+    path: str | os.PathLike[str],
+    *,
+    key: bytes | None = None,
+    passphrase: str | None = None,
+    cipher: engine.Cipher = "aegis",
+    durability: engine.Durability = "full",
+    readers: tuple[int, int] = (LEAST, MOST),
+    read_timeout: float = 5.0,
+    on_fatal: Callable[[DatabaseError], None] | None = None,
+    vfs: str | None = None,
+) -> Store:
+    """Open the store at `path`, made if missing, with its 32-byte key or its passphrase. It belongs to this event loop.
+
+    `durability="lazy"` syncs at checkpoints only: a power cut may lose the last seconds, never the file. `readers` are
+    the least and most read connections, `read_timeout` the seconds to wait for one. `on_fatal` is called on the loop
+    when a disk error has stopped all writing. `vfs` names a registered VFS to put below the cipher.
+
+    Raises ConflictError when it is open already, DatabaseError when it is no store, damaged, too new, or the key is
+    wrong, PermissionDeniedError where it may not be written, ValidationError for a wrong call.
+    """
+    loop = asyncio.get_running_loop()
+    engine.require_version()
+    file = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 (asks only for the working directory)
+
+    def locate() -> engine.Location:
+        return engine.locate(file, key, passphrase, cipher=cipher, durability=durability, vfs=vfs)
+
+    def start() -> tuple[bootstrap.Opened, Pool]:
+        opened = bootstrap.open_store(FileLock.take(file), locate)
+        try:
+            return opened, Pool(opened.location, functions.register, readers, read_timeout)
+        except BaseException:
+            opened.applier.connection.close()
+            opened.lock.release()
+            raise
+
+    engine.check_access(key, passphrase, cipher)
+    opened, pool = await loop.run_in_executor(None, start)
+    return Store(opened, pool, loop, on_fatal or _ignore)
+
+
+class Store:
+    """An open store. Every method that is awaited belongs to the event loop that opened it.
+
+    A write returns once it is on disk, and then every read that starts sees it.
+    """
+
+    def __init__(
+        self,
+        opened: bootstrap.Opened,
+        pool: Pool,
+        loop: asyncio.AbstractEventLoop,
+        on_fatal: Callable[[DatabaseError], None],
+    ) -> None:
+        self.path = opened.location.path
+        self.identity = opened.identity
+        self._applier = opened.applier
+        self._lock = opened.lock
+        self._loop = loop
+        self._bell = Bell()
+        self._pool = pool
+        self._writer = Writer(opened.applier, loop, self._bell.ring, on_fatal)
+        self._pending: list[Ticket] = []
+        self._closed: asyncio.Future[None] | None = None
+        self._finalizer = weakref.finalize(self, _abandon, self._writer, pool, opened.lock)
+        self._finalizer.atexit = False
+
+    # Writing
+
+    async def execute(self, sql: str, params: Params = (), *, kind: str = "", actor: str = "") -> Result:
+        """Run one statement or several as one operation; returns once it is on disk.
+
+        `kind` and `actor` label its row in the change log. Raises ConflictError for a value that is taken or a
+        reference that does not hold, ValidationError for SQL or values that are wrong, ResourceExhaustedError when the
+        disk is full, DatabaseError when the disk failed.
+        """
+        refuse_within()
+        result: Result = await self._enqueue(Script(sql, params, None, kind, actor))
+        return result
+
+    async def executemany(self, sql: str, many: Sequence[Params], *, kind: str = "", actor: str = "") -> Result:
+        """Run one statement once for each of `many` parameters, as one operation: all of them or none."""
+        refuse_within()
+        result: Result = await self._enqueue(Script(sql, (), many, kind, actor))
+        return result
+
+    def submit(self, operation: Operation) -> asyncio.Future[ChangeRecord]:
+        """Queue an operation; the future has its row of the change log once that is on disk.
+
+        It fails with ConflictError (whose `statement` is the position of the one that refused) when a statement
+        changes another number of rows than it must, or a value is taken.
+        """
+        return self._enqueue(operation)
+
+    def transaction(self, *, actor: str = "", kind: str = "", patience: float = 30.0) -> Transaction:
+        """`async with db.transaction() as tx`. After `patience` seconds without a word it is rolled back."""
+        return Transaction(self._enlist, actor, kind, patience)
+
+    # Reading
+
+    async def query(self, sql: str, params: Params = (), *, within: float | None = None) -> list[Row]:
+        """The rows of a SELECT, in a transaction of its own, on a thread of the read pool."""
+        return await self.run(lambda reader: reader.query(sql, params), within=within)
+
+    async def query_one(self, sql: str, params: Params = (), *, within: float | None = None) -> Row | None:
+        """The first row of a SELECT, or None."""
+        return await self.run(lambda reader: reader.query_one(sql, params), within=within)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Reader]:
+        """`with db.read() as r`: one read transaction in the calling thread, without a thread hop."""
+        reader = self._pool.acquire()
+        try:
+            reader.begin()
+            yield reader
+        finally:
+            self._pool.release(reader)
+
+    async def run(self, function: Callable[[Reader], T], *, within: float | None = None) -> T:
+        """Call `function` with a reader in one read transaction, on a thread of the read pool.
+
+        After `within` seconds, and when the caller is cancelled, its statement is interrupted; the former raises
+        UnavailableError.
+        """
+        self._check()
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def work(reader: Reader) -> T:
+            reader.begin()
+            return function(reader)
+
+        def done(result: Any, error: GhostwireError | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
+                self._loop.call_soon_threadsafe(_settle, future, result, error)
+
+        job = Job(work, done)
+        self._pool.submit(job)
+        try:
+            async with asyncio.timeout(within):
+                return await future
+        except TimeoutError:
+            job.cancel()
+            raise UnavailableError(f"the query took longer than {within:g} s and was interrupted") from None
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+
+    # The change log
+
+    def changes(self, from_seq: int = 0) -> AsyncIterator[ChangeRecord]:
+        """Every row of the change log from `from_seq` on (0: all that is kept), then each new one, until `close`.
+
+        Raises NotFoundError when `from_seq` is older than what is kept.
+        """
+        return subscription.follow(self.run, self._bell, from_seq)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The tables and what they were: what names the row images of a change row's body."""
+        return self._applier.catalogue
+
+    @property
+    def epoch(self) -> int:
+        """Raised by every restore and promotion."""
+        return self._applier.epoch
+
+    def rows(self, body: bytes) -> list[changelog.RowImage]:
+        """The row images in a change row's body, with names."""
+        return changelog.rows(body, self._applier.catalogue)
+
+    # Life
+
+    @property
+    def fatal(self) -> DatabaseError | None:
+        """The disk error that has stopped all writing, if there was one."""
+        return self._writer.fatal
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Plain counters since the store was opened, by name."""
+        return {
+            **{f"writer_{name}": getattr(self._writer.counters, name) for name in self._writer.counters.__slots__},
+            **{f"pool_{name}": getattr(self._pool.counters, name) for name in self._pool.counters.__slots__},
+        }
+
+    async def checkpoint(self) -> None:
+        """Move the write-ahead log into the file now."""
+        await self._enqueue(Errand(lambda applier: applier.connection.wal_checkpoint()))
+
+    async def close(self) -> None:
+        """Finish what is queued, move the log into the file, free the lock. One file is left; it opens anywhere."""
+        if self._closed is None:
+            self._flush()
+            self._closed = self._loop.create_future()
+            self._finalizer.detach()
+            try:
+                await asyncio.shield(self._loop.run_in_executor(None, _shut, self._writer, self._pool, self._lock))
+            finally:
+                self._bell.close()
+                self._closed.set_result(None)
+        await asyncio.shield(self._closed)
+
+    async def __aenter__(self) -> Store:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _enqueue(self, work: Work) -> asyncio.Future[Any]:
+        """Queue work; what one turn of the event loop queues goes to the writer in one piece."""
+        self._check()
+        future = self._loop.create_future()
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending.append(Ticket(work, future))
+        return future
+
+    def _enlist(self, conversation: Conversation) -> None:
+        self._check()
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending.append(Ticket(conversation, conversation.started))
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._writer.put(self._pending)
+            self._pending = []
+
+    def _check(self) -> None:
+        if self._closed is not None:
+            raise UnavailableError("the store is closed")
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: GhostwireError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _shut(writer: Writer, pool: Pool, lock: FileLock) -> None:
+    """In this order: the last connection to close is the writer's, and the lock outlives them all."""
+    writer.drain()
+    pool.close()
+    writer.stop()
+    writer.join()
+    lock.release()
+
+
+def _abandon(writer: Writer, pool: Pool, lock: FileLock) -> None:
+    """The store was dropped without `close`: do the same, in the background."""
+    threading.Thread(target=_shut, args=(writer, pool, lock), name="zqlite-reaper", daemon=True).start()
+
+
+def _ignore(_error: DatabaseError) -> None:
+    """Without a callback, every later write still raises the error."""
