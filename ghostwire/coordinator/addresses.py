@@ -18,7 +18,7 @@ RESERVED: Final = (
     ip_network("100.115.92.0/23"),
     ip_network("fd7a:115c:a1e0::53/128"),
 )
-"""Never given: what clients of the field use for services of their own (resolvers, and a Chromebook's inner network)."""
+"""Never given: what clients of the field use for services of their own, and a Chromebook for its inner network."""
 
 Address = IPv4Address | IPv6Address
 

@@ -228,6 +228,27 @@ class ApplyPolicy(Command, frozen=True, kw_only=True):
     allow_all: bool = False
 
 
+# The coordinator's own, when a deadline has come. Nobody is answered.
+
+
+class RemoveIdleNode(Command, frozen=True, kw_only=True):
+    """Remove an ephemeral node that was away too long."""
+
+    node: int
+
+
+class WakeAddresses(Command, frozen=True, kw_only=True):
+    """Let addresses that have rested be given again."""
+
+
+class SweepTokens(Command, frozen=True, kw_only=True):
+    """Clean up session tokens that have lapsed."""
+
+
+class NoteTime(Command, frozen=True, kw_only=True):
+    """Make the highest time seen durable."""
+
+
 # From the driver.
 
 

@@ -42,7 +42,8 @@ def check_name(requested: str, reserved: tuple[str, ...]) -> str:
     name = requested.lower()
     if not _LABEL.fullmatch(name):
         raise ValidationError(
-            f"{printable(requested)!r} is not a node name: use letters, digits and hyphens, at most 63, no hyphen at either end"
+            f"{printable(requested)!r} is not a node name: "
+            "use letters, digits and hyphens, at most 63, with no hyphen at either end"
         )
     if is_refused(name, reserved):
         raise ValidationError(f"{name!r} is a name that no node may have")
@@ -85,7 +86,9 @@ def check_user_name(name: str) -> str:
     """A login name, lower case. Raises `ValidationError`."""
     lower = name.lower()
     if not _USER.fullmatch(lower):
-        raise ValidationError(f"{printable(name)!r} is not a user name: use letters, digits and . _ @ + - inside, at most 128")
+        raise ValidationError(
+            f"{printable(name)!r} is not a user name: use letters, digits and . _ @ + - inside, at most 128"
+        )
     return lower
 
 
@@ -93,7 +96,9 @@ def check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """Tags, sorted, each once. Raises `ValidationError`."""
     for tag in tags:
         if not _TAG.fullmatch(tag):
-            raise ValidationError(f"{printable(tag)!r} is not a tag: write tag: and a name of letters, digits and hyphens")
+            raise ValidationError(
+                f"{printable(tag)!r} is not a tag: write tag: and a name of letters, digits and hyphens"
+            )
     if len(tags) > 32:
         raise ValidationError("a node has at most 32 tags")
     return tuple(sorted(set(tags)))
@@ -107,7 +112,9 @@ def check_routes(routes: tuple[str, ...]) -> tuple[str, ...]:
         networks = {ip_network(route) for route in routes}
     except ValueError as error:
         raise ValidationError(f"not a route: {error}") from error
-    return tuple(str(network) for network in sorted(networks, key=lambda n: (n.version, n.network_address, n.prefixlen)))
+    return tuple(
+        str(network) for network in sorted(networks, key=lambda n: (n.version, n.network_address, n.prefixlen))
+    )
 
 
 def printable(text: str, limit: int = MAX_TEXT) -> str:

@@ -16,16 +16,16 @@ from ghostwire.coordinator.commands import Command
 
 
 class Claim:
-    """What one decision holds until the store has answered. `undo` runs when it failed, and only then."""
+    """What one decision holds until the store has answered. `after` runs then, `undo` only when it failed."""
 
-    __slots__ = ("_reservations", "locks", "pending", "taken", "undo")
+    __slots__ = ("_reservations", "after", "pending", "taken", "undo")
 
     def __init__(self, reservations: Reservations) -> None:
         self._reservations = reservations
         self.taken: list[Hashable] = []
-        self.locks: tuple[Hashable, ...] = ()
         self.pending: list[tuple[str, Any]] = []
         self.undo: list[Callable[[], Any]] = []
+        self.after: list[Callable[[], Any]] = []
 
     def take(self, kind: str, value: Hashable) -> None:
         """Hold a unique value. The caller has seen that it is free."""
@@ -45,6 +45,8 @@ class Claim:
         if not committed:
             for action in reversed(self.undo):
                 action()
+        for action in self.after:
+            action()
 
 
 class Reservations:

@@ -12,8 +12,16 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from ghostwire.errors import InternalError
-from ghostwire.model.change import Delete, Put, Write
-from ghostwire.model.credential import ApiToken, PolicyVersion, PreauthKey, RefusedKey, RestingAddress, SessionToken, Setting
+from ghostwire.model.change import Put, Write
+from ghostwire.model.credential import (
+    ApiToken,
+    PolicyVersion,
+    PreauthKey,
+    RefusedKey,
+    RestingAddress,
+    SessionToken,
+    Setting,
+)
 from ghostwire.model.node import Node
 from ghostwire.model.user import Identity, User
 
@@ -66,6 +74,7 @@ class State:
         self.user_by_name: dict[str, User] = {}
         self.preauth_by_mac: dict[bytes, PreauthKey] = {}
         self.api_token_by_mac: dict[bytes, ApiToken] = {}
+        self.session_token_by_mac: dict[bytes, SessionToken] = {}
         self.policy: PolicyVersion | None = None
         self._node_ids: list[int] = []
 
@@ -95,7 +104,7 @@ class State:
 
     def apply_writes(self, writes: Iterable[Write], seq: int) -> list[tuple[str, Any, Any]]:
         """Apply the writes of one committed change; for each its table, the record before and the one after."""
-        moved = []
+        moved: list[tuple[str, Any, Any]] = []
         for write in writes:
             if isinstance(write, Put):
                 key = TABLES[write.table].key(write.record)
@@ -173,6 +182,12 @@ class State:
         if new is not None:
             self.api_token_by_mac[new.mac] = new
 
+    def _index_session_token(self, old: SessionToken | None, new: SessionToken | None) -> None:
+        if old is not None:
+            _leave(self.session_token_by_mac, old.mac, old)
+        if new is not None:
+            self.session_token_by_mac[new.mac] = new
+
     def _index_policy(self, old: PolicyVersion | None, new: PolicyVersion | None) -> None:
         policies: dict[int, PolicyVersion] = self.tables["policies"]
         if new is not None and (self.policy is None or new.number >= self.policy.number):
@@ -191,8 +206,7 @@ _INDEXES: Final[dict[str, Callable[[State, Any, Any], None]]] = {
     "nodes": State._index_node,
     "users": State._index_user,
     "preauth_keys": State._index_preauth,
+    "session_tokens": State._index_session_token,
     "api_tokens": State._index_api_token,
     "policies": State._index_policy,
 }
-
-__all__ = ["TABLES", "Delete", "Op", "Put", "State", "Table"]

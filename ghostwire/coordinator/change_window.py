@@ -1,0 +1,183 @@
+"""Which maps changed when: what lets a node that comes back be told "unchanged" or just what it missed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from ghostwire.coordinator.snapshot import FlushMark, MapChange
+from ghostwire.model.position import Position
+
+
+class Entry(NamedTuple):
+    """One change of maps: after it the coordinator stood at (`boot`, `seq`, `vseq`).
+
+    `touched` are node ids, `owners` those whose nodes they are or were, `affected` slots. With nothing touched, the
+    affected maps changed in ways that only a whole map tells.
+    """
+
+    number: int
+    boot: bytes
+    seq: int
+    vseq: int
+    touched: tuple[int, ...]
+    owners: tuple[int, ...]
+    affected: BitMap
+
+
+class Missed(NamedTuple):
+    """What a node missed: these nodes changed, these owners may be new or gone."""
+
+    touched: set[int]
+    owners: set[int]
+
+
+@dataclass(slots=True)
+class _Run:
+    """The part of the window that one run of the coordinator made.
+
+    `start` is the number of its first entry kept, `sums` seq + vseq of each, `floor` the sum of the last one that was
+    dropped. `limit` is how far an earlier run's changes are known.
+    """
+
+    start: int
+    floor: int = 0
+    sums: list[int] = field(default_factory=list)
+    limit: tuple[int, int] | None = None
+
+
+class ChangeWindow:
+    """The last changes in order. Within one run of the coordinator both counters only grow: their sum orders them."""
+
+    def __init__(self, log: bytes, boot: bytes, size: int) -> None:
+        self._log = log
+        self._boot = boot
+        self._size = size
+        self._entries: list[Entry] = []
+        self._next = 1
+        self._fresh: list[Entry] = []
+        self._changed: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
+        self._wall = 0
+        self._runs: dict[bytes, _Run] = {}
+
+    def restore(self, changes: Iterable[MapChange], mark: FlushMark | None, seq: int) -> None:
+        """Take over the window of earlier runs, then begin this one.
+
+        What was not flushed before a crash is not in it: a position that has seen more than the mark, and every
+        position when durable changes came after the mark, needs a whole map.
+        """
+        for change in changes:
+            affected = BitMap.deserialize(change.affected)
+            self._next = change.number
+            self._append(
+                Entry(change.number, change.boot, change.seq, change.vseq, change.touched, change.owners, affected)
+            )
+        if self._entries:
+            first = self._entries[0]
+            self._runs[first.boot].floor = 0 if first.number == 1 else first.seq + first.vseq - 1
+        if mark is not None:
+            run = self._runs.setdefault(mark.boot, _Run(self._next))
+            run.limit = (mark.seq, mark.vseq)
+            if mark.seq != seq:
+                self.raise_wall()
+        self._runs[self._boot] = _Run(self._next)
+
+    def raise_wall(self) -> None:
+        """Let no position from before now be resumed from."""
+        self._wall = self._next
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest change kept."""
+        return self._entries[0].number if self._entries else self._next
+
+    def add(self, position: Position, touched: tuple[int, ...], owners: tuple[int, ...], affected: BitMap) -> None:
+        """Remember a change that brought the coordinator to `position`."""
+        entry = Entry(self._next, position.boot, position.seq, position.vseq, touched, owners, affected)
+        self._append(entry)
+        self._fresh.append(entry)
+        if len(self._entries) >= 2 * self._size:
+            self._drop_oldest()
+
+    def take_fresh(self) -> tuple[MapChange, ...]:
+        """The changes since the last call, to be flushed."""
+        fresh, self._fresh = self._fresh, []
+        return tuple(
+            MapChange(
+                number=entry.number,
+                boot=entry.boot,
+                seq=entry.seq,
+                vseq=entry.vseq,
+                touched=entry.touched,
+                owners=entry.owners,
+                affected=entry.affected.serialize(),
+            )
+            for entry in fresh[-self._size :]
+        )
+
+    def after(self, position: Position) -> int | None:
+        """The number of the first change after `position`; None where changes may have been forgotten since."""
+        run = self._runs.get(position.boot)
+        if run is None or position.log != self._log:
+            return None
+        if run.limit is not None and (position.seq > run.limit[0] or position.vseq > run.limit[1]):
+            return None
+        reached = position.seq + position.vseq
+        if reached < run.floor:
+            return None
+        first = run.start + bisect_right(run.sums, reached)
+        return None if first < self._wall else first
+
+    def last_change(self, slot: int) -> int:
+        """The number of the last change to this node's map, as far as is known."""
+        return int(self._changed[slot]) if slot < len(self._changed) else 0
+
+    @property
+    def upcoming(self) -> int:
+        """The number that the next change will have."""
+        return self._next
+
+    def missed(self, slot: int, first: int) -> Missed | None:
+        """What this node missed from change number `first` on; None when only a whole map tells."""
+        touched: set[int] = set()
+        owners: set[int] = set()
+        for entry in self._entries[max(first - self.oldest, 0) :]:
+            if slot in entry.affected:
+                if not entry.touched:
+                    return None
+                touched.update(entry.touched)
+                owners.update(entry.owners)
+        return Missed(touched, owners)
+
+    def _append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._next = entry.number + 1
+        self._runs.setdefault(entry.boot, _Run(entry.number)).sums.append(entry.seq + entry.vseq)
+        if not entry.affected:
+            return
+        highest = entry.affected.max()
+        if highest >= len(self._changed):
+            grown = np.zeros(max(highest + 1, 2 * len(self._changed)), dtype=np.int64)
+            grown[: len(self._changed)] = self._changed
+            self._changed = grown
+        self._changed[np.frombuffer(entry.affected.to_array(), dtype=np.uint32)] = entry.number
+
+    def _drop_oldest(self) -> None:
+        dropped = self._entries[: self._size]
+        del self._entries[: self._size]
+        for entry in dropped:
+            run = self._runs[entry.boot]
+            run.floor = entry.seq + entry.vseq
+            run.start = entry.number + 1
+        for boot in {entry.boot for entry in dropped}:
+            run = self._runs[boot]
+            kept = sum(1 for entry in self._entries if entry.boot == boot)
+            del run.sums[: len(run.sums) - kept]
+            if not kept and boot != self._boot:
+                del self._runs[boot]

@@ -1,0 +1,200 @@
+"""What live sessions say and are told: opening, signs of life, endpoints, maps asked for again."""
+
+from __future__ import annotations
+
+from collections import deque
+from ipaddress import ip_address
+from typing import Final
+
+from ghostwire.coordinator.agenda import Due
+from ghostwire.coordinator.commands import (
+    HeartbeatNode,
+    OpenSession,
+    OrderRotation,
+    ResyncNode,
+    SessionClosed,
+    SetEndpoints,
+)
+from ghostwire.coordinator.core import Core
+from ghostwire.coordinator.decision import Decision
+from ghostwire.coordinator.effects import Send, SessionOpened
+from ghostwire.coordinator.registration import EXPIRED
+from ghostwire.errors import AuthenticationError, ResourceExhaustedError, ValidationError
+from ghostwire.model.node import Node
+from ghostwire.model.position import Position
+from ghostwire.model.time import Now
+from ghostwire.wire import codec
+from ghostwire.wire.keys import equal
+from ghostwire.wire.messages import RotateOrder, Welcome
+
+MAX_ENDPOINTS: Final = 32
+REPAIRS_AN_HOUR: Final = 2
+"""Whole maps that a node is sent in an hour because its digest was wrong."""
+RESYNCS_A_MINUTE: Final = 6
+"""Whole maps that a node may ask for in a minute."""
+_ROTATE: Final = codec.encode(RotateOrder(reason="an operator asks for a new key"))
+
+
+class Conversations:
+    """The coordinator's side of every live session."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._repairs: dict[int, deque[float]] = {}
+        self._resyncs: dict[int, deque[float]] = {}
+
+    def open(self, command: OpenSession, now: Now) -> Decision | SessionOpened:
+        """Open the live session of a known, unexpired node. Its token is prolonged, or a fresh one minted."""
+        core = self._core
+        try:
+            node = self._known(command.node_key, now)
+        except AuthenticationError:
+            core.counters.session_checks["refused"] += 1
+            raise
+        if command.token is not None:
+            try:
+                end = core.sessions.slide(node.id, command.token, now.utc)
+            except AuthenticationError:
+                core.counters.session_checks["refused"] += 1
+            else:
+                core.counters.session_checks["ok"] += 1
+                core.liveness.edit(node.id).token_expires = end
+                return self._stand(node.id, command.token, command.resume, now)
+        core.counters.session_checks["minted"] += 1
+        text, write = core.sessions.mint(node.id, now.utc)
+        return Decision("session.token", (write,), lambda at: self._stand(node.id, text, command.resume, at))
+
+    def closed(self, command: SessionClosed, now: Now) -> None:
+        """A connection is gone. Only the live session's end says anything of the node."""
+        core = self._core
+        node = core.state.nodes.get(command.node)
+        if core.sessions.close(command.node, command.session) is None or node is None:
+            return
+        if core.liveness.closed(node.id, now, intent=command.intent):
+            core.presence_changed(node, now)
+        core.volatile.note(node.id, now, core.settings.flush_s)
+        self.arm_idle(node, now)
+
+    def arm_idle(self, node: Node, now: Now) -> None:
+        """An ephemeral node without a session is removed once it was away too long."""
+        if node.ephemeral:
+            last = self._core.liveness.get(node.id).last_heard
+            away_since = now.mono if last is None else last
+            self._core.agenda.set(Due.IDLE, node.id, away_since + self._core.settings.ephemeral_idle_s)
+
+    def heartbeat(self, command: HeartbeatNode, now: Now) -> None:
+        """Note a sign of life, and see whether the node's map is what it should be."""
+        core = self._core
+        core.sessions.require(command.node, command.session, core.counters)
+        core.counters.heartbeats["ok"] += 1
+        core.liveness.heard(command.node, now, command.metrics)
+        core.volatile.note(command.node, now, core.settings.flush_s)
+        if command.position is not None:
+            self._check_map(core.nodes.get(command.node), command.session, command.position, command.digest, now)
+
+    def set_endpoints(self, command: SetEndpoints, now: Now) -> None:
+        """Note where a node's tunnel may be reached, and show its peers."""
+        core = self._core
+        core.sessions.require(command.node, command.session, core.counters)
+        endpoints = check_endpoints(command.endpoints)
+        core.liveness.heard(command.node, now, None)
+        presence = core.liveness.edit(command.node)
+        if presence.endpoints != endpoints:
+            presence.endpoints = endpoints
+            core.presence_changed(core.nodes.get(command.node), now)
+
+    def resync(self, command: ResyncNode, now: Now) -> tuple[bytes, ...]:
+        """The frames of a node's map: the whole of it, or what came after the position that it holds."""
+        core = self._core
+        core.sessions.require(command.node, command.session, core.counters)
+        node = core.nodes.get(command.node)
+        if command.resume is not None:
+            return core.mapper.resume(node, command.resume)
+        if not _within(self._resyncs, node.id, now.mono, RESYNCS_A_MINUTE, 60.0):
+            raise ResourceExhaustedError(f"at most {RESYNCS_A_MINUTE} whole maps a minute", retry_after=60.0)
+        return core.mapper.full(node)
+
+    def order_rotation(self, command: OrderRotation) -> None:
+        """Tell a node to rotate its key: now, or when it next opens a session."""
+        core = self._core
+        node = core.nodes.get(command.node)
+        core.rotations.add(node.id)
+        session = core.sessions.live(node.id)
+        if session is not None:
+            core.effects.append(Send(node=node.id, session=session, frames=(_ROTATE,)))
+
+    def forget(self, node: int) -> None:
+        """The node is gone."""
+        self._repairs.pop(node, None)
+        self._resyncs.pop(node, None)
+
+    def _known(self, node_key: bytes, now: Now) -> Node:
+        core = self._core
+        refused = core.state.refused_keys.get(node_key)
+        if refused is not None:
+            raise AuthenticationError(f"this node key is refused for ever, because {refused.reason}")
+        node = core.state.node_by_key.get(node_key)
+        if node is None:
+            raise AuthenticationError("this node is not known here: run `ghostwire up --key ...` with a pre-auth key")
+        if core.registrar.is_expired(node, now.utc):
+            raise AuthenticationError(EXPIRED)
+        return node
+
+    def _stand(self, node_id: int, text: str, resume: Position | None, now: Now) -> SessionOpened:
+        core = self._core
+        node = core.nodes.get(node_id)
+        session = core.sessions.open(node.id)
+        core.agenda.cancel(Due.IDLE, node.id)
+        if core.liveness.opened(node.id, now):
+            core.presence_changed(node, now)
+        core.volatile.note(node.id, now, core.settings.flush_s)
+        welcome = Welcome(token=text, node=node.id, session=session, heartbeat_s=core.settings.heartbeat_s, utc=now.utc)
+        frames = (codec.encode(welcome), *core.mapper.resume(node, resume))
+        if node.id in core.rotations:
+            frames = (*frames, _ROTATE)
+        return SessionOpened(node=node.id, slot=node.slot, session=session, frames=frames)
+
+    def _check_map(self, node: Node, session: int, held: Position, digest: bytes, now: Now) -> None:
+        """Compare digests when nothing is on its way; bring a long quiet map's position up to date."""
+        core = self._core
+        if not core.mapper.is_current(node, held):
+            return
+        if digest and not equal(digest, core.mapper.digest(node)):
+            core.counters.heartbeats["mismatch"] += 1
+            core.counters.digest_mismatches += 1
+            if _within(self._repairs, node.id, now.mono, REPAIRS_AN_HOUR, 3600.0):
+                core.effects.append(Send(node=node.id, session=session, frames=core.mapper.full(node)))
+        elif core.mapper.is_behind(held, core.settings.window // 4):
+            core.effects.append(Send(node=node.id, session=session, frames=(core.mapper.unchanged(node),)))
+
+
+def check_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:
+    """Endpoints, each once, in the order given and in one way of writing. Raises `ValidationError`."""
+    if len(endpoints) > MAX_ENDPOINTS:
+        raise ValidationError(f"a node has at most {MAX_ENDPOINTS} endpoints, not {len(endpoints)}")
+    return tuple(dict.fromkeys(_endpoint(endpoint) for endpoint in endpoints))
+
+
+def _endpoint(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ip_address(host[1:-1] if bracketed else host)
+    except ValueError as error:
+        raise ValidationError("an endpoint is ADDRESS:PORT, an IPv6 address in brackets") from error
+    scoped = "%" in host
+    usable = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
+    if scoped or not usable or bracketed != (address.version == 6) or address.is_unspecified or address.is_multicast:
+        raise ValidationError("an endpoint is ADDRESS:PORT, an IPv6 address in brackets")
+    return f"[{address}]:{int(port)}" if address.version == 6 else f"{address}:{int(port)}"
+
+
+def _within(history: dict[int, deque[float]], node: int, mono: float, limit: int, period_s: float) -> bool:
+    """Count one more use; whether it is within `limit` a period."""
+    times = history.setdefault(node, deque())
+    while times and times[0] <= mono - period_s:
+        times.popleft()
+    if len(times) >= limit:
+        return False
+    times.append(mono)
+    return True

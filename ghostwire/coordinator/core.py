@@ -1,0 +1,135 @@
+"""The coordinator's parts, wired: what they share and how they start from a snapshot."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ghostwire.coordinator.addresses import IpAllocator
+from ghostwire.coordinator.agenda import Agenda
+from ghostwire.coordinator.change_window import ChangeWindow
+from ghostwire.coordinator.counters import Counters
+from ghostwire.coordinator.credentials import ApiTokens, PreauthKeys
+from ghostwire.coordinator.effects import CloseSession, Effect, Send
+from ghostwire.coordinator.liveness import HeartbeatMonitor
+from ghostwire.coordinator.map_changes import MapChanges
+from ghostwire.coordinator.network_mapper import NetworkMapper
+from ghostwire.coordinator.nodes import NodeManager
+from ghostwire.coordinator.policy_control import PolicyControl
+from ghostwire.coordinator.registration import Registrar
+from ghostwire.coordinator.reservations import Reservations
+from ghostwire.coordinator.sessions import SessionManager
+from ghostwire.coordinator.settings import Settings
+from ghostwire.coordinator.snapshot import Snapshot
+from ghostwire.coordinator.state import State
+from ghostwire.coordinator.users import UserManager
+from ghostwire.coordinator.views import Views
+from ghostwire.coordinator.volatile import VolatileStream
+from ghostwire.model.node import Node
+from ghostwire.model.position import Position
+from ghostwire.model.time import Now
+
+HIGHEST_TIME = "highest_time"
+"""The setting that keeps the highest time seen, in UTC nanoseconds, big-endian."""
+
+
+@dataclass(slots=True)
+class Core:
+    """Everything that the coordinator's acts work on."""
+
+    settings: Settings
+    state: State
+    agenda: Agenda
+    reservations: Reservations
+    counters: Counters
+    liveness: HeartbeatMonitor
+    sessions: SessionManager
+    users: UserManager
+    preauth_keys: PreauthKeys
+    api_tokens: ApiTokens
+    addresses: IpAllocator
+    nodes: NodeManager
+    registrar: Registrar
+    views: Views
+    window: ChangeWindow
+    mapper: NetworkMapper
+    changes: MapChanges
+    policies: PolicyControl
+    volatile: VolatileStream
+    effects: deque[Effect]
+    now: Now
+    rotations: set[int] = field(default_factory=set)
+    """Nodes that were told to rotate their key and have not yet."""
+
+    @classmethod
+    def load(cls, settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes], now: Now) -> Core:
+        """The parts as they stand at a snapshot, before its volatile facts."""
+        state = State.load(snapshot.tables, snapshot.seq)
+        agenda = Agenda(now)
+        reservations = Reservations()
+        effects: deque[Effect] = deque()
+        liveness = HeartbeatMonitor(settings, agenda)
+        sessions = SessionManager(settings, state, snapshot.mac_key, entropy)
+        users = UserManager(state, reservations)
+        keys = PreauthKeys.open(state, reservations, users, snapshot.mac_key, entropy)
+        addresses = IpAllocator(settings, entropy)
+        nodes = NodeManager(settings, state, reservations, sessions)
+        views = Views(state, addresses.prefixes)
+        window = ChangeWindow(snapshot.log_id, snapshot.boot, settings.window)
+        counters = Counters()
+        mapper = NetworkMapper(state, views, liveness, window, counters, effects.append)
+
+        def is_live(node: Node) -> bool:
+            return sessions.live(node.id) is not None
+
+        def send_whole(node: Node) -> None:
+            session = sessions.live(node.id)
+            if session is not None:
+                effects.append(Send(node=node.id, session=session, frames=mapper.full(node)))
+
+        return cls(
+            settings=settings,
+            state=state,
+            agenda=agenda,
+            reservations=reservations,
+            counters=counters,
+            liveness=liveness,
+            sessions=sessions,
+            users=users,
+            preauth_keys=keys,
+            api_tokens=ApiTokens(state, snapshot.mac_key, entropy),
+            addresses=addresses,
+            nodes=nodes,
+            registrar=Registrar(settings, state, nodes, users, keys, addresses),
+            views=views,
+            window=window,
+            mapper=mapper,
+            changes=MapChanges(mapper, views, window),
+            policies=PolicyControl(state, views, mapper, window, is_live, send_whole),
+            volatile=VolatileStream(state, views, liveness, window, agenda),
+            effects=effects,
+            now=now,
+        )
+
+    def moved(self) -> None:
+        """Name the position at which the state and the volatile stream stand now in every frame from here on."""
+        self.mapper.position = Position(
+            log=self.mapper.position.log,
+            seq=self.state.seq,
+            boot=self.mapper.position.boot,
+            vseq=self.volatile.vseq,
+        )
+
+    def presence_changed(self, node: Node, now: Now) -> None:
+        """Peers may see another presence of this node: the next volatile change."""
+        self.volatile.step()
+        self.moved()
+        self.mapper.presence_changed(node)
+        self.volatile.note(node.id, now, self.settings.flush_s)
+
+    def close_session(self, node: int, code: str, reason: str) -> None:
+        """End a node's live session, if it has one."""
+        session = self.sessions.close(node)
+        if session is not None:
+            self.effects.append(CloseSession(node=node, session=session, code=code, reason=reason))

@@ -1,0 +1,23 @@
+"""What deciding a command gives: rows to write and what to answer once they are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ghostwire.model.change import Write
+from ghostwire.model.time import Now
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A change that is decided: `kind` names it in the log, `answer` gives the reply when it is committed."""
+
+    kind: str
+    writes: tuple[Write, ...]
+    answer: Callable[[Now], Any]
+
+
+def answers_nothing(_: Now) -> None:
+    """The answer of a change that is its own answer."""

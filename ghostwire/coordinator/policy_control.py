@@ -1,0 +1,124 @@
+"""Policies: putting one in force, and what that, or a change of the users it names, does to maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from pyroaring import BitMap
+
+from ghostwire.coordinator.change_window import ChangeWindow
+from ghostwire.coordinator.commands import ApplyPolicy
+from ghostwire.coordinator.decision import Decision
+from ghostwire.coordinator.names import printable
+from ghostwire.coordinator.network_mapper import LARGEST_DELTA, NetworkMapper
+from ghostwire.coordinator.state import State
+from ghostwire.coordinator.views import Views
+from ghostwire.errors import ValidationError
+from ghostwire.model.change import Put
+from ghostwire.model.credential import PolicyVersion
+from ghostwire.model.node import Node
+from ghostwire.policy import Policy
+from ghostwire.wire.messages import Parts
+
+LARGEST_TEXT: Final = 16 * 1024 * 1024
+"""Bytes of the largest policy text that is taken."""
+
+
+class PolicyControl:
+    """Decides policy changes and carries them to the maps. `send_whole` sends a live node its whole map."""
+
+    def __init__(
+        self,
+        state: State,
+        views: Views,
+        mapper: NetworkMapper,
+        window: ChangeWindow,
+        is_live: Callable[[Node], bool],
+        send_whole: Callable[[Node], None],
+    ) -> None:
+        self._state = state
+        self._views = views
+        self._mapper = mapper
+        self._window = window
+        self._is_live = is_live
+        self._send_whole = send_whole
+
+    def apply(self, command: ApplyPolicy, utc: int) -> Decision:
+        """Put a policy text in force. Raises `ValidationError` for a text that allows everything without saying so."""
+        if len(command.text.encode()) > LARGEST_TEXT:
+            raise ValidationError(f"a policy text has at most {LARGEST_TEXT} bytes")
+        policy = Policy.parse(command.text)
+        if policy.allows_everything and not command.allow_all:
+            raise ValidationError(
+                "this text has neither acls nor grants, which allows everything: say so with --allow-all, "
+                'or write "acls": [] to allow nothing'
+            )
+        number = 1 if self._state.policy is None else self._state.policy.number + 1
+        record = PolicyVersion(
+            number=number,
+            text=command.text,
+            author=printable(command.author),
+            at=utc,
+            note=printable(command.note, 1024),
+        )
+        return Decision("policy.apply", (Put("policies", record),), lambda _: record)
+
+    def policy_changed(self) -> None:
+        """The policy in force is another: tell everyone whose map it changes, whatever has been lost first."""
+        present = [self._state.node_by_slot[slot] for slot in self._views.slots]
+        before = {node.slot: self._sight(node) for node in present}
+        self._views.rebind()
+        changed = BitMap(node.slot for node in present if self._mapper.refresh(node))
+        affected = BitMap()
+        pending: list[tuple[Node, BitMap, bytes, bytes]] = []
+        for node in present:
+            seen, own, rules = before[node.slot]
+            now_seen, now_own, now_rules = self._sight(node)
+            if now_seen != seen or now_own != own or now_rules != rules or now_seen.intersect(changed):
+                affected.add(node.slot)
+                if self._is_live(node):
+                    pending.append((node, seen, now_own, now_rules))
+        if not affected:
+            return
+        self._window.add(self._mapper.position, (), (), affected)
+        for node, seen, own, rules in pending:
+            self._tell(node, seen, changed, own, rules)
+
+    def users_changed(self) -> BitMap:
+        """The users are others: whose maps changed. Those with a session are sent them whole."""
+        affected = BitMap(slot for slot in self._views.set_users() if slot in self._views.slots)
+        for slot in tuple(affected):
+            if self._mapper.refresh(self._state.node_by_slot[slot]):
+                affected |= self._views.visible(slot)
+        if affected:
+            self._window.add(self._mapper.position, (), (), affected)
+        for slot in affected:
+            node = self._state.node_by_slot[slot]
+            if self._is_live(node):
+                self._send_whole(node)
+        return affected
+
+    def _sight(self, node: Node) -> tuple[BitMap, bytes, bytes]:
+        own = self._mapper.own_parts(node)
+        return self._views.visible(node.slot), own["self"], own["filter"]
+
+    def _tell(self, node: Node, seen: BitMap, changed: BitMap, own: bytes, rules: bytes) -> None:
+        now_seen = self._views.visible(node.slot)
+        shown = (now_seen - seen) | (now_seen & changed)
+        lost = seen - now_seen
+        if len(shown) + len(lost) > LARGEST_DELTA:
+            self._send_whole(node)
+            return
+        owners = self._mapper.owners(node, now_seen)
+        self._mapper.push(
+            BitMap([node.slot]),
+            Parts(
+                self=own,
+                filter=rules,
+                peers=self._mapper.fragments.of(shown),
+                profiles={user: self._mapper.profiles.part(user) for user in sorted(owners)},
+            ),
+            tuple(sorted(self._state.node_by_slot[slot].id for slot in lost)),
+            tuple(sorted(self._mapper.owners(node, seen) - owners)),
+        )

@@ -1,0 +1,169 @@
+"""Reads. They see committed state only, and a node sees no more than its own view."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from ghostwire.coordinator.addresses import PoolStatistics
+from ghostwire.coordinator.core import Core
+from ghostwire.coordinator.counters import Counters
+from ghostwire.errors import NotFoundError, ResourceExhaustedError
+from ghostwire.model.credential import ApiToken, PolicyVersion, PreauthKey
+from ghostwire.model.node import Node, NodeHealth, NodeMetrics
+from ghostwire.model.position import Position
+from ghostwire.model.time import Now
+from ghostwire.model.user import User
+from ghostwire.wire import codec
+from ghostwire.wire.messages import MAX_SERVER_FRAME, MapFull
+from ghostwire.wire.netmap import NetMap
+
+_ROOM: Final = 4096
+
+
+class View:
+    """What may be read. Every method that names something raises `NotFoundError` where there is no such thing."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    # Nodes.
+
+    def node(self, node: int) -> Node:
+        """The node with this id."""
+        return self._core.nodes.get(node)
+
+    def node_by_name(self, name: str) -> Node:
+        """The node with this name."""
+        found = self._core.state.node_by_name.get(name)
+        if found is None:
+            raise NotFoundError(f"there is no node {name!r}")
+        return found
+
+    def node_by_key(self, node_key: bytes) -> Node:
+        """The node with this key."""
+        found = self._core.state.node_by_key.get(node_key)
+        if found is None:
+            raise NotFoundError("there is no node with this key")
+        return found
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node, by id."""
+        return tuple(sorted(self._core.state.nodes.values(), key=lambda node: node.id))
+
+    def health(self, node: int, now: Now | None = None) -> NodeHealth:
+        """A node's liveness, at `now` or at the time last handed to the coordinator."""
+        self.node(node)
+        return self._core.liveness.health(node, now or self._core.now)
+
+    def endpoints(self, node: int) -> tuple[str, ...]:
+        """Where a node's tunnel may be reached, as it said last."""
+        self.node(node)
+        return self._core.liveness.get(node).endpoints
+
+    def metrics(self, node: int) -> NodeMetrics | None:
+        """What a node's last heartbeat with metrics said."""
+        self.node(node)
+        return self._core.liveness.get(node).metrics
+
+    def session(self, node: int) -> int | None:
+        """The number of a node's live session, None without one."""
+        self.node(node)
+        return self._core.sessions.live(node)
+
+    def live_sessions(self) -> int:
+        """How many sessions are live."""
+        return self._core.sessions.count()
+
+    # Maps.
+
+    def netmap(self, node: int) -> NetMap:
+        """A node's map as an administrator may see it."""
+        record = self.node(node)
+        if record.expired:
+            raise NotFoundError(f"node {record.name!r} has expired and has no map")
+        found = NetMap()
+        for frame in self._core.mapper.full(record):
+            page = codec.decode_from_server(frame)
+            if isinstance(page, MapFull):
+                found.apply_page(page)
+        return found
+
+    def peers(
+        self, asker: int, node: int | None = None, name: str | None = None, address: str | None = None
+    ) -> tuple[bytes, ...]:
+        """Peers of the asker's own view, encoded as in its map: the one that is named, or all of them.
+
+        What lies outside the view is refused exactly like what does not exist. Raises `ResourceExhaustedError` when
+        all of them are more than one frame holds.
+        """
+        core = self._core
+        seen = core.mapper.peer_ids(self.node(asker))
+        if node is None and name is None and address is None:
+            parts = tuple(core.mapper.fragments.of(seen).values())
+            if sum(map(len, parts)) + _ROOM > MAX_SERVER_FRAME:
+                raise ResourceExhaustedError("there are more peers than one answer holds: name one")
+            return parts
+        found: Node | None
+        if node is not None:
+            found = core.state.nodes.get(node)
+        elif name is not None:
+            found = core.state.node_by_name.get(name.removesuffix(f".{core.settings.domain}"))
+        else:
+            found = core.state.node_by_address.get(address or "")
+        if found is None or found.slot not in seen:
+            _no_peer()
+        return (core.mapper.fragments.parts[found.slot][1],)
+
+    # Users, credentials, policy, pools.
+
+    def user(self, user: int) -> User:
+        """The user with this id."""
+        return self._core.users.get(user)
+
+    def user_by_name(self, name: str) -> User:
+        """The user with this login name."""
+        found = self._core.state.user_by_name.get(name.lower())
+        if found is None:
+            raise NotFoundError(f"there is no user {name!r}")
+        return found
+
+    def users(self) -> tuple[User, ...]:
+        """Every user, by id."""
+        return tuple(sorted(self._core.state.users.values(), key=lambda user: user.id))
+
+    def nodes_of(self, user: int) -> tuple[Node, ...]:
+        """The nodes that a user owns, by id."""
+        return tuple(sorted(self._core.state.nodes_of.get(user, {}).values(), key=lambda node: node.id))
+
+    def preauth_keys(self) -> tuple[PreauthKey, ...]:
+        """Every pre-auth key, by id; what is kept of it."""
+        return tuple(sorted(self._core.state.preauth_keys.values(), key=lambda key: key.id))
+
+    def api_tokens(self) -> tuple[ApiToken, ...]:
+        """Every operator's token, by id; what is kept of it."""
+        return tuple(sorted(self._core.state.api_tokens.values(), key=lambda token: token.id))
+
+    def check_api_token(self, secret: str, now: Now) -> ApiToken:
+        """The operator's token with this secret. Raises `AuthenticationError`."""
+        return self._core.api_tokens.check(secret, max(now.utc, self._core.now.utc))
+
+    def policy(self) -> PolicyVersion | None:
+        """The policy in force; None where none was ever applied and the default holds."""
+        return self._core.state.policy
+
+    def addresses(self) -> tuple[PoolStatistics, PoolStatistics]:
+        """How full the IPv4 and the IPv6 pool are."""
+        return self._core.addresses.statistics()
+
+    def position(self) -> Position:
+        """Where the coordinator stands."""
+        return self._core.mapper.position
+
+    @property
+    def counters(self) -> Counters:
+        """Counts since the start."""
+        return self._core.counters
+
+
+def _no_peer() -> NoReturn:
+    raise NotFoundError("there is no such peer")

@@ -1,0 +1,176 @@
+"""Who sees whom: the policy's engine over the nodes that are present, and the numbers under which classes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from pyroaring import BitMap
+
+from ghostwire.coordinator.state import State
+from ghostwire.model.filter import FilterRule
+from ghostwire.model.node import Node
+from ghostwire.model.user import User
+from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
+
+
+def served_routes(node: Node) -> tuple[str, ...]:
+    """The prefixes that a node offers and may serve."""
+    return tuple(route for route in node.approved_routes if route in node.routable_routes)
+
+
+def policy_facts(node: Node) -> NodeFacts:
+    """What the policy is told of a node."""
+    return NodeFacts(
+        id=node.slot,
+        user=node.user_id,
+        tags=node.tags,
+        addresses=(node.ipv4, node.ipv6),
+        routes=served_routes(node),
+        os=node.os,
+        version=node.agent_version,
+        country=node.country,
+        region=node.region,
+    )
+
+
+def user_facts(users: Iterable[User]) -> list[UserFacts]:
+    """What the policy is told of users."""
+    return [UserFacts(id=user.id, name=user.name, email=user.email, role=user.role) for user in users]
+
+
+def policy_in_force(state: State) -> Policy:
+    """The newest applied policy, else the default one."""
+    return default_policy() if state.policy is None else Policy.parse(state.policy.text)
+
+
+class ClassNumbers:
+    """The numbers that maps know classes by; they outlive restarts and policy changes where a class keeps its members.
+
+    The engine numbers classes as it likes; a number in a map must go on meaning the same nodes, or a filter that a
+    node already holds would let others in.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.next = first
+        self._numbers: dict[int, int] = {}
+        self._members: dict[int, int] = {}
+
+    @classmethod
+    def carry(cls, first: int, engine_class: Mapping[int, int], known: Mapping[int, int]) -> ClassNumbers:
+        """Numbers for an engine's classes (by slot), those of `known` (by slot) kept where exactly the members are."""
+        fresh = cls(first)
+        groups: dict[int, list[int]] = {}
+        for slot, found in engine_class.items():
+            groups.setdefault(found, []).append(slot)
+        sizes: dict[int, int] = {}
+        for number in known.values():
+            sizes[number] = sizes.get(number, 0) + 1
+        for found, slots in groups.items():
+            numbers = {known.get(slot, 0) for slot in slots}
+            number = numbers.pop()
+            if not numbers and number and sizes[number] == len(slots):
+                fresh._numbers[found] = number
+            fresh._members[found] = len(slots)
+        return fresh
+
+    def number(self, engine_class: int) -> int:
+        """The number of an engine's class; a fresh one where it has none."""
+        found = self._numbers.get(engine_class)
+        if found is None:
+            found = self._numbers[engine_class] = self.next
+            self.next += 1
+        return found
+
+    def enter(self, engine_class: int) -> bool:
+        """A node is in the class; whether it is the first."""
+        count = self._members.get(engine_class, 0)
+        self._members[engine_class] = count + 1
+        return count == 0
+
+    def leave(self, engine_class: int) -> bool:
+        """A node is no longer in the class; whether it was the last."""
+        self._members[engine_class] -= 1
+        return self._members[engine_class] == 0
+
+
+class Views:
+    """The engine and its numbers. Nodes are named by slot."""
+
+    def __init__(self, state: State, pools: tuple[str, ...]) -> None:
+        self._state = state
+        self._pools = pools
+        present = [policy_facts(node) for node in state.nodes.values() if not node.expired]
+        self.slots = BitMap(facts.id for facts in present)
+        self._engine = Engine.build(policy_in_force(state), user_facts(state.users.values()), present, pools)
+        self.numbers = ClassNumbers(1)
+
+    def adopt(self, known: Mapping[int, int], first: int) -> bool:
+        """Keep the class numbers that nodes were known by (by slot); whether every class could keep its own."""
+        engine_class = {slot: self._engine.class_of(slot) for slot in self.slots}
+        self.numbers = ClassNumbers.carry(first, engine_class, known)
+        return all(self.class_of(slot) == known.get(slot) for slot in self.slots)
+
+    def class_numbers(self) -> dict[int, int]:
+        """The number of every present node's class, by slot."""
+        return {slot: self.class_of(slot) for slot in self.slots}
+
+    def rebind(self) -> None:
+        """Compile the policy in force anew, over the nodes that are present; classes keep the numbers that they can."""
+        known = self.class_numbers()
+        present = [policy_facts(self._state.node_by_slot[slot]) for slot in self.slots]
+        users = user_facts(self._state.users.values())
+        self._engine = Engine.build(policy_in_force(self._state), users, present, self._pools)
+        self.adopt(known, self.numbers.next)
+
+    def place(self, node: Node) -> tuple[BitMap, bool]:
+        """Add or move a node: who is affected, and whether a class came to be or ceased."""
+        before = self._engine.class_of(node.slot) if node.slot in self.slots else None
+        affected = self._engine.update(policy_facts(node))
+        self.slots.add(node.slot)
+        after = self._engine.class_of(node.slot)
+        if before == after:
+            return affected, False
+        came = self.numbers.enter(after)
+        went = before is not None and self.numbers.leave(before)
+        return affected, came or went
+
+    def remove(self, slot: int) -> tuple[BitMap, bool]:
+        """Forget a node: who is affected, and whether its class ceased."""
+        before = self._engine.class_of(slot)
+        affected = self._engine.leave(slot)
+        self.slots.discard(slot)
+        return affected, self.numbers.leave(before)
+
+    def set_users(self) -> BitMap:
+        """Follow a change of the users: whose map may be another."""
+        before = {slot: self._engine.class_of(slot) for slot in self.slots}
+        affected = self._engine.set_users(user_facts(self._state.users.values()))
+        for slot, was in before.items():
+            now = self._engine.class_of(slot)
+            if now != was:
+                self.numbers.enter(now)
+                self.numbers.leave(was)
+        return affected
+
+    def visible(self, slot: int) -> BitMap:
+        """The peers of a node; symmetric."""
+        return self._engine.visible(slot)
+
+    def class_of(self, slot: int) -> int:
+        """The number of a node's class, 0 for one that is not present."""
+        return self.numbers.number(self._engine.class_of(slot)) if slot in self.slots else 0
+
+    def rules(self, slot: int) -> tuple[FilterRule, ...]:
+        """A node's inbound filter, classes by their numbers."""
+        number = self.numbers.number
+        return tuple(
+            msgspec.structs.replace(rule, classes=tuple(sorted(number(found) for found in rule.classes)))
+            if rule.classes
+            else rule
+            for rule in self._engine.native_filter(slot)
+        )
+
+    def decide(self, source: int, destination: int, protocol: int, port: int) -> bool:
+        """Whether one node may open `protocol` to `port` of another."""
+        return self._engine.decide(source, destination, protocol, port)
