@@ -60,7 +60,8 @@ impl Device {
             read: vec![0; MAX_READ],
             split: vec![vec![0; usize::from(mtu) + PADDING]; IDEAL_BATCH_SIZE],
             sizes: vec![0; IDEAL_BATCH_SIZE],
-            arrived: vec![Vec::new(); IDEAL_BATCH_SIZE],
+            // Packets that belong together are appended to the first of them as far as it has capacity.
+            arrived: (0..IDEAL_BATCH_SIZE).map(|_| Vec::with_capacity(MAX_READ)).collect(),
             waiting: 0,
             table: GROTable::new(),
             addresses: HashSet::new(),
