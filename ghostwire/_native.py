@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import rust_ext
-
 from ghostwire import __version__
 from ghostwire.errors import InternalError
 
@@ -36,7 +35,7 @@ def _check() -> None:
     """Refuse an unbuilt or mismatched Rust half. An unbuilt folder imports as an empty namespace package."""
     if rust_ext.__file__ is None:
         raise InternalError(f"rust_ext is not built: {_REBUILD_RUST}")
-    if rust_ext.VERSION != __version__:
+    if __version__ != rust_ext.VERSION:
         raise InternalError(f"rust_ext is version {rust_ext.VERSION}, ghostwire is {__version__}: {_REBUILD_RUST}")
 
 
@@ -79,12 +78,14 @@ def stale() -> list[str]:
     messages = []
     if (_ROOT / "setup.py").is_file() and (_ROOT / "core_ext" / "build_info.pyx").is_file():
         try:
-            from core_ext.build_info import SOURCES_DIGEST as cython_digest
+            from core_ext import build_info
+
+            built_from = build_info.SOURCES_DIGEST
         except ModuleNotFoundError:
-            cython_digest = "missing"
-        if cython_digest != _cython_digest(_ROOT / "core_ext"):
+            built_from = "nothing"
+        if built_from != _cython_digest(_ROOT / "core_ext"):
             messages.append(f"core_ext was built from other sources than those in the tree: {_REBUILD_CYTHON}")
-    if (_ROOT / "rust_ext" / "build.rs").is_file() and rust_ext.SOURCES_DIGEST != _rust_digest(_ROOT / "rust_ext"):
+    if (_ROOT / "rust_ext" / "build.rs").is_file() and _rust_digest(_ROOT / "rust_ext") != rust_ext.SOURCES_DIGEST:
         messages.append(f"rust_ext was built from other sources than those in the tree: {_REBUILD_RUST}")
     return messages
 
