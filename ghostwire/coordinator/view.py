@@ -13,8 +13,7 @@ from ghostwire.model.node import Node, NodeHealth, NodeMetrics
 from ghostwire.model.position import Position
 from ghostwire.model.time import Now
 from ghostwire.model.user import User
-from ghostwire.wire import codec
-from ghostwire.wire.messages import MAX_SERVER_FRAME, MapFull
+from ghostwire.wire.messages import MAX_SERVER_FRAME, MapFull, Parts
 from ghostwire.wire.netmap import NetMap
 
 _ROOM: Final = 4096
@@ -81,11 +80,18 @@ class View:
         record = self.node(node)
         if record.expired:
             raise NotFoundError(f"node {record.name!r} has expired and has no map")
+        core = self._core
+        parts = core.mapper.parts(record)
         found = NetMap()
-        for frame in self._core.mapper.full(record):
-            page = codec.decode_from_server(frame)
-            if isinstance(page, MapFull):
-                found.apply_page(page)
+        found.apply_page(
+            MapFull(
+                page=0,
+                parts=Parts(**parts.single, peers=parts.peers, profiles=parts.profiles),
+                last=True,
+                position=core.mapper.position,
+                digest=parts.digest,
+            )
+        )
         return found
 
     def peers(

@@ -1,0 +1,111 @@
+"""The slow twin of the coordinator's maps: one node's whole map, from tables and policy alone, with nothing kept."""
+
+from collections.abc import Mapping
+
+import msgspec
+from pyroaring import BitMap
+
+from ghostwire.model.node import Node
+from ghostwire.model.user import User
+from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
+from ghostwire.wire.netmap import Peer, Profile, SelfNode
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What is volatile of a node, as it stands."""
+
+    online: bool
+    endpoints: tuple[str, ...]
+
+
+class ReferenceMaps:
+    def __init__(
+        self,
+        nodes: Mapping[int, Node],
+        users: Mapping[int, User],
+        policy_text: str | None,
+        shown: Mapping[int, Shown],
+        pools: tuple[str, ...],
+    ) -> None:
+        self.nodes = {node.id: node for node in nodes.values() if not node.expired}
+        self.users = users
+        self.shown = shown
+        policy = default_policy() if policy_text is None else Policy.parse(policy_text)
+        people = [UserFacts(id=u.id, name=u.name, email=u.email, role=u.role) for u in users.values()]
+        self.engine = Engine.build(policy, people, [self._facts(node) for node in self.nodes.values()], pools)
+        self.numbers: dict[int, int] = {}
+
+    def learn_numbers(self, known: Mapping[int, int]) -> None:
+        """Take the numbers that classes are known by in maps (by node id); they must name the same sets of nodes."""
+        for node_id, number in known.items():
+            own = self.engine.class_of(self.nodes[node_id].slot)
+            assert self.numbers.setdefault(own, number) == number, "one class has two numbers"
+        assert len(set(self.numbers.values())) == len(self.numbers), "two classes have one number"
+
+    def peers(self, viewer: int) -> dict[int, Peer]:
+        visible: BitMap = self.engine.visible(self.nodes[viewer].slot)
+        found = {}
+        for node in self.nodes.values():
+            if node.slot in visible:
+                shown = self.shown.get(node.id, Shown(online=False, endpoints=()))
+                found[node.id] = Peer(
+                    id=node.id,
+                    name=node.name,
+                    key=node.node_key,
+                    ipv4=node.ipv4,
+                    ipv6=node.ipv6,
+                    class_id=self._number(node),
+                    owner=node.user_id or 0,
+                    tags=node.tags,
+                    online=shown.online,
+                    endpoints=shown.endpoints,
+                    routes=tuple(r for r in node.approved_routes if r in node.routable_routes),
+                    node_type=node.node_type,
+                )
+        return found
+
+    def own(self, viewer: int) -> SelfNode:
+        node = self.nodes[viewer]
+        return SelfNode(
+            id=node.id,
+            name=node.name,
+            key=node.node_key,
+            ipv4=node.ipv4,
+            ipv6=node.ipv6,
+            class_id=self._number(node),
+            owner=node.user_id or 0,
+            tags=node.tags,
+            routes=tuple(r for r in node.approved_routes if r in node.routable_routes),
+            key_expiry=node.key_expiry,
+        )
+
+    def rules(self, viewer: int) -> tuple[object, ...]:
+        rules = self.engine.native_filter(self.nodes[viewer].slot)
+        return tuple(
+            msgspec.structs.replace(rule, classes=tuple(sorted(self.numbers[c] for c in rule.classes)))
+            for rule in rules
+        )
+
+    def profiles(self, viewer: int) -> dict[int, Profile]:
+        owners = {peer.owner for peer in self.peers(viewer).values()} | {self.own(viewer).owner}
+        return {
+            owner: Profile(id=owner, display_name=self.users[owner].display_name or self.users[owner].name)
+            for owner in owners - {0}
+        }
+
+    def _number(self, node: Node) -> int:
+        return self.numbers[self.engine.class_of(node.slot)]
+
+    @staticmethod
+    def _facts(node: Node) -> NodeFacts:
+        return NodeFacts(
+            id=node.slot,
+            user=node.user_id,
+            tags=node.tags,
+            addresses=(node.ipv4, node.ipv6),
+            routes=tuple(r for r in node.approved_routes if r in node.routable_routes),
+            os=node.os,
+            version=node.agent_version,
+            country=node.country,
+            region=node.region,
+        )

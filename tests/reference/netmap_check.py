@@ -1,0 +1,42 @@
+"""Holds the maps of a simulated network against the slow twin."""
+
+import msgspec
+
+from ghostwire.testing.simnet import SimNet, SimNode
+from ghostwire.wire.netmap import Profile
+from tests.reference.netmap import ReferenceMaps, Shown
+
+_profile = msgspec.msgpack.Decoder(Profile)
+
+
+def reference(net: SimNet) -> ReferenceMaps:
+    view = net.coordinator.view
+    nodes = {node.id: node for node in view.nodes()}
+    policy = view.policy()
+    maps = ReferenceMaps(
+        nodes,
+        {user.id: user for user in view.users()},
+        None if policy is None else policy.text,
+        {n: Shown(online=view.health(n).is_online, endpoints=view.endpoints(n)) for n in nodes},
+        (net.settings.ipv4_pool, net.settings.ipv6_pool),
+    )
+    maps.learn_numbers({n: view.netmap(n).own().class_id for n in maps.nodes})
+    return maps
+
+
+def check_node(net: SimNet, maps: ReferenceMaps, node: SimNode) -> None:
+    """The map that a node holds is its fresh map, and the digest says so."""
+    held = node.netmap
+    assert {peer.id: peer for peer in held.all_peers()} == maps.peers(node.id), node.name
+    assert held.own() == maps.own(node.id), node.name
+    assert held.rules() == maps.rules(node.id), node.name
+    assert {user: _profile.decode(part) for user, part in held.profiles.items()} == maps.profiles(node.id), node.name
+    assert held.digest == net.coordinator.view.netmap(node.id).digest, node.name
+
+
+def check_all(net: SimNet) -> None:
+    """Every connected node that hears what it is sent holds its fresh map."""
+    maps = reference(net)
+    for node in net.nodes.values():
+        if node.connected and not node.deaf:
+            check_node(net, maps, node)
