@@ -25,7 +25,7 @@ from picows import (
     ws_connect,
 )
 
-from ghostwire.errors import AuthenticationError, InternalError, UnavailableError, ValidationError, WireError
+from ghostwire.errors import AuthenticationError, UnavailableError, ValidationError, WireError
 from ghostwire.wire.messages import MAX_SERVER_FRAME, PATH, SUBPROTOCOL
 
 HANDSHAKE_S: Final = 10.0
@@ -166,7 +166,8 @@ async def connect(origin: str, pin: bytes, hearer: Hearer) -> Connection:
     except (OSError, WSError, TimeoutError) as error:
         raise UnavailableError(f"{origin} does not answer: {error or type(error).__name__}") from error
     if not isinstance(connection, Connection):
-        raise InternalError(f"the factory of connections made a {type(connection).__name__}")
+        # The library returns without one where the other side closed instead of answering.
+        raise UnavailableError(f"{origin} closed the connection without an answer")
     _check(transport, connection, pin, origin)
     return connection
 
