@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from core_ext import timers as timers
     from rust_ext import token as token
     from rust_ext import tunnel as tunnel
+    from rust_ext import tunnel as tunnel
 
 CYTHON_MODULES = frozenset({"ipam", "timers"})
 RUST_MODULES = frozenset({"policy", "token", "tunnel"})
