@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
 from ci import requirements
 from ci.requirements import Requirement, RequirementsError
+from tests.promises import Promises
 
 ROOT = requirements.ROOT
 GOOD = {"area": "A", "text": "t", "status": "shown", "test": "x::y"}
@@ -62,3 +65,34 @@ def test_the_table_counts_and_names_what_is_open() -> None:
     assert requirements.table(entries).splitlines()[2:] == ["| A | 1 of 2 | two |", "| B | 1 of 1 | nothing |"]
     with pytest.raises(RequirementsError):
         requirements.rendered("no markers", entries)
+
+
+def report(name: str, outcome: Literal["passed", "skipped"]) -> pytest.TestReport:
+    return pytest.TestReport(name, ("t.py", 1, name), {}, outcome, None, "setup")
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "root", "fails"),
+    [
+        ("t.py::a", "skipped", False, True),
+        ("t.py::a[case]", "skipped", False, True),
+        ("t.py::a", "passed", False, False),
+        ("t.py::other", "skipped", False, False),
+        ("t.py::r", "skipped", False, False),
+        ("t.py::r", "skipped", True, True),
+        ("t.py::o", "skipped", True, False),
+    ],
+)
+def test_a_skipped_promise_fails_the_session(
+    name: str, outcome: Literal["passed", "skipped"], root: bool, fails: bool
+) -> None:
+    entries = [
+        Requirement("A", "plain", "shown", test="t.py::a"),
+        Requirement("A", "rooted", "shown", test="t.py::r", needs="root"),
+        Requirement("A", "open", "open", test="t.py::o"),
+    ]
+    promises = Promises(entries, root=root)
+    promises.pytest_runtest_logreport(report(name, outcome))
+    session = SimpleNamespace(exitstatus=pytest.ExitCode.OK)
+    promises.pytest_sessionfinish(session)  # type: ignore[arg-type]
+    assert (session.exitstatus == pytest.ExitCode.TESTS_FAILED) is fails
