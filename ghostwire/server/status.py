@@ -71,6 +71,7 @@ class Reporter:
         """The state now."""
         url = self.url
         position = view.position()
+        nodes = view.nodes()
         return ServerStatus(
             version=__version__,
             network=self.network,
@@ -81,10 +82,10 @@ class Reporter:
             started_at=self._started_at,
             uptime_s=round(mono - self._started_mono, 3),
             ready=self.ready,
-            nodes=view.count("nodes"),
-            online=view.count("online"),
+            nodes=len(nodes),
+            online=sum(view.health(node.id).is_online for node in nodes),
             sessions=sessions,
-            users=view.count("users"),
+            users=len(view.users()),
             position=position.seq,
             log=position.log.hex(),
             boot=position.boot.hex(),

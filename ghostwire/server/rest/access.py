@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers.base import BaseRouteHandler
 
 from ghostwire.errors import AuthenticationError, PermissionDeniedError
@@ -40,6 +41,8 @@ class Caller:
             raise PermissionDeniedError(f"{what} needs the scope {scope!r}; the token has {self.scope!r}")
 
 
+FromCaller = NamedDependency[Caller]
+"""The caller, as a route asks for it."""
 NOBODY: Final = Caller("nobody")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
+
+from litestar.di import NamedDependency
 
 from ghostwire.coordinator import View
 from ghostwire.errors import NotFoundError
@@ -38,30 +41,26 @@ class Desk:
         return await self.driver.ask(build)
 
     def node(self, reference: str) -> Node:
-        """The node with this id or name. Raises `NotFoundError`."""
-        if reference.isascii() and reference.isdigit() and len(reference) < 19:
-            node = self.view.node(int(reference))
-            if node is not None:
-                return node
-        node = self.view.node_by_name(reference)
-        if node is None:
-            raise NotFoundError(f"there is no node {reference[:80]!r}")
-        return node
+        """The node with this id, else with this name. Raises `NotFoundError`."""
+        if _is_number(reference):
+            with contextlib.suppress(NotFoundError):
+                return self.view.node(int(reference))
+        return self.view.node_by_name(reference)
 
     def user(self, reference: str) -> User:
-        """The user with this id or name. Raises `NotFoundError`."""
-        if reference.isascii() and reference.isdigit() and len(reference) < 19:
-            user = self.view.user(int(reference))
-            if user is not None:
-                return user
-        return self.user_named(reference)
+        """The user with this id, else with this name. Raises `NotFoundError`."""
+        if _is_number(reference):
+            with contextlib.suppress(NotFoundError):
+                return self.view.user(int(reference))
+        return self.view.user_by_name(reference)
 
-    def user_named(self, name: str) -> User:
-        """The user with this name. Raises `NotFoundError`."""
-        user = self.view.user_by_name(name)
-        if user is None:
-            raise NotFoundError(f"there is no user {name[:80]!r}")
-        return user
+    def has_user(self, name: str) -> bool:
+        """Whether there is a user with this name."""
+        try:
+            self.view.user_by_name(name)
+        except NotFoundError:
+            return False
+        return True
 
     def owner(self, user_id: int | None) -> User | None:
         """The user with this id, where there is one."""
@@ -71,3 +70,11 @@ class Desk:
         """What REST shows of a node."""
         view = self.view
         return NodeView.of(node, self.owner(node.user_id), view.health(node.id), view.endpoints(node.id))
+
+
+def _is_number(reference: str) -> bool:
+    return reference.isascii() and reference.isdigit() and len(reference) < 19
+
+
+AtDesk = NamedDependency[Desk]
+"""The desk, as a route asks for it."""

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import msgspec
 from litestar import Controller, delete, get, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 
 from ghostwire.coordinator.commands import CreatePreauthKey, RevokePreauthKey
 from ghostwire.errors import NotFoundError, ValidationError
 from ghostwire.model.credential import PreauthKey
-from ghostwire.server.rest.access import Caller
-from ghostwire.server.rest.desk import Desk
+from ghostwire.server.rest.access import FromCaller
+from ghostwire.server.rest.desk import AtDesk, Desk
 from ghostwire.server.rest.views import KeyList, KeyView, NewKey, moment
 
-Id = Annotated[int, Parameter(ge=1, lt=2**63, description="A key's id.")]
+Id = Annotated[int, Parameter(ge=1, le=2**53 - 1, description="A key's id.")]
 LONGEST_LIFE_S = 10 * 365 * 86_400.0
 
 
@@ -36,19 +36,19 @@ class PreauthKeys(Controller):
     tags = ["preauth-keys"]  # noqa: RUF012 - the framework's own way to say it
 
     @get("/", opt={"scope": "read"}, summary="List pre-auth keys")
-    async def list(self, desk: Desk) -> KeyList:
+    async def list(self, desk: AtDesk) -> KeyList:
         """Every key, without secrets."""
-        keys = sorted(desk.view.preauth_keys(), key=lambda key: key.id)
+        keys = desk.view.preauth_keys()
         return KeyList(keys=[KeyView.of(key, desk.owner(key.user_id), desk.utc) for key in keys])
 
     @post("/", opt={"scope": "write"}, summary="Make a pre-auth key")
-    async def create(self, desk: Desk, caller: Caller, data: KeyRequest) -> NewKey:
+    async def create(self, desk: AtDesk, caller: FromCaller, data: JSONBody[KeyRequest]) -> NewKey:
         """Make a key. Its secret is in this answer and nowhere else."""
         if (data.user is None) == (not data.tags):
             raise ValidationError("a key is for a user or for tags: name exactly one of them")
         if data.tags:
             caller.need("admin", "making a tagged key")
-        elif data.user is not None and desk.view.user_by_name(data.user) is None:
+        elif data.user is not None and not desk.has_user(data.user):
             caller.need("admin", "making a key for a user who is not there yet")
         made = await desk.ask(
             lambda op: CreatePreauthKey(
@@ -73,13 +73,13 @@ class PreauthKeys(Controller):
         )
 
     @get("/{key_id:int}", opt={"scope": "read"}, summary="Look at a pre-auth key")
-    async def show(self, desk: Desk, key_id: Id) -> KeyView:
+    async def show(self, desk: AtDesk, key_id: Id) -> KeyView:
         """One key, without its secret."""
         key = self._find(desk, key_id)
         return KeyView.of(key, desk.owner(key.user_id), desk.utc)
 
     @delete("/{key_id:int}", opt={"scope": "write"}, summary="Revoke a pre-auth key")
-    async def revoke(self, desk: Desk, caller: Caller, key_id: Id) -> None:
+    async def revoke(self, desk: AtDesk, caller: FromCaller, key_id: Id) -> None:
         """Revoke a key: it registers nobody any more. A tagged one needs the scope `admin`."""
         if self._find(desk, key_id).tags:
             caller.need("admin", "revoking a tagged key")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 
 from ghostwire.coordinator.commands import (
     ApproveRoutes,
@@ -19,8 +19,8 @@ from ghostwire.coordinator.commands import (
 )
 from ghostwire.errors import ValidationError
 from ghostwire.model.filter import FilterRule
-from ghostwire.server.rest.access import Caller
-from ghostwire.server.rest.desk import Desk
+from ghostwire.server.rest.access import FromCaller
+from ghostwire.server.rest.desk import AtDesk
 from ghostwire.server.rest.views import HealthView, NodeList, NodeView, View
 from ghostwire.wire.netmap import NetMap, Network, Peer, SelfNode
 
@@ -75,22 +75,21 @@ class Nodes(Controller):
     @get("/", opt={"scope": "read"}, summary="List nodes")
     async def list(
         self,
-        desk: Desk,
+        desk: AtDesk,
         user: Annotated[str | None, Parameter(description="Only nodes of the user with this name.")] = None,
         online: Annotated[bool | None, Parameter(description="Only nodes that are, or are not, online.")] = None,
-        after: Annotated[int, Parameter(ge=0, lt=2**63, description="Only nodes with a higher id.")] = 0,
+        after: Annotated[int, Parameter(ge=0, le=2**53 - 1, description="Only nodes with a higher id.")] = 0,
         limit: Annotated[int, Parameter(ge=1, le=PAGE, description="How many.")] = PAGE,
     ) -> NodeList:
         """Nodes by id, a page at a time."""
         view = desk.view
-        wanted = desk.user_named(user).id if user is not None else None
+        wanted = desk.view.user_by_name(user).id if user is not None else None
         found = [
             node
             for node in view.nodes()
             if (wanted is None or node.user_id == wanted)
             and (online is None or view.health(node.id).is_online == online)
         ]
-        found.sort(key=lambda node: node.id)
         page = [node for node in found if node.id > after]
         more = len(page) > limit
         page = page[:limit]
@@ -99,23 +98,23 @@ class Nodes(Controller):
         )
 
     @get("/{node:str}", opt={"scope": "read"}, summary="Look at a node")
-    async def show(self, desk: Desk, node: NodeRef) -> NodeView:
+    async def show(self, desk: AtDesk, node: NodeRef) -> NodeView:
         """One node."""
         return desk.node_view(desk.node(node))
 
     @get("/{node:str}/health", opt={"scope": "read"}, summary="How a node is")
-    async def health(self, desk: Desk, node: NodeRef) -> HealthView:
+    async def health(self, desk: AtDesk, node: NodeRef) -> HealthView:
         """A node's liveness and the last metrics that it told."""
         found = desk.node(node)
         return HealthView.of(desk.view.health(found.id), desk.view.metrics(found.id))
 
     @get("/{node:str}/netmap", opt={"scope": "read"}, summary="A node's map")
-    async def netmap(self, desk: Desk, node: NodeRef) -> NetMapView:
+    async def netmap(self, desk: AtDesk, node: NodeRef) -> NetMapView:
         """What a node knows of its network."""
         return NetMapView.of(desk.view.netmap(desk.node(node).id))
 
     @patch("/{node:str}", opt={"scope": "write"}, summary="Change a node")
-    async def change(self, desk: Desk, caller: Caller, node: NodeRef, data: NodeChange) -> NodeView:
+    async def change(self, desk: AtDesk, caller: FromCaller, node: NodeRef, data: JSONBody[NodeChange]) -> NodeView:
         """Change one thing of a node: its name, tags, approved routes or maintenance."""
         found = desk.node(node)
         given = [field for field in data.__struct_fields__ if getattr(data, field) is not msgspec.UNSET]
@@ -127,19 +126,19 @@ class Nodes(Controller):
         return desk.node_view(await desk.ask(lambda op: _command(data, {"op": op, **common})))
 
     @delete("/{node:str}", opt={"scope": "write"}, summary="Remove a node")
-    async def remove(self, desk: Desk, caller: Caller, node: NodeRef) -> None:
+    async def remove(self, desk: AtDesk, caller: FromCaller, node: NodeRef) -> None:
         """Remove a node: its key is refused for ever, its peers cut it at once."""
         found = desk.node(node)
         await desk.ask(lambda op: DeleteNode(op=op, actor=caller.actor, node=found.id))
 
     @post("/{node:str}/expire", opt={"scope": "write"}, status_code=200, summary="End a node's key")
-    async def expire(self, desk: Desk, caller: Caller, node: NodeRef) -> NodeView:
+    async def expire(self, desk: AtDesk, caller: FromCaller, node: NodeRef) -> NodeView:
         """End a node's key: it must register again with a pre-auth key."""
         found = desk.node(node)
         return desk.node_view(await desk.ask(lambda op: ExpireNode(op=op, actor=caller.actor, node=found.id)))
 
     @post("/{node:str}/rotate", opt={"scope": "write"}, status_code=202, summary="Have a node rotate its key")
-    async def rotate(self, desk: Desk, caller: Caller, node: NodeRef) -> None:
+    async def rotate(self, desk: AtDesk, caller: FromCaller, node: NodeRef) -> None:
         """Tell a node to rotate its key; it does when it is connected."""
         found = desk.node(node)
         await desk.ask(lambda op: OrderRotation(op=op, actor=caller.actor, node=found.id))

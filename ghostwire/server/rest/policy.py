@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 from litestar import Controller, get, post, put
+from litestar.params import JSONBody
 
 from ghostwire.coordinator.commands import ApplyPolicy
 from ghostwire.policy import Policy
-from ghostwire.server.rest.access import Caller
-from ghostwire.server.rest.desk import Desk
+from ghostwire.server.rest.access import FromCaller
+from ghostwire.server.rest.desk import AtDesk
 from ghostwire.server.rest.views import PolicyCheck, PolicyView
 
 
@@ -27,12 +28,12 @@ class PolicyRoutes(Controller):
     tags = ["policy"]  # noqa: RUF012 - the framework's own way to say it
 
     @get("/", opt={"scope": "read"}, summary="The policy in force")
-    async def show(self, desk: Desk) -> PolicyView:
+    async def show(self, desk: AtDesk) -> PolicyView:
         """The policy in force."""
         return PolicyView.of(desk.view.policy())
 
     @put("/", opt={"scope": "admin"}, summary="Put a policy in force")
-    async def apply(self, desk: Desk, caller: Caller, data: PolicyText) -> PolicyView:
+    async def apply(self, desk: AtDesk, caller: FromCaller, data: JSONBody[PolicyText]) -> PolicyView:
         """Check a text and put it in force; answered once it is durable."""
         applied = await desk.ask(
             lambda op: ApplyPolicy(
@@ -47,7 +48,7 @@ class PolicyRoutes(Controller):
         return PolicyView.of(applied)
 
     @post("/check", opt={"scope": "read"}, status_code=200, summary="Try a policy")
-    async def check(self, data: PolicyText) -> PolicyCheck:
+    async def check(self, data: JSONBody[PolicyText]) -> PolicyCheck:
         """Read a text as `put` would, and change nothing."""
         policy = Policy.parse(data.text)
         return PolicyCheck(valid=True, allows_everything=policy.allows_everything, warnings=())

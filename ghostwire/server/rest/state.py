@@ -7,8 +7,9 @@ from litestar import Controller, Response, get
 from litestar.datastructures import ResponseHeader
 
 from ghostwire import __version__
+from ghostwire.coordinator.addresses import PoolStatistics
 from ghostwire.errors import UnavailableError
-from ghostwire.server.rest.desk import Desk
+from ghostwire.server.rest.desk import AtDesk
 from ghostwire.server.status import ServerStatus
 
 
@@ -24,21 +25,11 @@ class Version(msgspec.Struct, frozen=True):
     version: str
 
 
-class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """One address pool: how many it can give, has given, and lets rest."""
-
-    pool: str
-    size: int
-    used: int
-    resting: int
-    free: int
-
-
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
-    """The address pools."""
+    """The address pools: how many each can give, has given, and lets rest."""
 
-    ipv4: Pool
-    ipv6: Pool
+    ipv4: PoolStatistics
+    ipv6: PoolStatistics
 
 
 class Service(Controller):
@@ -53,7 +44,7 @@ class Service(Controller):
         return Word("live")
 
     @get("/health/ready", summary="Whether the server takes requests", security=[])
-    async def ready(self, desk: Desk) -> Word:
+    async def ready(self, desk: AtDesk) -> Word:
         """Ready once its state is loaded, until it stops or its store has failed."""
         if not desk.reporter.ready:
             raise UnavailableError("the server starts or stops", retry_after=1.0)
@@ -65,14 +56,15 @@ class Service(Controller):
         return Version(__version__)
 
     @get("/status", opt={"scope": "read"}, summary="How the server is")
-    async def status(self, desk: Desk) -> ServerStatus:
+    async def status(self, desk: AtDesk) -> ServerStatus:
         """The server's state."""
         return desk.reporter.status(desk.view, len(desk.driver.fanout), desk.driver.clock().mono)
 
     @get("/addresses", opt={"scope": "read"}, summary="The address pools")
-    async def addresses(self, desk: Desk) -> Addresses:
+    async def addresses(self, desk: AtDesk) -> Addresses:
         """How full the pools are."""
-        return msgspec.convert(desk.view.addresses(), Addresses, from_attributes=True)
+        ipv4, ipv6 = desk.view.addresses()
+        return Addresses(ipv4=ipv4, ipv6=ipv6)
 
 
 class Metrics(Controller):
@@ -88,6 +80,6 @@ class Metrics(Controller):
         media_type="text/plain",
         response_headers=[ResponseHeader(name="content-type", documentation_only=True)],
     )
-    async def metrics(self, desk: Desk) -> Response[bytes]:
+    async def metrics(self, desk: AtDesk) -> Response[bytes]:
         """Everything that is counted, in Prometheus' text format."""
         return Response(desk.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import msgspec
 from litestar import Controller, delete, get, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 
 from ghostwire.coordinator.commands import CreateApiToken, RevokeApiToken
 from ghostwire.model.credential import Scope
-from ghostwire.server.rest.access import Caller
-from ghostwire.server.rest.desk import Desk
+from ghostwire.server.rest.access import FromCaller
+from ghostwire.server.rest.desk import AtDesk
 from ghostwire.server.rest.views import NewToken, TokenList, TokenView, moment
 
-Id = Annotated[int, Parameter(ge=1, lt=2**63, description="A token's id.")]
+Id = Annotated[int, Parameter(ge=1, le=2**53 - 1, description="A token's id.")]
 LONGEST_LIFE_S = 10 * 365 * 86_400.0
 
 
@@ -33,13 +33,12 @@ class Tokens(Controller):
     tags = ["tokens"]  # noqa: RUF012 - the framework's own way to say it
 
     @get("/", opt={"scope": "admin"}, summary="List tokens")
-    async def list(self, desk: Desk) -> TokenList:
+    async def list(self, desk: AtDesk) -> TokenList:
         """Every token, without secrets."""
-        tokens = sorted(desk.view.api_tokens(), key=lambda token: token.id)
-        return TokenList(tokens=[TokenView.of(token) for token in tokens])
+        return TokenList(tokens=[TokenView.of(token) for token in desk.view.api_tokens()])
 
     @post("/", opt={"scope": "admin"}, summary="Make a token")
-    async def create(self, desk: Desk, caller: Caller, data: TokenRequest) -> NewToken:
+    async def create(self, desk: AtDesk, caller: FromCaller, data: JSONBody[TokenRequest]) -> NewToken:
         """Make a token within the caller's own scope. Its secret is in this answer and nowhere else."""
         made = await desk.ask(
             lambda op: CreateApiToken(
@@ -54,6 +53,6 @@ class Tokens(Controller):
         return NewToken(id=made.id, token=made.secret, scope=data.scope, expires_at=moment(made.expires_at))
 
     @delete("/{token_id:int}", opt={"scope": "admin"}, summary="Revoke a token")
-    async def revoke(self, desk: Desk, caller: Caller, token_id: Id) -> None:
+    async def revoke(self, desk: AtDesk, caller: FromCaller, token_id: Id) -> None:
         """Revoke a token: it opens nothing any more."""
         await desk.ask(lambda op: RevokeApiToken(op=op, actor=caller.actor, token=token_id))

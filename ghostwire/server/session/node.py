@@ -86,6 +86,7 @@ class NodeSession:
         "_busy",
         "_excess",
         "_gone",
+        "_leaving",
         "_protocol",
         "_shell",
         "_timer",
@@ -102,6 +103,7 @@ class NodeSession:
         self._bucket: Bucket | None = None
         self._busy = False
         self._behind = False
+        self._leaving = False
         self._excess = 0
         self._timer: asyncio.TimerHandle | None = None
         self.transport = SessionTransport(self, MAX_CLIENT_FRAME, shell.loop)
@@ -165,7 +167,10 @@ class NodeSession:
             self.transport.send(data)
 
     def end(self, code: str, reason: str) -> None:
-        """Refuse whatever follows and close."""
+        """Refuse whatever follows and close; a node that logged out is told that it did."""
+        if self._leaving:
+            self._logged_out(None)
+            return
         self.transport.send(codec.encode(Refusal(code=code, message=reason, final=True)))
         self._forget()
         self.transport.close(status_of_code(code).ws, reason)
@@ -313,6 +318,7 @@ class NodeSession:
             self.transport.close(NORMAL)
         elif bye.logout:
             self._begin()
+            self._leaving = True
             self._ask(lambda op: LogoutNode(op=op, actor=self._actor, node=self.node), self._logged_out)
         else:
             node, session = self.node, self.session
@@ -321,6 +327,8 @@ class NodeSession:
             self.transport.close(NORMAL)
 
     def _logged_out(self, value: None) -> None:
+        if self.transport.closing:
+            return
         self._forget()
         self.transport.send(codec.encode(ServerBye(reason="logged out")))
         self.transport.close(NORMAL)

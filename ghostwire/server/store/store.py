@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
-
-import msgspec
 
 from ghostwire import zqlite
 from ghostwire._native import token
 from ghostwire.coordinator.effects import Flush, Persist
-from ghostwire.coordinator.snapshot import FlushMark, NodeSeen, Snapshot
+from ghostwire.coordinator.snapshot import Snapshot
 from ghostwire.errors import DatabaseError, PermissionDeniedError
 from ghostwire.model.change import ChangeRecord, Put
 from ghostwire.model.credential import Setting
-from ghostwire.model.node import NodeMetrics
 from ghostwire.server.options import ServeOptions
+from ghostwire.server.store import facts
 from ghostwire.server.store.tables import TABLES, statement
 from ghostwire.zqlite import keyring
-from ghostwire.zqlite.operation import Operation, Statement
+from ghostwire.zqlite.operation import Operation
 
 MAC_KEY: Final = "mac_key"
 """The setting that holds the key under which secrets are kept as MACs."""
 VERIFIED: Final = 1000
 """Rows at the end of the change log whose chain is checked at each start."""
-
-_SEEN: Final = msgspec.structs.fields(NodeSeen)
-_SEEN_COLUMNS: Final = ", ".join(field.name for field in _SEEN)
-_SEEN_MARKS: Final = ", ".join("?" * len(_SEEN))
-_PUT_SEEN: Final = f"INSERT OR REPLACE INTO node_seen ({_SEEN_COLUMNS}) VALUES ({_SEEN_MARKS})"  # noqa: S608
-_PUT_MARK: Final = "INSERT OR REPLACE INTO flush_mark (id, boot, vseq, seq, utc, next_class) VALUES (1, ?, ?, ?, ?, ?)"
-_texts = msgspec.json.Decoder(tuple[str, ...])
-_metrics = msgspec.msgpack.Decoder(NodeMetrics)
 
 
 class ServerStore:
@@ -85,15 +75,16 @@ class ServerStore:
             insert = statement(Put("settings", made))
             seq = (await self.durable.submit(Operation("initialise", "server", (insert,)))).seq
             tables["settings"] = (*tables["settings"], made)
-        volatile, mark = await self.history.run(_load_history)
+        kept = facts.read(await self.history.query(facts.SELECT))
         return Snapshot(
             log_id=log_id(self.durable.identity, self.durable.epoch),
             seq=seq,
             boot=entropy(16),
             mac_key=mac_key,
             tables=tables,
-            volatile=volatile,
-            mark=mark,
+            volatile=kept.seen,
+            changes=kept.changes,
+            mark=kept.mark,
         )
 
     def submit(self, persist: Persist) -> asyncio.Future[ChangeRecord]:
@@ -103,7 +94,7 @@ class ServerStore:
 
     def flush(self, effect: Flush) -> None:
         """Write volatile facts; nobody waits for it, and a failure is told to `flush_failed`."""
-        statements = tuple(_flush_statement(fact) for fact in effect.facts)
+        statements = tuple(facts.statements(effect.facts))
         if statements:
             self.flushes += 1
             self.history.submit(Operation("flush", "coordinator", statements)).add_done_callback(self._flushed)
@@ -168,38 +159,6 @@ def _load(reader: Any) -> tuple[dict[str, tuple[Any, ...]], int]:
     tables = {name: tuple(map(table.record, reader.query(table.select))) for name, table in TABLES.items()}
     (seq,) = reader.query("SELECT coalesce(max(seq), 0) FROM change")[0]
     return tables, seq
-
-
-def _load_history(reader: Any) -> tuple[tuple[NodeSeen, ...], FlushMark | None]:
-    rows = reader.query(f"SELECT {_SEEN_COLUMNS} FROM node_seen")  # noqa: S608 - names are this module's own
-    marks = reader.query("SELECT boot, vseq, seq, utc, next_class FROM flush_mark")
-    mark = None
-    if marks:
-        boot, vseq, seq, utc, next_class = marks[0]
-        mark = FlushMark(boot=boot, vseq=vseq, seq=seq, utc=utc, next_class=next_class)
-    return tuple(map(_seen, rows)), mark
-
-
-def _seen(row: Sequence[Any]) -> NodeSeen:
-    values = dict(zip((field.name for field in _SEEN), row, strict=True))
-    values["online"] = bool(values["online"])
-    values["endpoints"] = _texts.decode(values["endpoints"])
-    values["metrics"] = None if values["metrics"] is None else _metrics.decode(values["metrics"])
-    return NodeSeen(**values)
-
-
-def _flush_statement(fact: msgspec.Struct) -> Statement:
-    if isinstance(fact, FlushMark):
-        return Statement(_PUT_MARK, (fact.boot, fact.vseq, fact.seq, fact.utc, fact.next_class))
-    return Statement(_PUT_SEEN, tuple(map(_column, msgspec.structs.astuple(fact))))
-
-
-def _column(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return msgspec.json.encode(value).decode()
-    if isinstance(value, NodeMetrics):
-        return msgspec.msgpack.encode(value)
-    return int(value) if isinstance(value, bool) else value
 
 
 def _ignore(error: BaseException) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ghostwire.coordinator import state
 from ghostwire.coordinator.effects import Flush, Persist
 from ghostwire.coordinator.settings import Settings
-from ghostwire.coordinator.snapshot import FlushMark, NodeSeen
+from ghostwire.coordinator.snapshot import FlushMark, MapChange, NodeSeen
 from ghostwire.errors import ConflictError, DatabaseError, InternalError
 from ghostwire.model.change import Delete, Put, Write
 from ghostwire.model.credential import (
@@ -137,16 +137,20 @@ async def test_the_log_replayed_is_the_state(options: ServeOptions) -> None:
 async def test_volatile_facts_come_back_and_the_newest_counts(options: ServeOptions) -> None:
     store = await open_store(options)
     first = NodeSeen(node_id=1, online=True, last_seen=5, endpoints=("192.0.2.1:5",))
-    second = NodeSeen(node_id=1, last_seen=9, metrics=NodeMetrics(load_factor=0.5), vseq=3)
+    second = NodeSeen(node_id=1, last_seen=9, metrics=NodeMetrics(load_factor=0.5))
     other = NodeSeen(node_id=2, class_id=4)
-    mark = FlushMark(boot=bytes(16), vseq=3, seq=8, utc=9, next_class=5)
-    store.flush(Flush(facts=(first, other, msgspec.structs.replace(mark, vseq=1))))
+    mark = FlushMark(boot=bytes(16), vseq=3, seq=8, utc=9, next_class=5, oldest=2)
+    changes = [
+        MapChange(number=at, boot=bytes(16), seq=at, vseq=0, touched=(1,), owners=(), affected=b"") for at in (1, 2, 3)
+    ]
+    store.flush(Flush(facts=(first, other, *changes, msgspec.structs.replace(mark, vseq=1, oldest=0))))
     store.flush(Flush(facts=(second, mark)))
     await store.close()
     store = await open_store(options)
     snapshot = await store.load(os.urandom)
     assert snapshot.volatile == (second, other)
     assert snapshot.mark == mark
+    assert snapshot.changes == tuple(changes[1:])
     await store.close()
 
 

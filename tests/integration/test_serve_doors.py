@@ -1,0 +1,233 @@
+"""What strangers meet at the public port: bounds, hosts, origins, tokens, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ghostwire.coordinator.settings import Settings
+from ghostwire.server import Limits, ServeOptions, Server
+from tests.integration.recorder import Recorder
+
+LIMITS = Limits(head_s=0.3, head_bytes=2000, handshakes=3, body_bytes=5000, body_s=0.5)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    options = ServeOptions(
+        data=tmp_path / "s",
+        settings=Settings(),
+        listen="127.0.0.1:0",
+        tls_off=True,
+        public_urls=("https://mesh.example.com",),
+        trusted_proxies=("127.0.0.1",),
+        behind_proxy=True,
+        limits=LIMITS,
+    )
+    recorder = Recorder()
+    async with Server(options, recorder) as server:
+        yield server
+    assert recorder.faults == []
+
+
+async def exchange(server: Server, request: str, body: bytes = b"") -> tuple[int, dict[str, str], Any]:
+    """Send a request as it is written; the status, the headers and the document of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(request.replace("\n", "\r\n").encode() + body)
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
+    headers = {}
+    for line in head.split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    data = await reader.readexactly(int(headers.get("content-length", 0)))
+    writer.close()
+    return int(head.split(" ")[1]), headers, json.loads(data) if data else None
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def get(path: str, host: str = "127.0.0.1", **headers: str) -> str:
+    more = "".join(f"{name}: {value}\n" for name, value in headers.items())
+    return f"GET {path} HTTP/1.1\nHost: {host}\n{more}\n"
+
+
+@pytest.mark.parametrize("path", ["/v1/health/live", "/v1/health/ready", "/v1/version"])
+async def test_live_ready_and_version_need_no_token(server: Server, path: str) -> None:
+    status, _, document = await exchange(server, get(path))
+    assert status == 200
+    assert document
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/nodes", "/v1/status", "/metrics", "/v1/openapi/openapi.json", "/v1/none"])
+async def test_everything_else_does(server: Server, path: str) -> None:
+    status, headers, document = await exchange(server, get(path))
+    assert (status, document["code"]) == (401, "authentication")
+    assert headers["www-authenticate"] == "Bearer"
+    assert headers["content-type"] == "application/problem+json"
+    for wrong in ("Bearer nonsense", "Bearer " + "A" * 43, "Basic Zm9v"):
+        status, _, document = await exchange(server, get(path, Authorization=wrong))
+        assert status == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1:1234", 200),
+        ("[::1]:99", 200),
+        ("192.0.2.1", 200),
+        ("localhost", 200),
+        ("mesh.example.com", 200),
+        ("MESH.example.com:8443", 200),
+        ("evil.example.com", 403),
+        ("127.0.0.1.evil.example.com", 403),
+        ("mesh.example.com.evil", 403),
+        ("", 403),
+    ],
+)
+async def test_only_known_hosts_are_answered(server: Server, host: str, expected: int) -> None:
+    status, _, _ = await exchange(server, get("/v1/health/live", host))
+    assert status == expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("https://mesh.example.com", 200),
+        ("http://127.0.0.1", 200),
+        ("https://evil.example.com", 403),
+        ("null", 403),
+        ("http://localhost", 403),
+    ],
+)
+async def test_a_foreign_origin_is_refused(server: Server, origin: str, expected: int) -> None:
+    status, _, _ = await exchange(server, get("/v1/health/live", Origin=origin))
+    assert status == expected
+
+
+async def test_no_header_makes_an_admin(server: Server) -> None:
+    for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Ghostwire-Scope", "ghostwire.caller"):
+        status, _, _ = await exchange(server, get("/v1/nodes", **{name: "admin"}))
+        assert status == 401
+
+
+def upgrade(**changes: str | None) -> str:
+    headers: dict[str, str | None] = {
+        "Host": "127.0.0.1",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Protocol": "ghostwire.v1",
+    }
+    headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+    lines = "".join(f"{name}: {value}\n" for name, value in headers.items() if value is not None)
+    return f"GET /v1/session HTTP/1.1\n{lines}\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"Host": "evil.example.com"}, 403),
+        ({"Origin": "https://evil.example.com"}, 403),
+        ({"Connection": "close"}, 400),
+        ({"Sec_WebSocket_Version": "8"}, 426),
+        ({"Sec_WebSocket_Key": "short"}, 400),
+        ({"Sec_WebSocket_Protocol": "other"}, 400),
+        ({"Sec_WebSocket_Protocol": None}, 400),
+    ],
+)
+async def test_an_upgrade_that_cannot_be_is_refused(
+    server: Server, changes: dict[str, str | None], expected: int
+) -> None:
+    status, _, _ = await exchange(server, upgrade(**changes))
+    assert status == expected
+
+
+async def test_an_upgrade_as_it_should_be_is_answered(server: Server) -> None:
+    status, headers, _ = await exchange(server, upgrade())
+    assert status == 101
+    assert headers["sec-websocket-accept"] == "ICX+Yqv66kxgM0FcWaLWlFLwTAI="
+    assert headers["sec-websocket-protocol"] == "ghostwire.v1"
+
+
+async def test_slow_strangers_are_cut_off(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /v1/health/live HTTP/1.1\r\n")
+    assert b" 408 " in await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+
+async def test_a_slow_body_is_cut_off(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"POST /v1/version HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nx")
+    assert await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first-request", "later-request"])
+async def test_a_long_head_is_refused(server: Server, first: bool) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    if not first:
+        writer.write(get("/v1/health/live").replace("\n", "\r\n").encode())
+        await reader.readuntil(b"live")
+    writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    writer.write(b"".join(b"X-%d: %s\r\n" % (at, b"x" * 100) for at in range(100)))
+    assert b" 431 " in await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+
+async def test_one_endless_header_is_refused(server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(get("/v1/health/live").replace("\n", "\r\n").encode())
+    await reader.readuntil(b"live")
+    writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 1500)
+    await asyncio.sleep(0.05)
+    writer.write(b"x" * 1500)
+    assert b" 431 " in await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+
+async def test_handshakes_are_bounded_and_counted(server: Server) -> None:
+    held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(6)]
+    await until(lambda: server.admission.refused >= 3)
+    for _, writer in held:
+        writer.close()
+    await until(lambda: server.admission.open == 0)
+    assert server.admission.unknown == 0
+    status, _, _ = await exchange(server, get("/v1/health/live"))
+    assert status == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\r\n\r\n",
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET http://[::1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /v1/session HTTP/1.1\r\nUpgrade: websocket\r\nHost\r\n\r\n",
+        b"POST /v1/nodes HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_what_is_no_request_ends_with_an_answer_or_a_close(server: Server, data: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(data)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    assert b" 500 " not in answer[:20]
+    writer.close()
+    status, _, _ = await exchange(server, get("/v1/health/live"))
+    assert status == 200

@@ -1,0 +1,171 @@
+"""`serve` as a process: where its settings come from, what it says, how it ends."""
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ghostwire.cli import run
+from ghostwire.cli.admin import Admin
+from ghostwire.testing.processes import Child
+
+pytestmark = pytest.mark.integration
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="gw") as folder:
+        yield Path(folder)
+
+
+def serve(room: Path, *words: str, environment: dict[str, str] | None = None) -> Child:
+    where = ("--data", str(room / "server")) if "--data" not in words else ()
+    return Child.start(["serve", *where, "--listen", "127.0.0.1:0", *words], room / "log", environment)
+
+
+def ready(child: Child, room: Path) -> dict[str, object]:
+    with Admin.local(room / "server") as admin:
+        return child.until("ready", lambda: admin.get("/v1/status"), PATIENCE_S)
+
+
+def test_configuration_reaches_the_server(room: Path) -> None:
+    (room / "server").mkdir(mode=0o700)
+    (room / "server" / "ghostwire.yaml").write_text("network:\n  id: from-file\n  domain: one.example\n")
+    environment = {"GHOSTWIRE_NETWORK_DOMAIN": "two.example", "GHOSTWIRE_SERVER_PUBLIC_URLS": "https://env.example"}
+    with serve(room, "--url", "https://flag.example:8443", environment=environment) as child:
+        status = ready(child, room)
+        assert status["network"] == "from-file"
+        assert status["url"] == "https://flag.example:8443"
+    assert child.stop() == 0
+
+
+def test_without_a_terminal_it_prints_the_command_and_no_key(room: Path) -> None:
+    with serve(room) as child:
+        ready(child, room)
+        child.until("greeting", lambda: "ghostwire key create --user" in child.log.read_text() or None, PATIENCE_S)
+        assert "--key " not in child.log.read_text()
+        with Admin.local(room / "server") as admin:
+            assert admin.get("/v1/preauth-keys")["keys"] == []
+
+
+def test_on_a_terminal_the_first_start_prints_a_line_that_joins(room: Path) -> None:
+    def start() -> tuple[subprocess.Popen[bytes], int]:
+        ours, theirs = pty.openpty()
+        command = [
+            sys.executable,
+            "-m",
+            "ghostwire.cli",
+            "serve",
+            "--data",
+            str(room / "server"),
+            "--listen",
+            "127.0.0.1:0",
+        ]
+        process = subprocess.Popen(
+            command, stdout=theirs, stderr=subprocess.DEVNULL, stdin=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        return process, ours
+
+    process, terminal = start()
+    try:
+        text = b""
+        deadline = time.monotonic() + PATIENCE_S
+        while b"For more machines" not in text:
+            assert time.monotonic() < deadline, text
+            if select.select([terminal], [], [], 0.5)[0]:
+                text += os.read(terminal, 65536)
+        (line,) = [line for line in text.decode().splitlines() if "--key " in line]
+        assert "ghostwire up --server https://127.0.0.1:" in line
+        with Admin.local(room / "server") as admin:
+            (key,) = admin.get("/v1/preauth-keys")["keys"]
+        assert (key["uses_left"], key["usable"]) == (1, True)
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+        os.close(terminal)
+
+
+def test_json_says_where_it_is(room: Path) -> None:
+    child = serve(room, "--json")
+    with child:
+        ready(child, room)
+        lines = [json.loads(line) for line in child.log.read_text().splitlines()]
+        (said,) = [line for line in lines if "socket" in line]
+        assert said["url"].startswith("https://127.0.0.1:")
+        assert said["socket"] == str(room / "server" / "admin.sock")
+
+
+def test_a_second_server_is_refused(room: Path) -> None:
+    with serve(room) as child:
+        ready(child, room)
+        done = refused(room)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+
+
+def refused(room: Path, *words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ghostwire.cli", "serve", "--data", str(room / "server"), *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_S, env=os.environ | (environment or {})
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "told"),
+    [
+        (["--tls", "off"], {}, "behind"),
+        (["--tls-cert", "/x"], {}, "tls_key"),
+        (["--config", "/does/not/exist"], {}, "no configuration file"),
+        (["--listen", "nonsense"], {}, "nonsense"),
+        ([], {"GHOSTWIRE_SERVER_LISTEN": "x"}, "`server.listen_addr`"),
+        ([], {"GHOSTWIRE_NETWORK_IPV4_RANGE": "10.0.0.0/99"}, "10.0.0.0/99"),
+        (["--store-key", "/does/not/exist"], {}, "/does/not/exist"),
+    ],
+)
+def test_what_cannot_be_served_is_one_clear_error(
+    room: Path, words: list[str], environment: dict[str, str], told: str
+) -> None:
+    done = refused(room, *words, environment=environment)
+    assert done.returncode == 1, done
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_no_secret_is_in_the_log(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve(room, "--log-level", "trace") as child:
+        ready(child, room)
+        where = ["--data", str(room / "server"), "--json"]
+        assert run(["key", "create", "--user", "alice", *where]) == 0
+        key = json.loads(capsys.readouterr().out)["key"]
+        assert run(["token", "create", "--scope", "admin", *where]) == 0
+        token = json.loads(capsys.readouterr().out)["token"]
+    log = child.log.read_text()
+    assert key not in log
+    assert token not in log
+
+
+def test_config_show_explains(room: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (room / "ghostwire.toml").write_text("[auth]\nsession_timeout = '2h'\n")
+    monkeypatch.setenv("GHOSTWIRE_NETWORK_DOMAIN", "env.example")
+    assert run(["config", "show", "--explain", "--json", "--data", str(room)]) == 0
+    entries = {entry["key"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert entries["auth.session_timeout"]["value"] == "2h"
+    assert entries["auth.session_timeout"]["source"] == f"{room}/ghostwire.toml:2"
+    assert entries["network.domain"]["source"] == "GHOSTWIRE_NETWORK_DOMAIN"
+    assert entries["network.grace"]["source"] == "default"
+    assert run(["config", "show", "--data", str(room)]) == 0
+    (room / "again.yaml").write_text(capsys.readouterr().out)
+    assert run(["config", "show", "--json", "--config", str(room / "again.yaml")]) == 0
+    assert json.loads(capsys.readouterr().out)["auth"]["session_timeout"] == "2h"
