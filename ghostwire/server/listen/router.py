@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import cast
 
 from ghostwire.errors import GhostwireError, WireError
 from ghostwire.server.errors import status_of
@@ -48,8 +49,8 @@ class Router(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands (behind TLS where there is any)."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type only
-        self._transport = transport
+        # uvloop's transport behind TLS is one in all but its class.
+        self._transport = cast("asyncio.Transport", transport)
         self._timer = self._loop.call_later(self._routes.limits.head_s, self._late)
 
     def data_received(self, data: bytes) -> None:
