@@ -102,6 +102,8 @@ class Admin:
                 "give its --pin sha256:HEX, which `ghostwire server status` prints on the server."
             ) from error
         except (OSError, http.client.HTTPException) as error:
+            # Whatever was half-way is of no use to the next request.
+            self._connection.close()
             raise self._unreachable(error) from error
         if response.status >= 400:
             raise _refusal(response.status, text)
@@ -127,14 +129,19 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_S)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(TIMEOUT_S)
         # A socket's address holds 107 bytes; through its folder's descriptor any path fits.
-        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
         try:
-            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
-        finally:
-            os.close(folder)
+            folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
+            try:
+                connection.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+            finally:
+                os.close(folder)
+        except BaseException:
+            connection.close()
+            raise
+        self.sock = connection
 
 
 class _PinnedConnection(http.client.HTTPSConnection):

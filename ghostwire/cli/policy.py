@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ghostwire.cli.admin import Admin
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 ALLOWS_ALL = (
     "this policy has neither acls nor grants, which allows everything: add `acls: []` to deny, or --allow-all if you "
     "mean it."
