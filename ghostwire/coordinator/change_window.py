@@ -63,7 +63,6 @@ class ChangeWindow:
         self._next = 1
         self._fresh: list[Entry] = []
         self._changed: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
-        self._wall = 0
         self._runs: dict[bytes, _Run] = {}
 
     def restore(self, changes: Iterable[MapChange], mark: FlushMark | None, seq: int) -> None:
@@ -84,13 +83,14 @@ class ChangeWindow:
         if mark is not None:
             run = self._runs.setdefault(mark.boot, _Run(self._next))
             run.limit = (mark.seq, mark.vseq)
-            if mark.seq != seq:
-                self.raise_wall()
         self._runs[self._boot] = _Run(self._next)
+        if mark is not None and mark.seq != seq:
+            self.raise_wall()
 
     def raise_wall(self) -> None:
-        """Let no position from before now be resumed from."""
-        self._wall = self._next
+        """Forget everything: no position from before now can be resumed from, now or after another restart."""
+        self._entries.clear()
+        self._runs = {self._boot: _Run(self._next)}
 
     @property
     def oldest(self) -> int:
@@ -131,8 +131,7 @@ class ChangeWindow:
         reached = position.seq + position.vseq
         if reached < run.floor:
             return None
-        first = run.start + bisect_right(run.sums, reached)
-        return None if first < self._wall else first
+        return run.start + bisect_right(run.sums, reached)
 
     def last_change(self, slot: int) -> int:
         """The number of the last change to this node's map, as far as is known."""

@@ -1,4 +1,4 @@
-"""A store in memory that keeps the promises a coordinator builds on: guards on versions, unique values, a gap-free log."""
+"""A store in memory with the promises that a coordinator builds on: guards on versions, unique values, a log."""
 
 from __future__ import annotations
 

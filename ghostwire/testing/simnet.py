@@ -31,7 +31,7 @@ from ghostwire.coordinator.effects import (
     Send,
     SessionOpened,
 )
-from ghostwire.errors import GhostwireError
+from ghostwire.errors import GhostwireError, WireError
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.testing.clock import ManualClock
 from ghostwire.testing.memory_store import MemoryStore
@@ -72,8 +72,8 @@ class SimNode:
             self.netmap.apply_delta(message)
             self.heard.append("delta")
         elif isinstance(message, MapUnchanged):
-            assert self.netmap.position is not None, "unchanged came before any map"
-            assert message.digest == self.netmap.digest, f"{self.name} was told a wrong map is unchanged"
+            if self.netmap.position is None or message.digest != self.netmap.digest:
+                raise WireError(f"{self.name} is told that a wrong map is unchanged")
             self.netmap.position = message.position
             self.heard.append("unchanged")
         else:

@@ -1,0 +1,197 @@
+"""Random histories: whatever happens, in whatever order it becomes durable, every node holds its fresh map."""
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from ghostwire.coordinator import Settings
+from ghostwire.coordinator.commands import (
+    ApplyPolicy,
+    ApproveRoutes,
+    CreateUser,
+    DeleteNode,
+    DeleteUser,
+    ExpireNode,
+    LogoutNode,
+    RegisterNode,
+    RenameNode,
+    ResyncNode,
+    RotateNodeKey,
+    SetEndpoints,
+    SetUserRole,
+    TagNode,
+)
+from ghostwire.coordinator.state import State
+from ghostwire.errors import GhostwireError
+from ghostwire.testing.simnet import SimNet, SimNode
+from tests.reference.netmap_check import check_all
+
+USERS = ("alice", "bob", "carol")
+TAGS = ("tag:web", "tag:db")
+ROUTES = ("10.1.0.0/24", "10.2.0.0/24")
+OWNERS = '"groups": {"group:dev": ["alice@", "bob@"]}, "tagOwners": {"tag:web": ["group:dev"], "tag:db": ["alice@"]}'
+POLICIES = (
+    "{%s}" % OWNERS,
+    '{%s, "acls": []}' % OWNERS,
+    '{%s, "acls": [{"action": "accept", "src": ["group:dev"], "dst": ["tag:web:80,443"]}]}' % OWNERS,
+    '{%s, "acls": [{"action": "accept", "src": ["tag:web"], "dst": ["tag:db:5432"]},'
+    ' {"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self:*"]}]}' % OWNERS,
+    '{%s, "acls": [{"action": "accept", "src": ["carol@"], "dst": ["10.1.0.0/16:*", "alice@:22"]}]}' % OWNERS,
+    '{%s, "acls": [{"action": "accept", "src": ["*"], "dst": ["tag:web:*"]}]}' % OWNERS,
+)
+"""Texts of the policy language that between them use owners, groups, roles, tags, prefixes and everyone."""
+
+machines = Bundle("machines")
+owners = st.one_of(
+    st.sampled_from(USERS).map(lambda user: {"user": user}),
+    st.lists(st.sampled_from(TAGS), min_size=1, max_size=2, unique=True).map(
+        lambda tags: {"user": None, "tags": tuple(tags)}
+    ),
+)
+
+
+class Histories(RuleBasedStateMachine):
+    @initialize(seed=st.integers(0, 2**32 - 1), window=st.sampled_from([4, 64]))
+    def begin(self, seed: int, window: int) -> None:
+        self.net = SimNet(Settings(window=window, ephemeral_idle_s=300.0), seed=seed)
+        self.serial = 0
+
+    # Comings and goings.
+
+    @rule(target=machines, owner=owners, ephemeral=st.booleans(), name=st.sampled_from(["laptop", "srv", "Ünï.x"]))
+    def join(self, owner: dict[str, object], ephemeral: bool, name: str) -> SimNode:
+        self.serial += 1
+        node = self.net.node(f"{name}#{self.serial}")
+        secret = self.net.key(ephemeral=ephemeral, **owner)
+        self.net.register(node, secret, hostname=name, routable_routes=ROUTES)
+        return self.net.connect(node)
+
+    @rule(node=machines)
+    def connect(self, node: SimNode) -> None:
+        if node.connected:
+            self.net.cut(node)
+        node.deaf = False
+        try:
+            self.net.connect(node)
+        except GhostwireError:
+            node.session = 0
+
+    @rule(node=machines, intent=st.booleans())
+    def cut(self, node: SimNode, intent: bool) -> None:
+        if node.connected:
+            self.net.cut(node, intent=intent)
+
+    @rule(node=machines)
+    def go_deaf(self, node: SimNode) -> None:
+        """The connection still stands for the coordinator, but nothing arrives: the next one must make up for it."""
+        node.deaf = True
+
+    @rule(node=machines, owner=owners)
+    def register_again(self, node: SimNode, owner: dict[str, object]) -> None:
+        self._try(RegisterNode, **self.net.registration(node, self.net.key(**owner)))
+
+    @rule(node=machines)
+    def beat(self, node: SimNode) -> None:
+        if node.connected and not node.deaf:
+            self.net.beat(node)
+
+    @rule(node=machines, port=st.integers(1, 3))
+    def roam(self, node: SimNode, port: int) -> None:
+        if node.connected:
+            self._try(SetEndpoints, node=node.id, session=node.session, endpoints=(f"192.0.2.1:{port}",))
+
+    @rule(node=machines)
+    def resync_from_position(self, node: SimNode) -> None:
+        """What the server does for a session whose frames it had to skip."""
+        if node.connected and node.netmap.position is not None:
+            node.deaf = False
+            frames = self.net.ask(ResyncNode, node=node.id, session=node.session, resume=node.netmap.position)
+            for frame in frames:
+                self.net._deliver(node, frame)
+
+    # What operators do.
+
+    @rule(node=machines, name=st.sampled_from(["box", "laptop", "srv-2"]))
+    def rename(self, node: SimNode, name: str) -> None:
+        self._try(RenameNode, node=node.id, name=name)
+
+    @rule(node=machines, tags=st.lists(st.sampled_from(TAGS), min_size=1, unique=True))
+    def tag(self, node: SimNode, tags: list[str]) -> None:
+        self._try(TagNode, node=node.id, tags=tuple(tags))
+
+    @rule(node=machines, routes=st.lists(st.sampled_from(ROUTES), unique=True))
+    def approve(self, node: SimNode, routes: list[str]) -> None:
+        self._try(ApproveRoutes, node=node.id, routes=tuple(routes))
+
+    @rule(node=machines)
+    def expire(self, node: SimNode) -> None:
+        self._try(ExpireNode, node=node.id)
+
+    @rule(node=machines)
+    def rotate(self, node: SimNode) -> None:
+        new = self.net.node("spare").key
+        del self.net.nodes["spare"]
+        if self._try(RotateNodeKey, node=node.id, node_key=node.key, new_key=new):
+            node.key = new
+
+    @rule(node=consumes(machines), how=st.sampled_from([DeleteNode, LogoutNode]))
+    def remove(self, node: SimNode, how: type[DeleteNode]) -> None:
+        self._try(how, node=node.id)
+
+    @rule(text=st.sampled_from(POLICIES))
+    def apply_policy(self, text: str) -> None:
+        self.net.ask(ApplyPolicy, text=text, author="test", allow_all=True)
+
+    @rule(name=st.sampled_from(USERS), role=st.sampled_from(["admin", "member"]))
+    def change_role(self, name: str, role: str) -> None:
+        user = next((u for u in self.net.coordinator.view.users() if u.name == name), None)
+        if user is None:
+            self.net.ask(CreateUser, name=name, role=role)
+        else:
+            self.net.ask(SetUserRole, user=user.id, role=role)
+
+    @rule(name=st.sampled_from(USERS))
+    def delete_user(self, name: str) -> None:
+        user = next((u for u in self.net.coordinator.view.users() if u.name == name), None)
+        if user is not None:
+            self._try(DeleteUser, user=user.id)
+
+    # Time and failure.
+
+    @rule(seconds=st.sampled_from([1.0, 7.0, 61.0, 130.0, 400.0]))
+    def wait(self, seconds: float) -> None:
+        self.net.advance(seconds)
+
+    @rule(graceful=st.booleans(), away_s=st.sampled_from([0.0, 30.0, 500.0]), settle=st.booleans())
+    def restart(self, graceful: bool, away_s: float, settle: bool) -> None:
+        if settle:
+            self.net.advance(6.0)
+        self.net.restart(graceful=graceful, away_s=away_s)
+        for node in self.net.nodes.values():
+            node.deaf = False
+
+    @invariant()
+    def every_map_is_fresh(self) -> None:
+        if hasattr(self, "net"):
+            check_all(self.net)
+            assert self.net.coordinator.view.counters.digest_mismatches == 0
+
+    @invariant()
+    def state_is_tables_and_log(self) -> None:
+        if hasattr(self, "net"):
+            live = self.net.coordinator._core.state
+            assert live.tables == self.net.store.replayed().tables
+            assert live.tables == State.load(self.net.store.tables(), live.seq).tables
+
+    def _try(self, make: type, **fields: object) -> bool:
+        try:
+            self.net.ask(make, **fields)
+        except GhostwireError:
+            return False
+        return True
+
+
+Histories.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestHistories = Histories.TestCase
