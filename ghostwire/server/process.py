@@ -67,9 +67,8 @@ async def _serve(options: ServeOptions, observer: Observer | None, ready: Ready 
     try:
         if ready is not None:
             await ready(server)
-        waiting = loop.create_task(told.wait())
-        await asyncio.wait({waiting, server.failed}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        server.failed.add_done_callback(lambda _: told.set())
+        await told.wait()
     finally:
         await server.stop()
     return FAILED if server.failed.done() else DONE

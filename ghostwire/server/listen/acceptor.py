@@ -8,7 +8,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from ghostwire.server.observer import Observer
 
@@ -17,14 +17,13 @@ PAUSE_S: Final = 0.1
 """How long to wait for a descriptor when there is none."""
 
 
-class Accepted(Protocol):
-    """The protocol of an accepted connection: an asyncio protocol, told if its connection never came to be."""
+class Accepted(asyncio.Protocol):
+    """The protocol of an accepted connection."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands, behind TLS where there is any."""
+    __slots__ = ()
 
     def abandon(self) -> None:
-        """The connection failed before `connection_made`."""
+        """The connection failed before `connection_made`: its TLS handshake did."""
 
 
 Make = Callable[[socket.socket], Accepted | None]

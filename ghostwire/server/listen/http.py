@@ -10,6 +10,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from ghostwire.server.listen.acceptor import Accepted
 from ghostwire.server.listen.head import refusal
 from ghostwire.server.options import Limits
 
@@ -48,7 +49,7 @@ class HttpShell:
             connection.transport.close()
 
 
-class HttpConnection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol, Accepted):
     """One HTTP connection. `grant` goes into the scope of its requests: what its listener, not the client, vouches for.
 
     A request head is bounded in size and time; a body is bounded in time here and in size by the application.

@@ -9,6 +9,7 @@ from typing import cast
 
 from ghostwire.errors import GhostwireError, WireError
 from ghostwire.server.errors import status_of
+from ghostwire.server.listen.acceptor import Accepted
 from ghostwire.server.listen.admission import Admission
 from ghostwire.server.listen.head import END, Head, parse, refusal, upgrade_answer
 from ghostwire.server.listen.hosts import Doors
@@ -33,7 +34,7 @@ class Routes:
         self.session = session
 
 
-class Router(asyncio.Protocol):
+class Router(Accepted):
     """One public connection until its first request head is complete."""
 
     __slots__ = ("_address", "_data", "_loop", "_routes", "_secure", "_timer", "_transport")

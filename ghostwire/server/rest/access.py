@@ -56,6 +56,6 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
     """Let a request through to its route if the caller's scope reaches the route's."""
     scope: Scope | None = handler.opt.get("scope")
     if scope is not None:
-        caller_of(connection).need(scope, f"{connection.scope['method']} {connection.scope['path']}")
+        caller_of(connection).need(scope, f"{connection.scope.get('method')} {connection.scope['path']}")
     elif connection.scope["path"] not in OPEN:
         raise PermissionDeniedError("this route names no scope")
