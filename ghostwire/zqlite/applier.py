@@ -163,6 +163,7 @@ class Applier:
 
     def attempt(self, script: Script) -> Result:
         """Run SQL text within the open operation; if it fails, what came before it stands."""
+        self._capture.settle()  # what came before must not be among what a failure takes back
         self.own("SAVEPOINT line")
         mark, captured, wrote = self.mark(), len(self._capture.entries), self._wrote
         try:
@@ -186,6 +187,9 @@ class Applier:
 
     def close_rows(self, kind: str, actor: str) -> ChangeRecord:
         """Append the operation's row images to the log. The operation stays open, for its events."""
+        if self._capture.buffers:
+            self.own("SAVEPOINT flush")
+            self.own("RELEASE flush")
         self._capture.settle()
         self.check_references()
         body = changelog.row_body(self._schema.known.catalogue.since, self._capture.entries)

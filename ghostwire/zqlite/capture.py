@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from ghostwire.zqlite import layout as layouts
 from ghostwire.zqlite.changelog import DELETE, INSERT, UPDATE
 from ghostwire.zqlite.layout import Layout, Schema, quote
 
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
 
 
 class Capture:
-    """Collects the entries of one operation. `entries` is the operation's list; the writer empties it."""
+    """Collects the entries of one operation. `entries` is the operation's list; the writer empties it.
+
+    `buffers` says that there are virtual tables, which may hold rows back until the next savepoint.
+    """
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.entries: list[Any] = []
+        self.buffers = False
         self._connection = connection
         self._keys: dict[str, tuple[int, tuple[int, ...] | None]] = {}
         self._computing: dict[str, Layout] = {}
@@ -29,6 +34,7 @@ class Capture:
         self._keys = {
             layout.name: (layout.id, layout.key) for layout in schema.values() if not (layout.module or layout.computes)
         }
+        self.buffers = any(layout.module for layout in schema.values())
         self._computing = {layout.name: layout for layout in schema.values() if layout.computes}
         self._connection.preupdate_hook(self._hook())
 
@@ -58,9 +64,10 @@ class Capture:
         if layout.key is not None:
             rows = self._connection.execute(f"SELECT {names} FROM main.{quote(layout.name)}").fetchall()  # noqa: S608
             return [(tuple(row[at] for at in layout.key), row) for row in rows]
-        only = "" if rowid is None else " WHERE rowid = ?"
+        alias = layouts.rowid(layout)
+        only = "" if rowid is None else f" WHERE {alias} = ?"
         found = self._connection.execute(
-            f"SELECT rowid, {names} FROM main.{quote(layout.name)}{only}",  # noqa: S608
+            f"SELECT {alias}, {names} FROM main.{quote(layout.name)}{only}",  # noqa: S608
             () if rowid is None else (rowid,),
         ).fetchall()
         return [(row[0], row[1:]) for row in found]

@@ -132,10 +132,10 @@ def _read_header(location: Location, option: str) -> None:
         _unlock(connection, location)
         application: Any = connection.pragma("application_id")
         version: Any = connection.pragma("user_version")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     finally:
         connection.close()
-    if application not in (APPLICATION_ID, 0):
+    if application != APPLICATION_ID and (application or tables):
         raise DatabaseError(f"{location.path} is a database of another program: use another path")
     if version > FORMAT:
         raise DatabaseError(f"{location.path} was written by a newer release (format {version}): upgrade this one")

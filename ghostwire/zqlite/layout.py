@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ghostwire.errors import DatabaseError
+from ghostwire.errors import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -186,10 +186,21 @@ def match(layout: Layout, before: Layout | None, next_id: int) -> Layout:
 
 def check(layout: Layout) -> None:
     """Refuse what the log could not capture."""
-    if layout.computes and layout.key is not None:
-        raise DatabaseError(
+    if layout.key is None:
+        rowid(layout)
+    elif layout.computes:
+        raise ValidationError(
             f"table {layout.name}: virtual generated columns do not go with WITHOUT ROWID here; declare them STORED"
         )
+
+
+def rowid(layout: Layout) -> str:
+    """A name of the row id that no column of the table has taken."""
+    taken = {column.name.lower() for column in layout.columns}
+    for name in ("rowid", "_rowid_", "oid"):
+        if name not in taken:
+            return name
+    raise ValidationError(f"table {layout.name}: columns named rowid, _rowid_ and oid together hide the row id")
 
 
 def quote(name: str) -> str:

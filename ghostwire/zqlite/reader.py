@@ -26,8 +26,8 @@ class Reader:
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self._guard = Guard(connection)
-        self._own_cursor = connection.cursor()
         self._execute = connection.cursor().execute
+        self._streams: set[apsw.Cursor] = set()
 
     def query(self, text: str, params: Params = ()) -> list[Row]:
         """All rows of a SELECT."""
@@ -69,16 +69,20 @@ class Reader:
         return rows
 
     def stream(self, text: str, params: Params = ()) -> Iterator[Row]:
-        """The rows of a SELECT one by one, as SQLite finds them."""
+        """The rows of a SELECT one by one, as SQLite finds them. It ends with the read transaction at the latest."""
         make: type[Row] | None = None
+        cursor = self.connection.cursor()
+        self._streams.add(cursor)
         try:
-            cursor = self.connection.cursor().execute(text, params)
-            for values in cursor:
+            for values in cursor.execute(text, params):
                 if make is None:
                     make = shape(cursor.get_description())
                 yield make(values)
         except apsw.Error as error:
             raise self.explain(error) from error
+        finally:
+            self._streams.discard(cursor)
+            cursor.close(True)
 
     def begin(self) -> None:
         """Start the transaction; its moment is that of the first read."""
@@ -87,8 +91,10 @@ class Reader:
     def reset(self) -> bool:
         """End whatever is open. False when the connection can no longer be trusted."""
         with contextlib.suppress(apsw.Error):
+            while self._streams:
+                self._streams.pop().close(True)
             if self.connection.in_transaction:
-                self._own("ROLLBACK")
+                self._own("ROLLBACK")  # on the cursor of the queries: it ends one that was not read to its end
             return True
         return False
 
@@ -103,6 +109,6 @@ class Reader:
     def _own(self, text: str) -> None:
         self._guard.trusting = True
         try:
-            self._own_cursor.execute(text, prepare_flags=_OWN)
+            self._execute(text, prepare_flags=_OWN)
         finally:
             self._guard.trusting = False

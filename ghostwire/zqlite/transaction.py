@@ -38,6 +38,7 @@ class Transaction:
         self._patience = patience
         self._conversation: Conversation | None = None
         self._outer: Any = None
+        self._used = False
 
     async def execute(self, sql: str, params: Params = ()) -> Result:
         """Run one statement or several."""
@@ -73,8 +74,9 @@ class Transaction:
 
     async def __aenter__(self) -> Self:
         refuse_within()
-        if self._conversation is not None:
+        if self._used:
             raise ValidationError("a transaction object serves one block: call db.transaction() again")
+        self._used = True
         loop = asyncio.get_running_loop()
         self._conversation = Conversation(
             loop.create_future(), loop.create_future(), self._actor, self._kind, self._patience
