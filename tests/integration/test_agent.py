@@ -215,13 +215,15 @@ def test_a_deleted_node_is_cut_at_both_ends_while_data_flows(mesh: Mesh) -> None
         def receive() -> None:
             try:
                 arrived, _ = sink.accept()
-                while arrived.recv(1 << 16):
-                    moved.set()
+                with arrived:
+                    while arrived.recv(1 << 16):
+                        moved.set()
             except OSError:
                 return
 
-        for work in (send, receive):
-            threading.Thread(target=work, daemon=True).start()
+        threads = [threading.Thread(target=work, daemon=True) for work in (send, receive)]
+        for thread in threads:
+            thread.start()
         assert moved.wait(PATIENCE_S)
         began = time.monotonic()
         mesh.coordinator.delete("two")
@@ -234,6 +236,8 @@ def test_a_deleted_node_is_cut_at_both_ends_while_data_flows(mesh: Mesh) -> None
         assert "ghostwire logout --force" in two.log.read_text()
         one.until("cut", lambda status: status["peers"] == [])
         source.close()
+        for thread in threads:
+            thread.join(PATIENCE_S)
 
 
 def test_logout_removes_the_node_and_forgets_its_keys(mesh: Mesh) -> None:

@@ -57,10 +57,12 @@ class Space:
         self._stack = stack
 
     def start(self, *command: str, log: str = "", text: bool = False) -> subprocess.Popen[Any]:
-        output: Any = subprocess.PIPE if text else (self.folder / f"{log}.log").open("ab")
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", self.name, *command], stdout=output, stderr=None if text else output, text=text
-        )
+        prefix = ["ip", "netns", "exec", self.name]
+        if text:
+            process: subprocess.Popen[Any] = subprocess.Popen([*prefix, *command], stdout=subprocess.PIPE, text=True)
+        else:
+            with (self.folder / f"{log}.log").open("ab") as output:
+                process = subprocess.Popen([*prefix, *command], stdout=output, stderr=output)
         self._stack.callback(self._end, process)
         return process
 
