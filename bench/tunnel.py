@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from native import wireguard_go
 from native.mesh import ALLOW_ALL, addresses, dial_socks
 from native.namespaces import RemoteTunnel, ip, two_namespaces
+
 from rust_ext import BUILD_PROFILE
 
 SERVER = """
@@ -137,7 +138,9 @@ def open_wireguard_go(stack: ExitStack, program: Path, names: tuple[str, str]) -
         instance = stack.enter_context(wireguard_go.running(program, name, device))
         other = keys[2 - number].public_key().public_bytes_raw().hex()
         secret = keys[number - 1].private_bytes_raw().hex()
-        instance.configure(secret, 51_820 + number, other, f"10.202.0.{3 - number}:{51_823 - number}", ["10.203.0.0/24"])
+        instance.configure(
+            secret, 51_820 + number, other, f"10.202.0.{3 - number}:{51_823 - number}", ["10.203.0.0/24"]
+        )
         ip("-n", name, "addr", "add", f"10.203.0.{number}/24", "dev", device)
         ip("-n", name, "link", "set", device, "mtu", "1280", "up")
 

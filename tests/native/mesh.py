@@ -136,10 +136,14 @@ def dial_socks(proxy: str, host: str, port: int, timeout: float = 10) -> tuple[s
     else:
         address, _, proxy_port = proxy.rpartition(":")
         connection = socket.create_connection((address.strip("[]"), int(proxy_port)))
-    connection.settimeout(timeout)
-    connection.sendall(b"\x05\x01\x00")
-    if receive_exactly(connection, 2) != b"\x05\x00":
-        raise ConnectionError("the proxy wants a password")
-    name = host.encode()
-    connection.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + port.to_bytes(2, "big"))
-    return connection, receive_exactly(connection, 10)[1]
+    try:
+        connection.settimeout(timeout)
+        connection.sendall(b"\x05\x01\x00")
+        if receive_exactly(connection, 2) != b"\x05\x00":
+            raise ConnectionError("the proxy wants a password")
+        name = host.encode()
+        connection.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + port.to_bytes(2, "big"))
+        return connection, receive_exactly(connection, 10)[1]
+    except BaseException:
+        connection.close()
+        raise

@@ -142,6 +142,10 @@ impl Filter {
         }
         if !syn && self.flows.get(&key, now.ms) == Some(Opened::Cut) {
             self.flows.touch(&key, flags, false, now.ms);
+            // The other side may be told that it is over.
+            if headers.protocol == TCP && flags & header::RST != 0 {
+                return true;
+            }
             self.counters.dropped_outbound += 1;
             return false;
         }
@@ -157,13 +161,13 @@ impl Filter {
         true
     }
 
-    /// Judge all live flows again, after rules, addresses, peers or the time changed. `sender` tells who a peer is
-    /// now. Returns the flows that were cut.
-    pub fn judge(&mut self, sender: impl Fn(u32) -> Option<Sender>, now: Now) -> Vec<FlowKey> {
+    /// Judge all live flows again, after rules, addresses, peers or the time changed. `sender` tells who a flow's peer
+    /// is now; none if the flow's remote address is no longer that peer's. Returns the flows that were cut.
+    pub fn judge(&mut self, sender: impl Fn(&FlowKey) -> Option<Sender>, now: Now) -> Vec<FlowKey> {
         let Self { rules, own, owner, flows, fragments, counters } = self;
         let cut = flows.judge(
             |key, opened| {
-                let Some(peer) = sender(key.peer) else { return false };
+                let Some(peer) = sender(key) else { return false };
                 let mut question = reply(key, peer, *owner, own, now);
                 if opened == Opened::Outbound {
                     return !rules.denies(&question);
@@ -208,7 +212,7 @@ fn reply<'a>(key: &FlowKey, peer: Sender, owner: u64, own: &'a [IpAddr], now: No
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::header::{ACK, SYN, UDP};
+    use crate::header::{ACK, RST, SYN, UDP};
 
     const PEER: Sender = Sender { peer: 1, class: 5, owner: 9 };
     const NOW: Now = Now { ms: 1_000, utc: 50 };
@@ -269,6 +273,7 @@ mod tests {
             assert_eq!(filter.judge(|_| Some(PEER), NOW).len(), 1);
             assert!(!leaves(&mut filter, &packet((1, 80), (2, 999), protocol, ACK)));
             assert!(!arrives(&mut filter, &packet((2, 999), (1, 80), protocol, ACK)));
+            assert_eq!(leaves(&mut filter, &packet((1, 80), (2, 999), protocol, RST)), protocol == TCP);
         }
     }
 

@@ -10,6 +10,7 @@ use mio::{Events, Poll, Token, Waker};
 use quinn_udp::RecvMeta;
 use std::io::IoSliceMut;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -140,15 +141,21 @@ impl Engine {
                 job(&mut self);
             }
             self.time();
-            more = false;
-            for _ in 0..ROUNDS {
-                let arrived = self.drain(Family::V4) | self.drain(Family::V6);
-                more = self.side.work(&mut self.router) || arrived;
-                if !more {
-                    break;
-                }
-            }
+            // Third-party code sees what peers send: should a packet make it panic, the node goes on without it.
+            more = catch_unwind(AssertUnwindSafe(|| self.rounds())).unwrap_or_else(|_| {
+                self.router.counters.panics += 1;
+                self.side.reset(&mut self.router);
+                true
+            });
         }
+    }
+
+    /// Some rounds of work. True when there is more to do.
+    fn rounds(&mut self) -> bool {
+        (0..ROUNDS).all(|_| {
+            let arrived = self.drain(Family::V4) | self.drain(Family::V6);
+            self.side.work(&mut self.router) || arrived
+        })
     }
 
     /// How long nothing will happen by itself.
@@ -171,9 +178,9 @@ impl Engine {
     fn time(&mut self) {
         let now = self.router.now;
         self.router.pings.expire(now.ms);
+        self.send_pings();
         if self.next_end.is_some_and(|end| end <= now.utc) {
-            let cut = self.router.expire();
-            self.cut(&cut);
+            self.expire();
         }
         if now.ms >= self.next_tick {
             self.next_tick = now.ms + TICK;
@@ -221,6 +228,8 @@ impl Engine {
     }
 
     pub fn set_peers(&mut self, peers: CheckedPeers) {
+        let doomed = self.router.doomed(&peers);
+        self.side.abandon(&doomed, &mut self.router);
         let cut = self.router.set_peers(peers);
         self.cut(&cut);
     }
@@ -241,6 +250,13 @@ impl Engine {
     pub fn tick(&mut self, utc: u64) {
         self.router.clock.tick(utc);
         self.router.now = self.router.clock.now();
+        self.expire();
+    }
+
+    /// End what has ended by the clock.
+    fn expire(&mut self) {
+        let ended = self.router.ended();
+        self.side.abandon(&ended, &mut self.router);
         let cut = self.router.expire();
         self.cut(&cut);
     }
@@ -265,10 +281,17 @@ impl Engine {
             return;
         };
         let deadline = router.now.ms.saturating_add(timeout_ms);
-        let mut packet = router.pings.begin(source, address, size, deadline, answer);
-        let length = packet.len();
-        packet.resize(length.next_multiple_of(16), 0);
-        router.send(&mut packet, length);
+        router.pings.begin((source, address), size, deadline, answer);
+        self.send_pings();
+    }
+
+    fn send_pings(&mut self) {
+        let router = &mut self.router;
+        while let Some(mut packet) = router.pings.due(router.now.ms) {
+            let length = packet.len();
+            packet.resize(length.next_multiple_of(16), 0);
+            router.send(&mut packet, length);
+        }
         router.udp.flush();
     }
 }

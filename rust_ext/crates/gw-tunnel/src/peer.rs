@@ -24,6 +24,11 @@ const ATTEMPT: u64 = 90_000;
 /// An endpoint that was silent for this long (KEEPALIVE_TIMEOUT + REKEY_TIMEOUT) is no longer the only one tried.
 const SILENCE: u64 = 15_000;
 
+/// A datagram of an unknown session means something only after this long without one of a known session.
+const RENEW_SILENCE: u64 = 2_000;
+/// New sessions are offered no more often than this.
+const RENEW_PAUSE: u64 = 5_000;
+
 /// What a datagram from a peer turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
@@ -44,6 +49,7 @@ pub struct Peer {
     pub endpoint: Option<SocketAddr>,
     last_sent: u64,
     last_received: Option<u64>,
+    last_initiation: Option<u64>,
     pub last_handshake: Option<u64>,
     pub handshakes: u64,
     pub rx_bytes: u64,
@@ -74,6 +80,7 @@ impl Peer {
             endpoint: None,
             last_sent: 0,
             last_received: None,
+            last_initiation: None,
             last_handshake: None,
             handshakes: 0,
             rx_bytes: 0,
@@ -90,6 +97,8 @@ impl Peer {
     pub fn restart(&mut self, secret: &StaticSecret, limiter: Arc<RateLimiter>) {
         self.tunn = Tunn::new(secret.clone(), self.key, None, None, self.slot, Some(limiter));
         self.last_handshake = None;
+        self.last_received = None;
+        self.last_initiation = None;
         self.attempts = 0;
         self.next_try = None;
         self.queued = false;
@@ -125,27 +134,44 @@ impl Peer {
         let mut message = [0; HANDSHAKE_SIZE];
         let size = size.min(HANDSHAKE_SIZE);
         message[..size].copy_from_slice(&udp.space(size)[..size]);
-        self.send_initiation(&message[..size], udp, now);
+        self.send_initiation(&message[..size], !self.is_lively(now), udp, now);
     }
 
-    /// Begin a handshake, or repeat its first message.
+    /// Begin a handshake everywhere, or repeat its first message.
     pub fn initiate(&mut self, udp: &mut Udp, now: u64) {
         let mut buffer = [0; HANDSHAKE_SIZE];
         if let TunnResult::WriteToNetwork(message) = self.tunn.format_handshake_initiation(&mut buffer, true) {
             let size = message.len();
-            self.send_initiation(&buffer[..size], udp, now);
+            self.send_initiation(&buffer[..size], true, udp, now);
         }
+    }
+
+    /// Offer a new session, unless the present one was heard of lately or the last offer is young.
+    pub fn renew(&mut self, udp: &mut Udp, now: u64) {
+        let young = |at: Option<u64>, age: u64| at.is_some_and(|at| now.saturating_sub(at) < age);
+        if self.next_try.is_none()
+            && !young(self.last_received, RENEW_SILENCE)
+            && !young(self.last_initiation, RENEW_PAUSE)
+        {
+            self.initiate(udp, now);
+        }
+    }
+
+    /// Whether the endpoint works as far as is known, so that others need not be asked.
+    fn is_lively(&self, now: u64) -> bool {
+        self.endpoint.is_some()
+            && self.attempts == 0
+            && self.last_received.is_some_and(|at| now.saturating_sub(at) < SILENCE)
     }
 
     /// One initiation goes to every place where the peer may be: the first that arrives is answered, the others are
     /// replays to the peer, and the answer shows which place works.
-    fn send_initiation(&mut self, message: &[u8], udp: &mut Udp, now: u64) {
-        let lively = self.attempts == 0 && self.last_received.is_some_and(|at| now.saturating_sub(at) < SILENCE);
+    fn send_initiation(&mut self, message: &[u8], everywhere: bool, udp: &mut Udp, now: u64) {
         if let Some(endpoint) = self.endpoint {
             udp.send(endpoint, message);
             self.tx_bytes += message.len() as u64;
         }
-        if !(lively && self.endpoint.is_some()) {
+        if everywhere {
             for &candidate in self.config.endpoints.iter().filter(|&&c| Some(c) != self.endpoint) {
                 udp.send(candidate, message);
                 self.tx_bytes += message.len() as u64;
@@ -159,6 +185,7 @@ impl Peer {
         // Two that begin at the same moment shall not meet for ever.
         let jitter = u64::from(message.get(8).copied().unwrap_or(0)) * pause / 2_048;
         self.next_try = Some(now + pause + jitter);
+        self.last_initiation = Some(now);
         self.last_sent = now;
     }
 
@@ -231,7 +258,8 @@ impl Peer {
     pub fn update(&mut self, config: PeerConfig, udp: &mut Udp, now: u64) {
         let fresh = config.endpoints.iter().any(|e| !self.config.endpoints.contains(e));
         let idle = config.keepalive > 0 && !self.has_session();
-        let wants = self.next_try.is_some() || idle;
+        let moved = self.endpoint.is_some_and(|endpoint| !config.endpoints.contains(&endpoint));
+        let wants = self.next_try.is_some() || idle || moved;
         self.config = config;
         if (fresh && wants) || (idle && self.next_try.is_none()) {
             self.attempts = 0;
@@ -247,7 +275,9 @@ impl Peer {
             _ => None,
         };
         match due {
-            Some((MESSAGE_INITIATION, size)) => self.send_initiation(&buffer[..size], udp, now),
+            Some((MESSAGE_INITIATION, size)) => {
+                self.send_initiation(&buffer[..size], !self.is_lively(now), udp, now);
+            }
             Some((_, size)) => {
                 if let Some(endpoint) = self.endpoint {
                     udp.send(endpoint, &buffer[..size]);

@@ -6,11 +6,16 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 const ECHO_HEADER: usize = 8;
+/// An unanswered request is repeated this often, in milliseconds: the first may be lost on a path that just died.
+const REPEAT: u64 = 1_000;
 
 struct Pending {
+    source: IpAddr,
     address: IpAddr,
-    id: u16,
-    sent: Instant,
+    size: u16,
+    /// Identifier and moment of each request.
+    sent: Vec<(u16, Instant)>,
+    next: u64,
     deadline: u64,
     answer: Sender<Option<f64>>,
 }
@@ -76,27 +81,30 @@ fn echo_request(source: IpAddr, destination: IpAddr, id: u16, size: u16) -> Vec<
 }
 
 impl Pings {
-    /// The request to send; its answer, or `None` at the deadline, goes to `answer`.
-    pub fn begin(
-        &mut self,
-        source: IpAddr,
-        destination: IpAddr,
-        size: u16,
-        deadline: u64,
-        answer: Sender<Option<f64>>,
-    ) -> Vec<u8> {
+    /// Begin to ping; the answer, or `None` at the deadline, goes to `answer`. [`Pings::due`] has the request.
+    pub fn begin(&mut self, ends: (IpAddr, IpAddr), size: u16, deadline: u64, answer: Sender<Option<f64>>) {
+        let (source, address) = ends;
+        self.pending.push(Pending { source, address, size, sent: Vec::new(), next: 0, deadline, answer });
+    }
+
+    /// The next request that is to be sent now.
+    pub fn due(&mut self, now: u64) -> Option<Vec<u8>> {
+        let ping = self.pending.iter_mut().find(|ping| ping.next <= now)?;
         self.next_id = self.next_id.wrapping_add(1);
-        let id = self.next_id;
-        self.pending.push(Pending { address: destination, id, sent: Instant::now(), deadline, answer });
-        echo_request(source, destination, id, size)
+        ping.next = now.saturating_add(REPEAT);
+        ping.sent.push((self.next_id, Instant::now()));
+        Some(echo_request(ping.source, ping.address, self.next_id, ping.size))
     }
 
     /// Whether a packet answers one of these pings, and the round trip in milliseconds.
     pub fn answered(&mut self, headers: &Headers) -> Option<f64> {
         let Transport::Echo { request: false, id } = headers.transport else { return None };
-        let index = self.pending.iter().position(|p| p.id == id && p.address == headers.source)?;
+        let (index, sent) = self.pending.iter().enumerate().find_map(|(index, ping)| {
+            let (_, sent) = ping.sent.iter().find(|(sent, _)| *sent == id && ping.address == headers.source)?;
+            Some((index, *sent))
+        })?;
         let ping = self.pending.swap_remove(index);
-        let rtt = ping.sent.elapsed().as_secs_f64() * 1_000.0;
+        let rtt = sent.elapsed().as_secs_f64() * 1_000.0;
         // Whoever asked may have gone.
         let _gone = ping.answer.send(Some(rtt));
         Some(rtt)
@@ -113,7 +121,7 @@ impl Pings {
     }
 
     pub fn next_deadline(&self) -> Option<u64> {
-        self.pending.iter().map(|ping| ping.deadline).min()
+        self.pending.iter().map(|ping| ping.deadline.min(ping.next)).min()
     }
 }
 

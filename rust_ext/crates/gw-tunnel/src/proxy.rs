@@ -528,6 +528,35 @@ impl Proxies {
         }
     }
 
+    /// Reset the connections with peers that are about to go, so that both ends learn of it.
+    pub fn abandon(&mut self, doomed: &[u32], router: &mut Router) {
+        for (_, session) in &mut self.sessions {
+            let Some(ends) = session.ends else { continue };
+            let slot = router.owner_of(&ends.remote.ip());
+            if slot.is_some_and(|slot| doomed.contains(&slot)) && !matches!(session.stage, Stage::Closing { .. }) {
+                session.abort(&mut self.stack);
+            }
+        }
+        // Each socket says one thing: those that were aborted, their reset.
+        self.stack.egress(router);
+        router.udp.flush();
+    }
+
+    /// Drop every connection and start with a fresh stack.
+    pub fn reset(&mut self, router: &mut Router) {
+        for session in self.sessions.drain() {
+            if let Some(local) = &session.local {
+                local.reset();
+            }
+        }
+        self.by_ends.clear();
+        self.ports.clear();
+        self.dirty.clear();
+        self.stack = Stack::new(router);
+        // They were accepted before.
+        let _accepted = self.stack.set_addresses(&router.own);
+    }
+
     /// End the connections of flows that may no longer be, and those to addresses that are no peer's any more.
     pub fn cut(&mut self, flows: &[FlowKey], router: &Router) {
         let cut: HashSet<Ends> = flows

@@ -11,7 +11,7 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Packet, Tunn, TunnResult};
 use boringtun::x25519::{PublicKey, StaticSecret};
 use gw_filter::{Filter, FlowKey, Headers, Now, Verdict, header};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +35,8 @@ pub struct RouterCounters {
     /// Packets from here to an address of no peer.
     pub dropped_no_peer: u64,
     pub handshakes: u64,
+    /// Packets that third-party code could not digest; the userspace stack was started anew each time.
+    pub panics: u64,
 }
 
 /// An accepted packet in the plain buffer.
@@ -62,6 +64,7 @@ pub struct Router {
     by_key: HashMap<[u8; 32], u32>,
     by_id: HashMap<u64, u32>,
     allowed: AllowedIps,
+    by_candidate: HashMap<SocketAddr, u32>,
 }
 
 /// A peer list that has been checked and can no longer fail.
@@ -70,8 +73,8 @@ pub struct CheckedPeers(Vec<(PublicKey, PeerConfig)>);
 impl CheckedPeers {
     pub fn parse(json: &[u8]) -> Result<Self, TunnelError> {
         let configs: Vec<PeerConfig> = serde_json::from_slice(json)?;
-        let mut ids = hashbrown::HashSet::new();
-        let mut keys = hashbrown::HashSet::new();
+        let mut ids = HashSet::new();
+        let mut keys = HashSet::new();
         let mut checked = Vec::with_capacity(configs.len());
         for config in configs {
             let key = bytes_from_hex(&config.key).ok_or_else(|| {
@@ -108,6 +111,7 @@ impl Router {
             by_key: HashMap::new(),
             by_id: HashMap::new(),
             allowed: AllowedIps::new(),
+            by_candidate: HashMap::new(),
         }
     }
 
@@ -145,13 +149,23 @@ impl Router {
         self.judge()
     }
 
+    /// The slots of peers that are not in a new set.
+    pub fn doomed(&self, wanted: &CheckedPeers) -> Vec<u32> {
+        let keep: HashSet<u64> = wanted.0.iter().map(|(_, config)| config.id).collect();
+        self.peers().filter(|peer| !keep.contains(&peer.config.id)).map(|peer| peer.slot).collect()
+    }
+
+    /// The slots of peers whose time is over.
+    pub fn ended(&self) -> Vec<u32> {
+        let utc = self.now.utc;
+        self.peers().filter(|p| p.config.until != 0 && p.config.until <= utc).map(|p| p.slot).collect()
+    }
+
     /// Replace the whole set of peers. Unchanged ones keep their sessions, one with a new key starts a new session and
     /// keeps its flows; returns the flows of those that are gone or may no longer do what they did.
     pub fn set_peers(&mut self, wanted: CheckedPeers) -> Vec<FlowKey> {
         let mut cut = Vec::new();
-        let keep: hashbrown::HashSet<u64> = wanted.0.iter().map(|(_, config)| config.id).collect();
-        let gone: Vec<u32> =
-            self.peers().filter(|peer| !keep.contains(&peer.config.id)).map(|peer| peer.slot).collect();
+        let gone = self.doomed(&wanted);
         for slot in gone {
             cut.extend(self.remove(slot));
         }
@@ -163,7 +177,7 @@ impl Router {
                 cut.extend(self.remove(slot));
             }
         }
-        self.rebuild_allowed();
+        self.rebuild_tables();
         cut.extend(self.judge());
         cut
     }
@@ -204,33 +218,38 @@ impl Router {
         self.filter.forget(slot)
     }
 
-    fn rebuild_allowed(&mut self) {
+    fn rebuild_tables(&mut self) {
         let mut allowed = AllowedIps::new();
+        let mut by_candidate = HashMap::new();
         for peer in self.peers() {
             for &network in &peer.config.allowed_ips {
                 allowed.insert(network, peer.slot);
             }
+            by_candidate.extend(peer.config.endpoints.iter().map(|&endpoint| (endpoint, peer.slot)));
         }
         self.allowed = allowed;
+        self.by_candidate = by_candidate;
     }
 
     /// Judge all flows again; returns those that were cut.
     pub fn judge(&mut self) -> Vec<FlowKey> {
-        let peers = &self.peers;
-        self.filter.judge(|slot| peers.get(slot as usize)?.as_ref().map(Peer::sender), self.now)
+        let Self { peers, allowed, filter, now, .. } = self;
+        let sender = |flow: &FlowKey| {
+            let slot = allowed.find(&flow.remote).filter(|&slot| slot == flow.peer)?;
+            peers.get(slot as usize)?.as_ref().map(Peer::sender)
+        };
+        filter.judge(sender, *now)
     }
 
     /// End what has ended by the clock: peers whose time is over, flows of rules whose time is over.
     pub fn expire(&mut self) -> Vec<FlowKey> {
-        let utc = self.now.utc;
-        let over: Vec<u32> =
-            self.peers().filter(|p| p.config.until != 0 && p.config.until <= utc).map(|p| p.slot).collect();
+        let over = self.ended();
         let mut cut = Vec::new();
         if !over.is_empty() {
             for slot in over {
                 cut.extend(self.remove(slot));
             }
-            self.rebuild_allowed();
+            self.rebuild_tables();
         }
         cut.extend(self.judge());
         cut
@@ -275,6 +294,9 @@ impl Router {
         });
         let Some((slot, arrival)) = arrived else {
             self.counters.dropped_unauthenticated += 1;
+            if datagram.first() == Some(&MESSAGE_DATA) {
+                self.renew(from);
+            }
             return None;
         };
         if datagram[0] != MESSAGE_DATA {
@@ -283,6 +305,16 @@ impl Router {
         }
         let Arrival::Packet(size) = arrival else { return None };
         self.accept(slot, &plain[..size])
+    }
+
+    /// Somebody uses a session that this node does not have, as after a restart: if a peer may be there, it is offered
+    /// a new one instead of leaving it to find out by silence.
+    fn renew(&mut self, from: SocketAddr) {
+        let now = self.now.ms;
+        let Some(&slot) = self.by_candidate.get(&from) else { return };
+        if let Some(peer) = self.peers.get_mut(slot as usize).and_then(Option::as_mut) {
+            peer.renew(&mut self.udp, now);
+        }
     }
 
     /// The slot of the peer that a datagram claims to be from, after the checks that need no session.

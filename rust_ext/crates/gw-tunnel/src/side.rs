@@ -46,6 +46,20 @@ impl Side {
         }
     }
 
+    /// Peers are about to be removed: what can still be said to them is said now.
+    pub fn abandon(&mut self, doomed: &[u32], router: &mut Router) {
+        if let (Self::Userspace(proxies), false) = (self, doomed.is_empty()) {
+            proxies.abandon(doomed, router);
+        }
+    }
+
+    /// Start over after a packet that something could not digest.
+    pub fn reset(&mut self, router: &mut Router) {
+        if let Self::Userspace(proxies) = self {
+            proxies.reset(router);
+        }
+    }
+
     /// Follow a change of peers, filter or addresses.
     pub fn cut(&mut self, flows: &[FlowKey], router: &Router) {
         match self {
