@@ -17,6 +17,7 @@ from ghostwire.coordinator.effects import CloseSession, Effect, Flush, Persist, 
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
 from ghostwire.server.clock import Clock
 from ghostwire.server.fanout import Fanout, Live
+from ghostwire.server.metrics import Timings
 
 Answer = Callable[[Any, GhostwireError | None], None]
 """What is called once with (value, None) or (None, error)."""
@@ -40,8 +41,9 @@ class Store(Protocol):
 class Driver:
     """Runs one coordinator on one event loop. All of its methods belong to that loop's thread."""
 
-    def __init__(self, coordinator: Coordinator, store: Store, fanout: Fanout, clock: Clock) -> None:
+    def __init__(self, coordinator: Coordinator, store: Store, fanout: Fanout, clock: Clock, timings: Timings) -> None:
         self.coordinator = coordinator
+        self._timings = timings
         self.fanout = fanout
         self.clock = clock
         self.close_session: Callable[[Live, CloseSession], None] = _ignore
@@ -106,7 +108,9 @@ class Driver:
         self._asked.clear()
 
     def _handle(self, command: Command | Committed | Failed) -> None:
-        self.coordinator.handle(command, self.clock())
+        now = self.clock()
+        self.coordinator.handle(command, now)
+        self._timings.handled(self.clock().mono - now.mono)
         self._drain()
 
     def _drain(self) -> None:
@@ -148,10 +152,11 @@ class Driver:
 
     def _persist(self, effect: Persist) -> None:
         self._open_persists += 1
-        self._store.submit(effect).add_done_callback(partial(self._settled, effect.persist))
+        self._store.submit(effect).add_done_callback(partial(self._settled, effect.persist, self.clock().mono))
 
-    def _settled(self, persist: int, future: asyncio.Future[Any]) -> None:
+    def _settled(self, persist: int, since: float, future: asyncio.Future[Any]) -> None:
         self._open_persists -= 1
+        self._timings.query.observe(self.clock().mono - since)
         error = future.exception()
         if error is None:
             row = future.result()

@@ -14,11 +14,12 @@ BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 
 
 class Timings:
-    """Durations that are worth a distribution."""
+    """Durations that are worth a distribution. The coordinator has no clock: it says what it built, not how long."""
 
-    __slots__ = ("netmap_build", "query", "registry")
+    __slots__ = ("_built", "delta_viewers", "netmap_build", "query", "registry")
 
     def __init__(self) -> None:
+        self._built = 0
         self.registry = CollectorRegistry()
         self.netmap_build = Histogram(
             "ghostwire_netmap_build_seconds", "Time to build a whole map.", registry=self.registry, buckets=BUCKETS
@@ -29,6 +30,26 @@ class Timings:
             registry=self.registry,
             buckets=BUCKETS,
         )
+        self.delta_viewers = Histogram(
+            "ghostwire_netmap_delta_viewers",
+            "Sessions that one encoded delta went to.",
+            registry=self.registry,
+            buckets=(1, 10, 100, 1000, 10_000, 100_000),
+        )
+
+    def netmap_built(self, peers: int, pages: int) -> None:
+        """The coordinator built a whole map."""
+        self._built += 1
+
+    def delta_encoded(self, viewers: int, size: int) -> None:
+        """The coordinator encoded a delta once, for so many sessions."""
+        self.delta_viewers.observe(viewers)
+
+    def handled(self, seconds: float) -> None:
+        """A command took so long: if whole maps were built, that is what it was for."""
+        if self._built:
+            self.netmap_build.observe(seconds / self._built)
+            self._built = 0
 
 
 class Counted(Collector):

@@ -85,7 +85,8 @@ class Server:
             self.store.flush_failed = self._flush_failed
             snapshot = await self.store.load(self._entropy)
             coordinator = Coordinator(self.options.settings, snapshot, self._entropy, self._clock())
-            self.driver = Driver(coordinator, self.store, Fanout(loop), self._clock)
+            coordinator.view.counters.observer = self.timings
+            self.driver = Driver(coordinator, self.store, Fanout(loop), self._clock, self.timings)
             listening = public.bind(self.naming.listen)
         except BaseException:
             await self.store.close()

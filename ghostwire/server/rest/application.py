@@ -7,19 +7,19 @@ from typing import Any, Final
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from ghostwire import __version__
 from ghostwire.errors import InternalError
 from ghostwire.server.observer import Observer
 from ghostwire.server.rest.access import OPEN, Caller, caller_of, guard
+from ghostwire.server.rest.described import Described
 from ghostwire.server.rest.desk import Desk
 from ghostwire.server.rest.keys import PreauthKeys
 from ghostwire.server.rest.nodes import Nodes
 from ghostwire.server.rest.policy import PolicyRoutes
 from ghostwire.server.rest.problem import handlers
-from ghostwire.server.rest.state import Metrics, Service
+from ghostwire.server.rest.state import Health, Metrics, Service
 from ghostwire.server.rest.tokens import Tokens
 from ghostwire.server.rest.users import Users
 
@@ -27,10 +27,13 @@ POLICY_BYTES: Final = 64 * 1024 * 1024
 """The longest policy text, which its route takes beyond the bound on other bodies."""
 
 
-def application(desk: Desk, observer: Observer, body_bytes: int) -> Litestar:
-    """The application over `desk`. Raises `InternalError` where a route names no scope and is not open to all."""
+def application(desk: Desk | None, observer: Observer, body_bytes: int) -> Litestar:
+    """The application over `desk` (None only describes it).
 
-    async def provide_desk() -> Desk:
+    Raises `InternalError` where a route names no scope and is not open to all.
+    """
+
+    async def provide_desk() -> Desk | None:
         return desk
 
     async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
@@ -38,8 +41,13 @@ def application(desk: Desk, observer: Observer, body_bytes: int) -> Litestar:
 
     made = Litestar(
         route_handlers=[
-            Router("/v1", route_handlers=[Service, Nodes, Users, PreauthKeys, Tokens, PolicyRoutes]),
-            Metrics,
+            Router("/v1", route_handlers=[Health]),
+            Router(
+                "/v1",
+                route_handlers=[Service, Nodes, Users, PreauthKeys, Tokens, PolicyRoutes],
+                security=[{"token": []}],
+            ),
+            Router("/", route_handlers=[Metrics], security=[{"token": []}]),
         ],
         dependencies={"desk": Provide(provide_desk), "caller": Provide(provide_caller)},
         guards=[guard],
@@ -61,8 +69,7 @@ def describe() -> OpenAPIConfig:
         version=__version__,
         description="Operators' interface of a Ghostwire coordinator. Errors are problem documents (RFC 9457).",
         openapi_router=Router("/v1/openapi", route_handlers=[], opt={"scope": "read"}, include_in_schema=False),
-        render_plugins=[JsonRenderPlugin()],
-        security=[{"token": []}],
+        render_plugins=[Described()],
         components=Components(
             security_schemes={
                 "token": SecurityScheme(

@@ -32,28 +32,35 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: PoolStatistics
 
 
-class Service(Controller):
-    """The server itself."""
+class Health(Controller):
+    """What anyone may ask."""
 
     path = "/"
     tags = ["server"]  # noqa: RUF012 - the framework's own way to say it
 
-    @get("/health/live", summary="Whether the process answers", security=[])
+    @get("/health/live", summary="Whether the process answers")
     async def live(self) -> Word:
         """It does."""
         return Word("live")
 
-    @get("/health/ready", summary="Whether the server takes requests", security=[])
+    @get("/health/ready", summary="Whether the server takes requests")
     async def ready(self, desk: AtDesk) -> Word:
         """Ready once its state is loaded, until it stops or its store has failed."""
         if not desk.reporter.ready:
             raise UnavailableError("the server starts or stops", retry_after=1.0)
         return Word("ready")
 
-    @get("/version", summary="Which release answers", security=[])
+    @get("/version", summary="Which release answers")
     async def version(self) -> Version:
         """The release."""
         return Version(__version__)
+
+
+class Service(Controller):
+    """The server itself."""
+
+    path = "/"
+    tags = ["server"]  # noqa: RUF012 - the framework's own way to say it
 
     @get("/status", opt={"scope": "read"}, summary="How the server is")
     async def status(self, desk: AtDesk) -> ServerStatus:
