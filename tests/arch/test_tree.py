@@ -62,6 +62,26 @@ def test_versions_agree() -> None:
     assert cargo == _native.rust_ext.VERSION
 
 
+def test_every_crate_is_part_of_the_binding() -> None:
+    """Its source distribution carries its own dependencies only: a crate beside them would unsettle the lock file."""
+
+    def neighbours(crate: str) -> set[str]:
+        manifest = toml("rust_ext/Cargo.toml" if crate == "binding" else f"rust_ext/crates/{crate}/Cargo.toml")
+        return {name for name, source in manifest.get("dependencies", {}).items() if "path" in dict_of(source)}
+
+    reached, waiting = set(), {"binding"}
+    while waiting:
+        crate = waiting.pop()
+        reached.add(crate)
+        waiting |= neighbours(crate) - reached
+    crates = {path.parent.name for path in (ROOT / "rust_ext" / "crates").glob("*/Cargo.toml")}
+    assert crates == reached - {"binding"}
+
+
+def dict_of(source: object) -> dict:
+    return source if isinstance(source, dict) else {}
+
+
 def test_tracked_files_name_no_machine() -> None:
     found = []
     for path in tracked():
