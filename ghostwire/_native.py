@@ -19,12 +19,17 @@ from ghostwire.errors import InternalError
 
 if TYPE_CHECKING:
     from core_ext import ipam as ipam
+    from core_ext import policy as _cells
     from core_ext import timers as timers
+    from rust_ext import policy as policy
     from rust_ext import token as token
     from rust_ext import tunnel as tunnel
-    from rust_ext import tunnel as tunnel
 
-CYTHON_MODULES = frozenset({"ipam", "timers"})
+    policy_cells = _cells
+
+CYTHON_MODULES = frozenset({"ipam", "policy_cells", "timers"})
+_FILES = {"policy_cells": "policy"}
+"""Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""
 RUST_MODULES = frozenset({"policy", "token", "tunnel"})
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -42,12 +47,13 @@ def _check() -> None:
 
 def __getattr__(name: str) -> ModuleType:
     if name in CYTHON_MODULES:
+        file = f"core_ext.{_FILES.get(name, name)}"
         try:
-            module = importlib.import_module(f"core_ext.{name}")
+            module = importlib.import_module(file)
         except ModuleNotFoundError as error:
-            if error.name != f"core_ext.{name}":
+            if error.name != file:
                 raise
-            raise InternalError(f"core_ext.{name} is not built: {_REBUILD_CYTHON}") from error
+            raise InternalError(f"{file} is not built: {_REBUILD_CYTHON}") from error
     elif name in RUST_MODULES:
         found = getattr(rust_ext, name, None)
         if not isinstance(found, ModuleType):

@@ -3,7 +3,22 @@
 It reads no file and no clock: texts, facts and changes come in, decisions, filters and sets of node ids go out.
 """
 
-from ghostwire.policy.engine import Engine, Policy, default_policy
-from ghostwire.policy.facts import Change, NodeFacts, UserFacts
+from ghostwire.policy.directory import Directory, compile, directory
+from ghostwire.policy.engine import POOLS, Engine
+from ghostwire.policy.facts import Change, Explanation, NodeFacts, RuleMatch, UserFacts
+from ghostwire.policy.language import Policy, default_policy
 
-__all__ = ["Change", "Engine", "NodeFacts", "Policy", "UserFacts", "default_policy"]
+__all__ = [
+    "POOLS",
+    "Change",
+    "Directory",
+    "Engine",
+    "Explanation",
+    "NodeFacts",
+    "Policy",
+    "RuleMatch",
+    "UserFacts",
+    "compile",
+    "default_policy",
+    "directory",
+]

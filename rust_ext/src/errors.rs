@@ -3,6 +3,7 @@ use pyo3::{PyErr, import_exception};
 
 import_exception!(ghostwire.errors, AuthenticationError);
 import_exception!(ghostwire.errors, ConflictError);
+import_exception!(ghostwire.errors, NotFoundError);
 import_exception!(ghostwire.errors, PermissionDeniedError);
 import_exception!(ghostwire.errors, UnavailableError);
 import_exception!(ghostwire.errors, ValidationError);
@@ -32,4 +33,17 @@ pub fn filter(error: gw_filter::FilterError) -> PyErr {
 /// An IP address as Python spells it.
 pub fn address(text: &str) -> Result<std::net::IpAddr, PyErr> {
     text.parse().map_err(|_| ValidationError::new_err(format!("{text:?} is no IP address")))
+}
+
+pub fn policy(error: gw_policy::PolicyError) -> PyErr {
+    ValidationError::new_err(error.to_string())
+}
+
+/// Something outside a policy text that cannot be read.
+pub fn invalid(what: impl Into<String>) -> PyErr {
+    ValidationError::new_err(what.into())
+}
+
+pub fn unknown_node(id: u32) -> PyErr {
+    NotFoundError::new_err(format!("node {id} is not known to the policy"))
 }

@@ -2,11 +2,14 @@
 use pyo3::prelude::*;
 
 mod errors;
+mod policy;
 mod token;
 mod tunnel;
 
 #[pymodule]
 mod _rust {
+    #[pymodule_export]
+    use crate::policy::policy;
     #[pymodule_export]
     use crate::token::token;
     #[pymodule_export]

@@ -3,6 +3,7 @@ pub mod address;
 pub mod assertions;
 pub mod attributes;
 pub mod directory;
+pub mod engine;
 pub mod error;
 pub mod filter;
 pub mod logins;
@@ -17,5 +18,6 @@ pub mod selector;
 pub mod shapes;
 pub mod text;
 
+pub use engine::Engine;
 pub use error::PolicyError;
 pub use model::Policy;

@@ -37,6 +37,10 @@ pub struct Policy {
     pub randomize_client_port: bool,
     /// Byte offsets at which the lines of the text start.
     pub lines: Arc<[u32]>,
+    /// One per rule: equal rules, equal numbers.
+    pub fingerprints: Vec<u64>,
+    /// Of everything that names in rules stand for.
+    pub definitions: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -132,9 +136,11 @@ impl Policy {
         }
     }
 
-    /// Line and column of a byte of the text; columns count bytes.
-    pub fn line(&self, at: u32) -> u32 {
-        self.lines.partition_point(|start| *start <= at) as u32
+    /// Line and column of a byte of the text, both from 1; columns count bytes.
+    pub fn position(&self, at: u32) -> (u32, u32) {
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).map_or(0, |line| self.lines[line]);
+        (line as u32, at - start + 1)
     }
 
     /// What a group names, or a lone selector itself.

@@ -12,6 +12,7 @@ use crate::selector::{AUTOGROUPS, Selector};
 use crate::text::{self, Item, Json};
 use fields::Fields;
 use rustc_hash::FxHashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 const SECTIONS: [&str; 19] = [
     "acls",
@@ -43,6 +44,7 @@ impl Policy {
         reader.document(&document).map_err(|fault| text::locate(text, fault))?;
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1);
         reader.policy.lines = std::iter::once(0).chain(starts).collect();
+        reader.fingerprint(&document);
         Ok(reader.policy)
     }
 }
@@ -94,6 +96,47 @@ impl Reader {
         self.policy.randomize_client_port = top.flag("randomizeClientPort")?;
         top.flag("disableIPv4")?;
         Ok(())
+    }
+
+    /// Number rules and definitions by their content, so that two policies can be compared rule by rule.
+    fn fingerprint(&mut self, document: &Item) {
+        let mut definitions = DefaultHasher::new();
+        if let Json::Object(members) = &document.json {
+            let names = ["groups", "hosts", "ipsets", "postures"];
+            for (key, item) in
+                members.iter().filter(|(key, _)| names.iter().any(|name| name.eq_ignore_ascii_case(&key.name)))
+            {
+                key.name.to_ascii_lowercase().hash(&mut definitions);
+                item.plain().to_string().hash(&mut definitions);
+            }
+        }
+        self.policy.definitions = definitions.finish();
+        let policy = &self.policy;
+        let selector = |ids: &[SelectorId], hasher: &mut DefaultHasher| {
+            ids.iter().for_each(|id| policy.selector(*id).hash(hasher));
+            u32::MAX.hash(hasher);
+        };
+        let fingerprints = policy.rules.iter().map(|rule| {
+            let mut hasher = DefaultHasher::new();
+            rule.section.hash(&mut hasher);
+            for ids in [&rule.sources, &rule.destinations, &rule.via] {
+                selector(ids, &mut hasher);
+            }
+            for access in &rule.access {
+                access.protocols.hash(&mut hasher);
+                for (id, ports) in &access.targets {
+                    policy.selector(*id).hash(&mut hasher);
+                    ports.hash(&mut hasher);
+                }
+            }
+            for (name, values) in &rule.app {
+                name.hash(&mut hasher);
+                values.to_string().hash(&mut hasher);
+            }
+            rule.postures.hash(&mut hasher);
+            hasher.finish()
+        });
+        self.policy.fingerprints = fingerprints.collect();
     }
 
     fn intern(&mut self, text: &str) -> SelectorId {

@@ -1,0 +1,245 @@
+"""Decisions from cells: may one node open this protocol and port of another?
+
+Cells come as words from the policy engine: for each class of sources a row with one cell for each class of targets. A
+cell is 0, the number of a port set, or a place in its chunk's pool where a list of port sets stands (length first). A
+node has a class of identity and one of addresses; the union of the cells between both nodes' classes decides, and the
+own cell of the source's class where both nodes have one owner.
+
+Batches run without the GIL on the table they began with; changes go to a copy, except a node's place, which is three
+aligned words written with the identity last.
+"""
+
+cimport cython
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cimport numpy as cnp
+
+from ghostwire.errors import ValidationError
+
+cnp.import_array()
+
+cdef extern from *:
+    void prefetch "__builtin_prefetch"(const void *) noexcept nogil
+
+cdef uint32_t NOWHERE = 0xFFFFFFFF
+cdef uint32_t LIST = 0x80000000
+cdef int HEAD = 12
+cdef int BLOCK = 32
+cdef uint32_t MOST_NODES = 1 << 22
+
+
+cdef const uint32_t *words(object array):
+    return <const uint32_t *> cnp.PyArray_DATA(array)
+
+
+cdef object view(object buffer):
+    """Words of a buffer, in place."""
+    return np.frombuffer(buffer, dtype=np.uint32) if len(buffer) else np.zeros(1, np.uint32)
+
+
+@cython.final
+cdef class Table:
+    def __cinit__(self):
+        self.places = NULL
+        self.rows = NULL
+        self.kept = []
+
+    def __dealloc__(self):
+        free(self.places)
+        free(self.rows)
+
+    cdef inline bint _is_in(self, uint32_t port_set, uint8_t protocol, uint16_t port) noexcept nogil:
+        cdef const uint32_t *head = self.heads + <uint64_t> port_set * HEAD
+        cdef uint32_t n, i
+        cdef const uint32_t *span
+        if not (head[protocol >> 5] >> (protocol & 31)) & 1:
+            return False
+        if protocol != 6 and protocol != 17 and protocol != 132:
+            return True
+        if head[10] <= port <= head[11]:
+            return True
+        n = head[8]
+        span = self.ranges + 2 * <uint64_t> head[9]
+        for i in range(1, n):
+            if span[2 * i] <= port <= span[2 * i + 1]:
+                return True
+        return False
+
+    cdef inline bint _allows(
+        self, uint32_t cell, const uint32_t *pool, uint8_t protocol, uint16_t port
+    ) noexcept nogil:
+        cdef const uint32_t *entry
+        cdef uint32_t i
+        if cell == 0:
+            return False
+        if not cell & LIST:
+            return self._is_in(cell, protocol, port)
+        entry = pool + (cell & ~LIST)
+        for i in range(entry[0]):
+            if self._is_in(entry[1 + i], protocol, port):
+                return True
+        return False
+
+    cdef inline bint _decide(
+        self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port
+    ) noexcept nogil:
+        cdef Place *a
+        cdef Place *b
+        cdef Row *row
+        if source >= self.n_places or target >= self.n_places:
+            return False
+        a = self.places + source
+        b = self.places + target
+        if a.identity == NOWHERE or b.identity == NOWHERE:
+            return False
+        row = self.rows + a.identity
+        if self._allows(row.cells[b.identity], row.pool, protocol, port):
+            return True
+        if self._allows(row.cells[b.place], row.pool, protocol, port):
+            return True
+        row = self.rows + a.place
+        if self._allows(row.cells[b.identity], row.pool, protocol, port):
+            return True
+        if self._allows(row.cells[b.place], row.pool, protocol, port):
+            return True
+        return a.owner != 0 and a.owner == b.owner and self._allows(
+            self.own[a.identity], self.own_pool, protocol, port
+        )
+
+
+@cython.final
+cdef class Decisions:
+    """Answers from the cells that `load` was given. Unknown nodes are denied."""
+
+    def __cinit__(self):
+        self.table = Table()
+        self.table.heads = self.table.ranges = self.table.own = self.table.own_pool = NULL
+
+    def load(self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots):
+        """Take in what changed: `full` forgets all that was known. Arguments are those of the engine's `sync`."""
+        cdef Table old = self.table
+        cdef Table new
+        places = view(slots) if len(slots) else None
+        if not full and not chunks and not len(heads) and places is not None and self._fits(places):
+            self._place(old, places)
+            return
+        new = Table()
+        if not full:
+            new.kept = list(old.kept)
+        new.stride = stride
+        self._copy(old, new, full, places)
+        for rows, cells, pool in chunks:
+            self._rows(new, view(rows), view(cells), view(pool))
+        self._words(old, new, full, own, heads, ranges)
+        if places is not None:
+            self._place(new, places)
+        self.table = new
+        self.chunks = len(new.kept)
+
+    def _fits(self, object places):
+        return len(places) == 0 or int(places[::4].max()) < self.table.n_places
+
+    def _copy(self, Table old, Table new, bint full, object places):
+        """Tables of the new sizes with what stays from the old one."""
+        cdef uint32_t highest = int(places[::4].max()) + 1 if places is not None else 0
+        if highest > MOST_NODES:
+            raise ValidationError(f"node ids are below {MOST_NODES}")
+        new.n_places = max(highest + highest // 8 + 64, 0 if full else old.n_places)
+        new.n_rows = new.stride
+        new.places = <Place *> malloc(new.n_places * sizeof(Place))
+        new.rows = <Row *> malloc(new.n_rows * sizeof(Row))
+        if new.places == NULL or new.rows == NULL:
+            raise MemoryError()
+        memset(new.places, 0xFF, new.n_places * sizeof(Place))
+        empty = np.zeros(new.stride, np.uint32)
+        new.kept.append(empty)
+        for i in range(new.n_rows):
+            new.rows[i].cells = words(empty)
+            new.rows[i].pool = words(empty)
+        if not full:
+            if old.n_places:
+                memcpy(new.places, old.places, old.n_places * sizeof(Place))
+            if old.n_rows:
+                memcpy(new.rows, old.rows, min(old.n_rows, new.n_rows) * sizeof(Row))
+
+    def _rows(self, Table new, object ids, object cells, object pool):
+        cdef Py_ssize_t i
+        cdef const uint32_t *all_cells = words(cells)
+        cdef const uint32_t *list_ids = words(ids)
+        for i in range(len(cells) // new.stride):
+            new.rows[list_ids[i]].cells = all_cells + i * <Py_ssize_t> new.stride
+            new.rows[list_ids[i]].pool = words(pool)
+        new.kept.append((cells, pool))
+
+    def _words(self, Table old, Table new, bint full, tuple own, object heads, object ranges):
+        """Own cells and port sets: those given, or the old ones."""
+        if len(own[1]):
+            own_cells, own_pool = view(own[1]), view(own[2])
+            new.kept.append((own_cells, own_pool))
+            new.own, new.own_pool = words(own_cells), words(own_pool)
+        else:
+            new.own, new.own_pool = old.own, old.own_pool
+        if len(heads):
+            all_heads, all_ranges = view(heads), view(ranges)
+            new.kept.append((all_heads, all_ranges))
+            new.heads, new.ranges = words(all_heads), words(all_ranges)
+        else:
+            new.heads, new.ranges = old.heads, old.ranges
+
+    def _place(self, Table table, object slots):
+        cdef const uint32_t *entry = words(slots)
+        cdef Py_ssize_t i
+        cdef Place *place
+        for i in range(len(slots) // 4):
+            place = table.places + entry[4 * i]
+            place.identity = NOWHERE
+            place.owner = entry[4 * i + 3]
+            place.place = entry[4 * i + 2]
+            place.identity = entry[4 * i + 1]
+
+    cpdef bint decide(self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port):
+        """Whether node `source` may open `protocol` (IP number) to `port` of node `target`."""
+        return self.table._decide(source, target, protocol, port)
+
+    def decide_many(self, object sources, object targets, object protocols, object ports):
+        """The same for arrays of equal length (uint32, uint32, uint8, uint16), without the GIL."""
+        cdef const uint32_t[::1] s = sources
+        cdef const uint32_t[::1] t = targets
+        cdef const uint8_t[::1] q = protocols
+        cdef const uint16_t[::1] p = ports
+        cdef Py_ssize_t n = s.shape[0], i, start, end
+        cdef Table table = self.table
+        if t.shape[0] != n or q.shape[0] != n or p.shape[0] != n:
+            raise ValidationError("arrays of unequal length")
+        answers = np.empty(n, dtype=np.bool_)
+        cdef uint8_t[::1] out = answers.view(np.uint8)
+        with nogil:
+            start = 0
+            while start < n:
+                end = min(start + BLOCK, n)
+                for i in range(start, end):
+                    warm(table, s[i], t[i])
+                for i in range(start, end):
+                    out[i] = table._decide(s[i], t[i], q[i], p[i])
+                start = end
+        return answers
+
+
+cdef inline void warm(Table table, uint32_t source, uint32_t target) noexcept nogil:
+    """Fetch the cells that a decision will read."""
+    cdef Place *a
+    cdef Place *b
+    if source >= table.n_places or target >= table.n_places:
+        return
+    a = table.places + source
+    b = table.places + target
+    if a.identity == NOWHERE or b.identity == NOWHERE:
+        return
+    prefetch(table.rows[a.identity].cells + b.identity)
+    prefetch(table.rows[a.identity].cells + b.place)
+    prefetch(table.rows[a.place].cells + b.identity)
+    prefetch(table.rows[a.place].cells + b.place)

@@ -1,0 +1,181 @@
+//! Rules as links between sets of classes.
+use super::atoms::{Atom, IDENTITY, POSTURE, SERVED, V4, V6, VIA, atom};
+use super::portsets::{PortSetId, PortSets, SEEN};
+use crate::model::{Policy, Rule, SelectorId};
+use crate::ports::Ports;
+use crate::selector::Selector;
+use std::sync::Arc;
+
+pub type ClassId = u32;
+
+/// The classes on one side of a link: those with one of the atoms, or every class.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Side {
+    pub any: bool,
+    pub atoms: Vec<Atom>,
+    pub classes: Vec<ClassId>,
+}
+
+/// What a link decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Between nodes.
+    Nodes,
+    /// Between devices of one owner; the target side is not looked at.
+    Own,
+    /// Between addresses only, through a router that the rule steers to.
+    Routed,
+}
+
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The rule's number in the engine.
+    pub rule: u32,
+    pub reach: Reach,
+    pub ports: PortSetId,
+    pub sources: Side,
+    pub targets: Side,
+    /// Of these atoms a source must have one as well; none asks nothing.
+    pub needs: Vec<Atom>,
+}
+
+/// The atoms of a list of selectors, by how they hold.
+#[derive(Default)]
+struct Parts {
+    any: bool,
+    identity: Vec<Atom>,
+    v4: Vec<Atom>,
+    v6: Vec<Atom>,
+    served: Vec<Atom>,
+}
+
+impl Parts {
+    fn new(policy: &Policy, selectors: &[Selector], ids: impl Iterator<Item = SelectorId>) -> Self {
+        let mut new = Self::default();
+        for id in ids {
+            match &selectors[id as usize] {
+                Selector::Any | Selector::DangerAll => new.any = true,
+                Selector::Own | Selector::Service(_) | Selector::Unknown(_) => {}
+                Selector::Internet => new.addresses(id, true, true),
+                selector if selector.is_identity() => new.identity.push(atom(id, IDENTITY)),
+                selector => {
+                    let spans = policy.spans(selector).unwrap_or_else(|| [].into());
+                    new.addresses(id, spans.iter().any(|span| !span.v6), spans.iter().any(|span| span.v6));
+                }
+            }
+        }
+        new
+    }
+
+    fn addresses(&mut self, id: SelectorId, v4: bool, v6: bool) {
+        self.v4.extend(v4.then(|| atom(id, V4)));
+        self.v6.extend(v6.then(|| atom(id, V6)));
+        self.served.push(atom(id, SERVED));
+    }
+
+    fn side(&self, lists: &[&[Atom]]) -> Option<Side> {
+        if self.any {
+            return Some(Side { any: true, ..Side::default() });
+        }
+        let atoms = lists.concat();
+        (!atoms.is_empty()).then_some(Side { any: false, atoms, classes: Vec::new() })
+    }
+
+    fn here(&self) -> Option<Side> {
+        self.side(&[&self.identity, &self.v4, &self.v6])
+    }
+
+    fn everywhere(&self) -> Option<Side> {
+        self.side(&[&self.identity, &self.v4, &self.v6, &self.served])
+    }
+}
+
+/// All links of one rule.
+pub fn links(policy: &Policy, selectors: &[Selector], number: u32, rule: &Rule, sets: &mut PortSets) -> Vec<Link> {
+    let mut needs: Vec<Atom> = rule.postures.iter().map(|posture| atom(*posture, POSTURE)).collect();
+    let mut sources = Parts::new(policy, selectors, rule.sources.iter().copied());
+    if sources.any && !needs.is_empty() {
+        sources = Parts { identity: std::mem::take(&mut needs), ..Parts::default() };
+    }
+    let mut maker = Maker { number, needs, found: Vec::new() };
+    for (ports, ids) in accesses(selectors, rule, sets, false) {
+        let targets = Parts::new(policy, selectors, ids.iter().copied());
+        let reach = if rule.via.is_empty() { Reach::Nodes } else { Reach::Routed };
+        maker.access(reach, ports, &sources, &targets);
+    }
+    for (ports, _) in accesses(selectors, rule, sets, true) {
+        maker.push(Reach::Own, ports, sources.here(), Some(Side { any: true, ..Side::default() }));
+    }
+    let owns = rule.destinations.iter().any(|id| selectors[*id as usize] == Selector::Own);
+    if owns && !rule.app.is_empty() {
+        maker.push(Reach::Own, SEEN, sources.here(), Some(Side { any: true, ..Side::default() }));
+    }
+    let targets = Parts::new(policy, selectors, rule.destinations.iter().copied());
+    if !rule.via.is_empty() {
+        let steered = Side { any: false, atoms: vec![atom(number, VIA)], classes: Vec::new() };
+        maker.push(Reach::Nodes, SEEN, sources.everywhere(), Some(steered));
+        return maker.found;
+    }
+    if !rule.app.is_empty() {
+        maker.push(Reach::Nodes, SEEN, sources.here(), targets.here());
+    }
+    if !sources.served.is_empty() && !sources.any {
+        let behind = Side { any: false, atoms: sources.served.clone(), classes: Vec::new() };
+        maker.push(Reach::Nodes, SEEN, Some(behind), targets.everywhere());
+    }
+    if !targets.served.is_empty() && !targets.any {
+        let behind = Side { any: false, atoms: targets.served.clone(), classes: Vec::new() };
+        maker.push(Reach::Nodes, SEEN, sources.here(), Some(behind));
+    }
+    maker.found
+}
+
+/// The rule's destinations by what is allowed there, for oneself (`own`) or for all others.
+fn accesses(selectors: &[Selector], rule: &Rule, sets: &mut PortSets, own: bool) -> Vec<(PortSetId, Vec<SelectorId>)> {
+    let mut found: Vec<(PortSetId, Vec<SelectorId>)> = Vec::new();
+    for access in &rule.access {
+        let mut last: Option<(&Arc<[Ports]>, PortSetId)> = None;
+        for (id, ports) in &access.targets {
+            if (selectors[*id as usize] == Selector::Own) != own {
+                continue;
+            }
+            let set = match last {
+                Some((same, set)) if Arc::ptr_eq(same, ports) => set,
+                _ => sets.intern(&access.protocols, ports),
+            };
+            last = Some((ports, set));
+            match found.iter_mut().find(|(known, _)| *known == set) {
+                Some((_, ids)) => ids.push(*id),
+                None => found.push((set, vec![*id])),
+            }
+        }
+    }
+    found
+}
+
+struct Maker {
+    number: u32,
+    needs: Vec<Atom>,
+    found: Vec<Link>,
+}
+
+impl Maker {
+    fn push(&mut self, reach: Reach, ports: PortSetId, sources: Option<Side>, targets: Option<Side>) {
+        if let (Some(sources), Some(targets)) = (sources, targets) {
+            let needs = self.needs.clone();
+            self.found.push(Link { rule: self.number, reach, ports, sources, targets, needs });
+        }
+    }
+
+    /// Addresses meet addresses of their own family only; identities have both.
+    fn access(&mut self, reach: Reach, ports: PortSetId, sources: &Parts, targets: &Parts) {
+        if sources.any || targets.any {
+            self.push(reach, ports, sources.here(), targets.here());
+            return;
+        }
+        self.push(reach, ports, sources.side(&[&sources.identity]), targets.here());
+        self.push(reach, ports, sources.side(&[&sources.v4, &sources.v6]), targets.side(&[&targets.identity]));
+        self.push(reach, ports, sources.side(&[&sources.v4]), targets.side(&[&targets.v4]));
+        self.push(reach, ports, sources.side(&[&sources.v6]), targets.side(&[&targets.v6]));
+    }
+}

@@ -1,0 +1,183 @@
+//! Which nodes a class sees: rows of the class-by-class relation, kept while they are asked for.
+use super::Engine;
+use super::atoms::Atom;
+use super::links::ClassId;
+use roaring::RoaringBitmap;
+
+/// Changes of membership that kept rows have not taken in yet, at most.
+const LOG_LIMIT: usize = 1 << 16;
+
+/// What one class sees.
+#[derive(Debug, Clone, Default)]
+struct View {
+    /// One bit per class; not looked at when `all` holds.
+    classes: Vec<u64>,
+    all: bool,
+    nodes: RoaringBitmap,
+    /// Changes up to this one are in `nodes`.
+    stamp: u64,
+}
+
+/// Rows that have been asked for, and what changed since.
+#[derive(Debug, Clone, Default)]
+pub struct Views {
+    rows: Vec<Option<Box<View>>>,
+    log: Vec<(ClassId, u32, bool)>,
+    trimmed: u64,
+    /// One bit per slot, for building rows.
+    scratch: Vec<u8>,
+}
+
+impl Views {
+    fn now(&self) -> u64 {
+        self.trimmed + self.log.len() as u64
+    }
+
+    /// Note that a slot came into a class or went.
+    pub fn note(&mut self, class: ClassId, slot: u32, came: bool) {
+        if self.log.len() >= LOG_LIMIT {
+            self.trimmed += self.log.len() as u64;
+            self.log.clear();
+        }
+        self.log.push((class, slot, came));
+    }
+
+    /// Whether any row is kept.
+    pub fn is_used(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
+    pub fn forget(&mut self, class: ClassId) {
+        if let Some(row) = self.rows.get_mut(class as usize) {
+            *row = None;
+        }
+    }
+
+    /// A new class that sees `classes` (or all): rows that are kept see it too.
+    pub fn widen(&mut self, id: ClassId, classes: &[u64], all: bool) {
+        for (other, row) in self.rows.iter_mut().enumerate() {
+            if let Some(row) = row
+                && (all || classes.get(other / 64).is_some_and(|word| word >> (other % 64) & 1 == 1))
+            {
+                set(&mut row.classes, id);
+            }
+        }
+    }
+}
+
+fn set(bits: &mut Vec<u64>, class: ClassId) {
+    let word = class as usize / 64;
+    if bits.len() <= word {
+        bits.resize(word + 1, 0);
+    }
+    bits[word] |= 1 << (class % 64);
+}
+
+fn has(bits: &[u64], class: ClassId) -> bool {
+    bits.get(class as usize / 64).is_some_and(|word| word >> (class % 64) & 1 == 1)
+}
+
+impl Engine {
+    /// The classes that nodes with these atoms see or are seen by, and whether these are all.
+    pub(super) fn sight(&self, atoms: &[Atom], of_addresses: bool) -> (Vec<u64>, bool) {
+        let mut bits = vec![0u64; self.classes.list.len().div_ceil(64)];
+        let links = &self.links;
+        let mut all = !of_addresses && !links.any_to_any.is_empty();
+        let mut mark =
+            |classes: &[ClassId]| classes.iter().for_each(|class| bits[*class as usize / 64] |= 1 << (class % 64));
+        for (_, link) in links.from(atoms).filter(|(_, link)| link.reach == super::links::Reach::Nodes) {
+            all |= link.targets.any;
+            mark(&link.targets.classes);
+        }
+        for (_, link) in links.to(atoms) {
+            all |= link.sources.any;
+            mark(&link.sources.classes);
+        }
+        if !of_addresses && !all {
+            links.from_any.iter().for_each(|id| mark(&links.get(*id).targets.classes));
+            links.to_any.iter().for_each(|id| mark(&links.get(*id).sources.classes));
+        }
+        (bits, all)
+    }
+
+    /// Members of classes, as a set.
+    pub(super) fn members(&mut self, classes: &[u64]) -> RoaringBitmap {
+        let mut scratch = std::mem::take(&mut self.views.scratch);
+        scratch.clear();
+        scratch.resize(self.slots.len().div_ceil(8), 0);
+        for (word, bits) in classes.iter().enumerate() {
+            let mut rest = *bits;
+            while rest != 0 {
+                let class = word * 64 + rest.trailing_zeros() as usize;
+                for slot in &self.classes.list[class].members {
+                    scratch[*slot as usize / 8] |= 1 << (slot % 8);
+                }
+                rest &= rest - 1;
+            }
+        }
+        let found = RoaringBitmap::from_lsb0_bytes(0, &scratch);
+        self.views.scratch = scratch;
+        found
+    }
+
+    /// The nodes that a class sees, brought up to date. Everyone comes as `None`.
+    fn row(&mut self, class: ClassId) -> Option<&RoaringBitmap> {
+        let index = class as usize;
+        if self.views.rows.len() < self.classes.list.len() {
+            self.views.rows.resize(self.classes.list.len(), None);
+        }
+        let now = self.views.now();
+        let kept = self.views.rows[index].as_ref().is_some_and(|row| row.stamp >= self.views.trimmed);
+        if !kept {
+            let own = self.classes.get(class);
+            let (atoms, of_addresses) = (own.atoms.clone(), own.of_addresses);
+            let (classes, all) = self.sight(&atoms, of_addresses);
+            let nodes = if all { RoaringBitmap::new() } else { self.members(&classes) };
+            self.views.rows[index] = Some(Box::new(View { classes, all, nodes, stamp: now }));
+        }
+        let Views { rows, log, trimmed, .. } = &mut self.views;
+        let row = rows[index].as_mut()?;
+        if !row.all {
+            for (changed, slot, came) in &log[(row.stamp - *trimmed) as usize..] {
+                if has(&row.classes, *changed) {
+                    if *came {
+                        row.nodes.insert(*slot)
+                    } else {
+                        row.nodes.remove(*slot)
+                    };
+                }
+            }
+        }
+        row.stamp = now;
+        (!row.all).then_some(&row.nodes)
+    }
+
+    /// The peers with which traffic may flow, in either direction.
+    pub fn visible(&mut self, id: u32) -> RoaringBitmap {
+        let Some(slot) = self.slots.get(id as usize).copied().flatten() else { return RoaringBitmap::new() };
+        let mut found = match self.row(slot.identity) {
+            None => self.everyone.clone(),
+            Some(nodes) => nodes.clone(),
+        };
+        match self.row(slot.place) {
+            None => found = self.everyone.clone(),
+            Some(nodes) => found |= nodes,
+        }
+        self.add_own(id, &mut found);
+        found.remove(id);
+        found
+    }
+
+    /// Devices of the same owner, where a rule connects these.
+    pub(super) fn add_own(&self, id: u32, found: &mut RoaringBitmap) {
+        let Some(owner) = self.nodes.get(&id).and_then(|node| node.untagged_owner()) else { return };
+        let Some(devices) = self.by_owner.get(&owner) else { return };
+        let mine = self.is_own_source(id);
+        if mine {
+            devices.iter().for_each(|other| _ = found.insert(*other));
+            return;
+        }
+        let reached = devices.iter().filter(|other| self.is_own_source(**other));
+        reached.for_each(|other| _ = found.insert(*other));
+    }
+}

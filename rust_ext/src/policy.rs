@@ -1,0 +1,281 @@
+//! `rust_ext.policy`: the policy language, and the engine that is compiled from it.
+use pyo3::prelude::*;
+
+#[pymodule]
+#[pyo3(name = "policy")]
+pub mod policy {
+    use crate::errors;
+    use gw_policy::address::{Address, Span};
+    use gw_policy::directory::{Directory, Node, Tailnet, User};
+    use gw_policy::engine::Matrix;
+    use gw_policy::scope::{Bindings, Scope};
+    use gw_policy::selector::Role;
+    use pyo3::exceptions::PyBufferError;
+    use pyo3::ffi;
+    use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
+    use roaring::RoaringBitmap;
+    use std::collections::HashMap;
+    use std::ffi::c_int;
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+    /// Id, name, e-mail address, role.
+    type UserRow = (i64, String, String, String);
+    /// Id, owner, tags, addresses, routes, facts.
+    type NodeRow = (u32, Option<i64>, Vec<String>, Vec<String>, Vec<String>, Vec<(String, String)>);
+    /// Classes, same owner, prefixes, destinations, ports, protocols.
+    type FilterRow = (Vec<u32>, bool, Vec<String>, Vec<String>, Vec<(u16, u16)>, Vec<u8>);
+    /// Section, index, line, column, and whether source, target and ports match.
+    type RuleRow = (&'static str, u32, u32, u32, bool, bool, bool);
+    /// Rows of a chunk, their cells, the pool of lists.
+    type ChunkRow = (Words, Words, Words);
+
+    /// Words that readers see in place, through the buffer protocol.
+    #[pyclass(frozen, module = "rust_ext.policy")]
+    struct Words(Vec<u32>);
+
+    #[pymethods]
+    impl Words {
+        fn __len__(&self) -> usize {
+            self.0.len()
+        }
+
+        // SAFETY: `view` comes from the interpreter; the words live as long as the object that the view refers to,
+        // and nothing writes to them.
+        unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+            let words = &slf.get().0;
+            let (data, length) = (words.as_ptr().cast_mut().cast(), (words.len() * 4) as ffi::Py_ssize_t);
+            // SAFETY: as above.
+            match unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), data, length, 1, flags) } {
+                0 => Ok(()),
+                _ => Err(PyErr::take(slf.py()).unwrap_or_else(|| PyBufferError::new_err("no buffer"))),
+            }
+        }
+    }
+
+    #[pyclass(frozen, module = "rust_ext.policy")]
+    struct Policy(Arc<gw_policy::Policy>, Arc<str>);
+
+    #[pymethods]
+    impl Policy {
+        #[staticmethod]
+        fn parse(py: Python<'_>, text: String) -> PyResult<Self> {
+            let policy = py.detach(|| gw_policy::Policy::parse(&text)).map_err(errors::policy)?;
+            Ok(Self(Arc::new(policy), text.into()))
+        }
+
+        #[staticmethod]
+        fn own_devices() -> Self {
+            Self(Arc::new(gw_policy::Policy::own_devices()), "".into())
+        }
+
+        #[getter]
+        fn allows_everything(&self) -> bool {
+            self.0.allows_everything
+        }
+
+        fn __len__(&self) -> usize {
+            self.0.rules.len()
+        }
+    }
+
+    #[pyclass(frozen, module = "rust_ext.policy")]
+    struct Engine(Mutex<gw_policy::Engine>, Mutex<Arc<str>>);
+
+    impl Engine {
+        /// A poisoned lock means that a panic left the engine behind; its answers are not to be trusted.
+        fn lock(&self) -> MutexGuard<'_, gw_policy::Engine> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        fn over<T>(&self, answer: impl FnOnce(&Scope<'_>, &Node) -> T, id: u32) -> PyResult<T> {
+            let engine = self.lock();
+            let directory = engine.directory();
+            let node = directory.node(id).ok_or_else(|| errors::unknown_node(id))?;
+            let scope = Scope::new(engine.policy(), &directory, engine.bindings());
+            Ok(answer(&scope, node))
+        }
+    }
+
+    #[pymethods]
+    impl Engine {
+        /// Compile over users and nodes given as rows.
+        #[staticmethod]
+        fn build(
+            py: Python<'_>,
+            policy: &Policy,
+            users: Vec<UserRow>,
+            nodes: Vec<NodeRow>,
+            pools: Vec<String>,
+            bindings: HashMap<String, i64>,
+        ) -> PyResult<Self> {
+            let nodes = nodes.into_iter().map(node).collect::<PyResult<_>>()?;
+            let mut directory = Directory::new(users.into_iter().map(user).collect(), nodes, Tailnet::default());
+            directory.pools = pools.iter().map(|text| span(text)).collect::<PyResult<_>>()?;
+            let bindings = Bindings(bindings.into_iter().map(|(name, id)| (name.into(), id)).collect());
+            let (rules, text) = (policy.0.clone(), policy.1.clone());
+            let engine = py.detach(|| gw_policy::Engine::build(rules, directory, bindings));
+            Ok(Self(Mutex::new(engine), Mutex::new(text)))
+        }
+
+        /// Compile over a directory in the shape of the replay contract's `input`.
+        #[staticmethod]
+        fn over_json(py: Python<'_>, policy: &Policy, input: &str) -> PyResult<Self> {
+            let input = serde_json::from_str(input).map_err(|error| errors::invalid(error.to_string()))?;
+            let directory = Directory::from_json(&input).map_err(errors::invalid)?;
+            let (rules, text) = (policy.0.clone(), policy.1.clone());
+            let engine = py.detach(|| gw_policy::Engine::build(rules, directory, Bindings::default()));
+            Ok(Self(Mutex::new(engine), Mutex::new(text)))
+        }
+
+        /// Raise if the domains or the policy's own tests fail over this directory.
+        fn check(&self, py: Python<'_>) -> PyResult<()> {
+            let text = self.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            py.detach(|| self.lock().check(&text)).map_err(errors::policy)
+        }
+
+        fn update<'py>(&self, py: Python<'py>, row: NodeRow) -> PyResult<Bound<'py, PyBytes>> {
+            let node = node(row)?;
+            Ok(portable(py, &self.lock().update(node)))
+        }
+
+        fn leave<'py>(&self, py: Python<'py>, id: u32) -> Bound<'py, PyBytes> {
+            portable(py, &self.lock().leave(id))
+        }
+
+        fn would_update<'py>(&self, py: Python<'py>, row: NodeRow) -> PyResult<Bound<'py, PyBytes>> {
+            let node = node(row)?;
+            Ok(portable(py, &self.lock().would_update(&node)))
+        }
+
+        fn would_leave<'py>(&self, py: Python<'py>, id: u32) -> Bound<'py, PyBytes> {
+            portable(py, &self.lock().would_leave(id))
+        }
+
+        fn set_users<'py>(&self, py: Python<'py>, users: Vec<UserRow>) -> Bound<'py, PyBytes> {
+            let users = users.into_iter().map(user).collect();
+            portable(py, &self.lock().set_users(users))
+        }
+
+        /// Exchange the policy where only some rules differ; None when it has to be compiled anew.
+        fn edit<'py>(&self, py: Python<'py>, policy: &Policy) -> Option<Bound<'py, PyBytes>> {
+            let new = policy.0.clone();
+            let affected = py.detach(|| self.lock().edit(new))?;
+            *self.1.lock().unwrap_or_else(PoisonError::into_inner) = policy.1.clone();
+            Some(portable(py, &affected))
+        }
+
+        fn bindings(&self) -> HashMap<String, i64> {
+            self.lock().bindings().0.iter().map(|(name, id)| (name.to_string(), *id)).collect()
+        }
+
+        fn class_of(&self, id: u32) -> PyResult<u32> {
+            self.lock().class_of(id).ok_or_else(|| errors::unknown_node(id))
+        }
+
+        fn visible<'py>(&self, py: Python<'py>, id: u32) -> Bound<'py, PyBytes> {
+            portable(py, &self.lock().visible(id))
+        }
+
+        fn native_filter(&self, id: u32) -> Vec<FilterRow> {
+            let rules = self.lock().native_filter(id);
+            rules
+                .into_iter()
+                .map(|rule| (rule.classes, rule.same_owner, rule.prefixes, rule.destinations, rule.ports, rule.protocols))
+                .collect()
+        }
+
+        fn packet_filter(&self, id: u32) -> PyResult<String> {
+            self.over(|scope, node| gw_policy::shapes::filter(&gw_policy::filter::Filters::new(scope).of(node)).to_string(), id)
+        }
+
+        fn ssh_rules(&self, id: u32) -> PyResult<String> {
+            self.over(|scope, node| gw_policy::shapes::logins(&gw_policy::logins::of(scope, node)).to_string(), id)
+        }
+
+        fn capabilities(&self, id: u32) -> PyResult<String> {
+            self.over(|scope, node| serde_json::Value::from(gw_policy::attributes::of(scope, node)).to_string(), id)
+        }
+
+        fn decide_address(&self, source: &str, target: &str, protocol: u8, port: u16) -> PyResult<bool> {
+            Ok(self.lock().decide_address(address(source)?, address(target)?, protocol, port))
+        }
+
+        /// Whether it is allowed, and the rules that say so or come nearest; None for an unknown node.
+        fn explain(&self, source: u32, target: u32, protocol: u8, port: u16) -> Option<(bool, Vec<RuleRow>)> {
+            let verdict = self.lock().explain(source, target, protocol, port)?;
+            let row = |rule: gw_policy::engine::Explanation| {
+                let section = match rule.section {
+                    gw_policy::model::Section::Acl => "acls",
+                    gw_policy::model::Section::Grant => "grants",
+                };
+                (section, rule.index, rule.line, rule.column, rule.source_matches, rule.target_matches, rule.ports_match)
+            };
+            Some((verdict.allowed, verdict.rules.into_iter().map(row).collect()))
+        }
+
+        fn owns_tag(&self, user: i64, tag: &str) -> bool {
+            self.lock().owns_tag(user, tag)
+        }
+
+        fn tags(&self) -> Vec<String> {
+            self.lock().policy().tag_owners.iter().map(|(tag, _)| tag.to_string()).collect()
+        }
+
+        fn approves(&self, row: NodeRow, route: &str) -> PyResult<bool> {
+            let (node, route) = (node(row)?, span(route)?);
+            Ok(self.lock().approves(&node, &route))
+        }
+
+        fn is_current(&self) -> bool {
+            self.lock().is_current()
+        }
+
+        /// What changed in the cells: whether all is new, words per row, chunks, own cells, port sets, slots.
+        #[allow(clippy::type_complexity)]
+        fn sync(&self, py: Python<'_>, anew: bool) -> (bool, usize, Vec<ChunkRow>, ChunkRow, Words, Words, Words) {
+            let Matrix { full, stride, chunks, own, port_heads, port_ranges, slots } = py.detach(|| self.lock().sync(anew));
+            let row = |chunk: gw_policy::engine::RowChunk| (Words(chunk.rows), Words(chunk.cells), Words(chunk.pool));
+            let chunks = chunks.into_iter().map(row).collect();
+            (full, stride, chunks, row(own), Words(port_heads), Words(port_ranges), Words(slots))
+        }
+    }
+
+    /// Answer one line of the replay contract.
+    #[pyfunction]
+    fn replay(py: Python<'_>, line: String) -> PyResult<String> {
+        py.detach(|| gw_policy::replay::line(&line)).map_err(errors::invalid)
+    }
+
+    fn portable<'py>(py: Python<'py>, set: &RoaringBitmap) -> Bound<'py, PyBytes> {
+        let mut bytes = Vec::with_capacity(set.serialized_size());
+        set.serialize_into(&mut bytes).expect("writing to memory does not fail");
+        PyBytes::new(py, &bytes)
+    }
+
+    fn span(text: &str) -> PyResult<Span> {
+        Span::parse(text).ok_or_else(|| errors::invalid(format!("{text:?} is not an address or a prefix")))
+    }
+
+    fn address(text: &str) -> PyResult<Address> {
+        Address::parse(text).ok_or_else(|| errors::invalid(format!("{text:?} is not an address")))
+    }
+
+    fn user((id, name, email, role): UserRow) -> User {
+        User { id, name: name.into(), email: email.into(), role: Role::parse(&role) }
+    }
+
+    fn node((id, owner, tags, addresses, routes, facts): NodeRow) -> PyResult<Node> {
+        if id >= 1 << 22 {
+            return Err(errors::invalid(format!("node id {id} is not below 2^22")));
+        }
+        let tags: Vec<Box<str>> = tags.into_iter().map(Into::into).collect();
+        let addresses = addresses.iter().map(|text| address(text)).collect::<PyResult<_>>()?;
+        let facts = facts.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let mut node = Node { id, name: "".into(), owner, tags, addresses, facts, ..Node::default() };
+        for route in &routes {
+            node.add_route(span(route)?);
+        }
+        Ok(node)
+    }
+}
