@@ -35,9 +35,13 @@ ANSWER_S: Final = 15.0
 LEAVE_S: Final = 10.0
 """From asking to be removed to the coordinator's word that it is done."""
 METRICS_S: Final = 60.0
+TUNE_S: Final = 0.05
+TUNE_PEER_S: Final = 5e-5
+"""Changes of the map that cut nothing are told to the tunnel together, this late: the tunnel takes all its peers at
+once, so the pause grows with them."""
 KEEP_MAP_S: Final = 1.0
 """A map that keeps changing is written this often at most."""
-KEEP_S: Final = 60.0
+KEEP_S: Final = 300.0
 """Times and tokens are written this often at least."""
 LOOK_S: Final = 30.0
 """The wall clock may jump; what hangs on it is looked at this often at least."""
@@ -257,8 +261,12 @@ class Machine:
     def _map_changed(self, event: MapChanged, now: Now) -> None:
         if self.from_cache:
             self._say("info", "the coordinator has confirmed the map")
-        self.from_cache = self.halted = False
-        self._tune(now)
+        was_halted, self.from_cache, self.halted = self.halted, False, False
+        if event.how == "delta" and not was_halted and not self.plan.cuts(self.netmap):
+            # A mesh that comes together sends many of these: what only adds can wait for the next ones.
+            self._timers.setdefault("tune", now.mono + TUNE_S + len(self.netmap.peers) * TUNE_PEER_S)
+        else:
+            self._tune(now)
         if event.how != "unchanged":
             self._timers.setdefault("map", now.mono + (KEEP_MAP_S if event.how == "delta" else 0.0))
         name = self.netmap.own().name
@@ -341,7 +349,7 @@ class Machine:
         elif name == "rotate":
             self._say("info", "the node key has reached its age")
             self.rotate(now)
-        elif name == "look":
+        elif name in ("look", "tune"):
             self._tune(now)
         elif name == "leave":
             self._hang_up()
@@ -414,6 +422,7 @@ class Machine:
         self._effects.append(Keep(self.memory, at_once))
 
     def _tune(self, now: Now) -> None:
+        self._timers.pop("tune", None)
         utc = self.utc(now)
         self._judge_age(utc)
         steps = self.plan.steps(self.netmap, self.memory.node_private, utc, self.halted)

@@ -76,6 +76,10 @@ class Plan:
         """The UTC nanosecond at which the next peer ends by itself, 0 for none."""
         return min(self._ends.values(), default=0)
 
+    def cuts(self, netmap: NetMap) -> bool:
+        """Whether the map takes something away that the tunnel grants now, so that it must be told at once."""
+        return netmap.parts.get("filter", b"") != self._filter or not self._peers.keys() <= netmap.peers.keys()
+
     def steps(self, netmap: NetMap, private: bytes, utc: int, halted: bool) -> tuple[Step, ...]:
         """What to do now. `halted`: no peer may be reached, whatever the map says. Raises `WireError`."""
         steps: list[Step] = []

@@ -100,6 +100,8 @@ def reason(peer: Peer, known: PeerCounters, halted: bool) -> str:
         return "it is offline"
     if not peer.endpoints and known.endpoint is None:
         return "it has no endpoint that this node could reach"
+    if known.last_handshake_s is not None:
+        return "idle: nothing was exchanged for a while"
     if known.tx_bytes:
         return "it does not answer at any of its endpoints"
     return "idle: nothing was sent lately"

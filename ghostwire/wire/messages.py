@@ -49,6 +49,9 @@ class Welcome(_Message, frozen=True, tag="welcome"):
     heartbeat_s: float
     utc: int
 
+    def __repr__(self) -> str:
+        return f"<Welcome of node {self.node}>"
+
 
 class Pending(_Message, frozen=True, tag="pending"):
     """Approval is awaited at `url`; ask again after `retry_after` seconds."""
@@ -135,6 +138,9 @@ class Rotated(_Message, frozen=True, tag="rotated"):
 
     token: str
 
+    def __repr__(self) -> str:
+        return "<Rotated>"
+
 
 class ServerBye(_Message, frozen=True, tag="bye"):
     """The session ends by intent; come back after `retry_after` seconds."""
@@ -154,6 +160,9 @@ class RegisterBody(_Body, frozen=True):
     facts: NodeFacts
     preauth_key: str | None = None
 
+    def __repr__(self) -> str:
+        return f"<RegisterBody of {self.node_key.hex()[:8]}>"
+
 
 class HelloBody(_Body, frozen=True):
     """What `hello` proves. `resume` is the position of the map that the node holds."""
@@ -162,6 +171,9 @@ class HelloBody(_Body, frozen=True):
     token: str | None = None
     resume: Position | None = None
     digest: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<HelloBody of {self.node_key.hex()[:8]}>"
 
 
 class RotateBody(_Body, frozen=True):
@@ -189,12 +201,18 @@ class Register(_Message, frozen=True, tag="register"):
     body: bytes
     proof: Proof
 
+    def __repr__(self) -> str:
+        return "<Register>"
+
 
 class Hello(_Message, frozen=True, tag="hello"):
     """Open a session as a known node: `body` is a `HelloBody`."""
 
     body: bytes
     proof: Proof
+
+    def __repr__(self) -> str:
+        return "<Hello>"
 
 
 class RotateKey(_Message, frozen=True, tag="rotate_key"):

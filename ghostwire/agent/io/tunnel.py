@@ -32,7 +32,8 @@ class TunnelDriver:
         self.own_addresses: tuple[str, ...] = ()
         self._native = native
         self._own_names: dict[str, list[str]] = {}
-        self._peers: dict[int, SetPeer] = {}
+        self._peers: dict[int, bytes] = {}
+        self._names: dict[int, tuple[tuple[str, ...], list[str]]] = {}
 
     @classmethod
     def open(cls, wishes: Wishes, private: bytes) -> TunnelDriver:
@@ -40,9 +41,14 @@ class TunnelDriver:
 
         Raises what the tunnel raises; without a device that was insisted on, `PermissionDeniedError`.
         """
+        proxies = wishes.socks5 or wishes.forwards or wishes.exposes
         because = "--userspace" if wishes.userspace else why_no_device()
         if wishes.tun and because:
             raise PermissionDeniedError(f"no TUN device {wishes.tun} can be made: {because}")
+        if wishes.tun and proxies:
+            raise ValidationError("--socks5, --forward and --expose are for a node without a device: leave out --tun")
+        if proxies and not because:
+            because = "--socks5, --forward and --expose are for a node without a device"
         if not because:
             try:
                 return cls(_open(wishes, private, wishes.tun or DEFAULT_DEVICE), "")
@@ -74,20 +80,23 @@ class TunnelDriver:
     def apply(self, steps: tuple[Step, ...], utc: int) -> None:
         """Carry out a plan: cuts, then what this node is, then its peers. On return every cut has happened."""
         self._native.tick(utc)
+        before = dict(self._names)
         peers_changed = False
         filters: list[SetFilter] = []
         for step in steps:
             if isinstance(step, SetPeer):
-                self._peers[step.peer.id] = step
+                self._peers[step.peer.id] = msgspec.json.encode(_config(step))
+                self._names[step.peer.id] = (step.names, _addresses(step.peer.ipv4, step.peer.ipv6))
                 peers_changed = True
             elif isinstance(step, DropPeer):
                 self._peers.pop(step.id, None)
+                self._names.pop(step.id, None)
                 peers_changed = True
             elif isinstance(step, SetKey):
                 self._native.set_private_key(step.private)
             elif isinstance(step, SetSelf):
                 self._set_self(step)
-                peers_changed = True
+                before = {}
             else:
                 filters.append(step)
         # The filter first: a new peer must not meet the rules of yesterday.
@@ -95,6 +104,8 @@ class TunnelDriver:
             self._native.set_filter(msgspec.json.encode(msgspec.msgpack.decode(rules.rules)))
         if peers_changed:
             self._set_peers()
+        if before != self._names:
+            self._set_names()
 
     def counters(self) -> dict[int, PeerCounters]:
         """What is known of each peer."""
@@ -120,22 +131,23 @@ class TunnelDriver:
 
     def _set_self(self, step: SetSelf) -> None:
         own = step.node
-        self.own_addresses = tuple(address for address in (own.ipv4, own.ipv6) if address)
+        self.own_addresses = tuple(_addresses(own.ipv4, own.ipv6))
         self._own_names = {own.name: list(self.own_addresses)}
         self._native.set_addresses(self.own_addresses, own.owner)
 
     def _set_peers(self) -> None:
-        names = dict(self._own_names)
-        for step in self._peers.values():
-            addresses = [address for address in (step.peer.ipv4, step.peer.ipv6) if address]
-            names.update(dict.fromkeys(step.names, addresses))
         try:
-            self._native.set_peers(msgspec.json.encode([_config(step) for step in self._peers.values()]))
+            self._native.set_peers(b"[%b]" % b",".join(self._peers.values()))
         except ValidationError as error:
             # One peer that can't be must not keep another from being cut.
-            usable = [config for config in map(_config, self._peers.values()) if _is_usable(config)]
+            usable = [config for config in self._peers.values() if _is_usable(msgspec.json.decode(config))]
             logger().error("the map holds peers that can't be: %s; %d go on", error, len(usable))
-            self._native.set_peers(msgspec.json.encode(usable))
+            self._native.set_peers(b"[%b]" % b",".join(usable))
+
+    def _set_names(self) -> None:
+        names = dict(self._own_names)
+        for spelled, addresses in self._names.values():
+            names.update(dict.fromkeys(spelled, addresses))
         self._native.set_names(names)
 
 
@@ -173,6 +185,10 @@ def _is_port(text: str) -> bool:
 
 def _open(wishes: Wishes, private: bytes, device: str | None) -> tunnel.Tunnel:
     return tunnel.Tunnel(msgspec.json.encode({"private_key": private.hex(), "port": wishes.port, "tun": device}))
+
+
+def _addresses(ipv4: str, ipv6: str) -> list[str]:
+    return [address for address in (ipv4, ipv6) if address]
 
 
 def _config(step: SetPeer) -> dict[str, Any]:

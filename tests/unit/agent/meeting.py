@@ -123,6 +123,7 @@ class Meeting:
         self.seq += 1
         parts = Parts(peers={one.id: encode_part(one) for one in peers})
         self.say(MapDelta(position=self.position(), parts=parts, gone=gone))
+        self.pass_time(0.06)
 
     def position(self) -> Position:
         return Position(b"l" * 16, self.seq, b"b" * 16, 0)
