@@ -44,14 +44,13 @@ class MapChanges:
             return False
         slot = present.slot
         before = self._sight(old)
-        affected, classes = self._move(old, new)
+        retold = self._move(old, new)
         if new is None:
             self._mapper.fragments.drop(slot)
             shown = True
         else:
             shown = self._mapper.refresh(new)
         after = self._sight(new)
-        retold = affected - BitMap([slot]) if classes else BitMap()
         viewers = (before.peers | after.peers if shown else before.peers ^ after.peers) | retold
         if viewers:
             owners = {node.user_id for node in (old, new) if node is not None and node.user_id is not None}
@@ -59,12 +58,13 @@ class MapChanges:
             self._tell_viewers(before, after, shown, retold)
         return self._tell_itself(before, after) or bool(viewers)
 
-    def _move(self, old: Node | None, new: Node | None) -> tuple[BitMap, bool]:
+    def _move(self, old: Node | None, new: Node | None) -> BitMap:
+        """Follow in the views; whose filter may be another now."""
         if new is None:
-            return self._views.remove(old.slot) if old is not None else (BitMap(), False)
+            return self._views.remove(old) if old is not None else BitMap()
         if old is not None and policy_facts(old) == policy_facts(new):
-            return BitMap(), False
-        return self._views.place(new)
+            return BitMap()
+        return self._views.place(old, new)
 
     def _sight(self, node: Node | None) -> _Sight:
         if node is None:

@@ -44,6 +44,11 @@ def policy_in_force(state: State) -> Policy:
     return default_policy() if state.policy is None else Policy.parse(state.policy.text)
 
 
+def _has_postures(state: State) -> bool:
+    """Whether the policy may look at what nodes report: its text would have to say so."""
+    return state.policy is not None and "osture" in state.policy.text
+
+
 class ClassNumbers:
     """The numbers that maps know classes by; they outlive restarts and policy changes where a class keeps its members.
 
@@ -82,6 +87,10 @@ class ClassNumbers:
             self.next += 1
         return found
 
+    def inhabited(self, engine_classes: Iterable[int]) -> tuple[int, ...]:
+        """The numbers of those of an engine's classes that have members, sorted."""
+        return tuple(sorted(self.number(found) for found in engine_classes if self._members.get(found)))
+
     def enter(self, engine_class: int) -> bool:
         """A node is in the class; whether it is the first."""
         count = self._members.get(engine_class, 0)
@@ -104,6 +113,7 @@ class Views:
         self.slots = BitMap(facts.id for facts in present)
         self._engine = Engine.build(policy_in_force(state), user_facts(state.users.values()), present, pools)
         self.numbers = ClassNumbers(1)
+        self._postured = _has_postures(state)
 
     def adopt(self, known: Mapping[int, int], first: int) -> bool:
         """Keep the class numbers that nodes were known by (by slot); whether every class could keep its own."""
@@ -121,26 +131,33 @@ class Views:
         present = [policy_facts(self._state.node_by_slot[slot]) for slot in self.slots]
         users = user_facts(self._state.users.values())
         self._engine = Engine.build(policy_in_force(self._state), users, present, self._pools)
+        self._postured = _has_postures(self._state)
         self.adopt(known, self.numbers.next)
 
-    def place(self, node: Node) -> tuple[BitMap, bool]:
-        """Add or move a node: who is affected, and whether a class came to be or ceased."""
-        before = self._engine.class_of(node.slot) if node.slot in self.slots else None
-        affected = self._engine.update(policy_facts(node))
-        self.slots.add(node.slot)
-        after = self._engine.class_of(node.slot)
-        if before == after:
-            return affected, False
-        came = self.numbers.enter(after)
-        went = before is not None and self.numbers.leave(before)
-        return affected, came or went
+    def place(self, old: Node | None, new: Node) -> BitMap:
+        """Add or move a node: whose filter may be another now, itself left out."""
+        facts = policy_facts(new)
+        before = None if old is None else self._engine.class_of(new.slot)
+        affected = self._engine.update(facts)
+        self.slots.add(new.slot)
+        after = self._engine.class_of(new.slot)
+        emptied = False
+        if before != after:
+            emptied = self.numbers.enter(after)
+            emptied |= before is not None and self.numbers.leave(before)
+        routes = () if old is None else served_routes(old)
+        if emptied or facts.routes != routes or self._postured:
+            return affected - BitMap([new.slot])
+        return BitMap()
 
-    def remove(self, slot: int) -> tuple[BitMap, bool]:
-        """Forget a node: who is affected, and whether its class ceased."""
-        before = self._engine.class_of(slot)
-        affected = self._engine.leave(slot)
-        self.slots.discard(slot)
-        return affected, self.numbers.leave(before)
+    def remove(self, old: Node) -> BitMap:
+        """Forget a node: whose filter may be another now, itself left out."""
+        before = self._engine.class_of(old.slot)
+        affected = self._engine.leave(old.slot)
+        self.slots.discard(old.slot)
+        if self.numbers.leave(before) or served_routes(old) or self._postured:
+            return affected - BitMap([old.slot])
+        return BitMap()
 
     def set_users(self) -> BitMap:
         """Follow a change of the users: whose map may be another."""
@@ -162,14 +179,21 @@ class Views:
         return self.numbers.number(self._engine.class_of(slot)) if slot in self.slots else 0
 
     def rules(self, slot: int) -> tuple[FilterRule, ...]:
-        """A node's inbound filter, classes by their numbers."""
-        number = self.numbers.number
-        return tuple(
-            msgspec.structs.replace(rule, classes=tuple(sorted(number(found) for found in rule.classes)))
-            if rule.classes
-            else rule
-            for rule in self._engine.native_filter(slot)
-        )
+        """A node's inbound filter, classes by their numbers.
+
+        Classes that nobody is in are left out: which ones the engine remembers depends on its history, and a map must
+        not. So filters change only when some class gets its first member or loses its last one, when the routes
+        change that `*` covers, or, in a policy with postures, with any node.
+        """
+        rules: list[FilterRule] = []
+        for rule in self._engine.native_filter(slot):
+            if rule.classes:
+                rule = msgspec.structs.replace(rule, classes=self.numbers.inhabited(rule.classes))
+            if rule.prefixes:
+                rule = msgspec.structs.replace(rule, prefixes=tuple(sorted(set(rule.prefixes))))
+            if rule.classes or rule.same_owner or rule.prefixes:
+                rules.append(rule)
+        return tuple(rules)
 
     def decide(self, source: int, destination: int, protocol: int, port: int) -> bool:
         """Whether one node may open `protocol` to `port` of another."""
