@@ -21,13 +21,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from native import wireguard_go
-from native.mesh import ALLOW_ALL, addresses, dial_socks
-from native.namespaces import RemoteTunnel, ip, two_namespaces
-
-from rust_ext import BUILD_PROFILE
+from ghostwire import _native
+from tests.native import wireguard_go
+from tests.native.mesh import ALLOW_ALL, addresses, dial_socks
+from tests.native.namespaces import RemoteTunnel, ip, two_namespaces
 
 SERVER = """
 import os, socket, sys
@@ -178,8 +177,8 @@ def main() -> None:
     parser.add_argument("--stats", action="store_true", help="also print the tunnels' counters")
     parser.add_argument("--wireguard-go", type=Path, help="with --tun: this program beside it, in the same namespaces")
     chosen = parser.parse_args()
-    if BUILD_PROFILE not in {"release", "editable"}:
-        raise SystemExit(f"built with profile {BUILD_PROFILE!r}: not for measuring")
+    if _native.build_profile() not in {"release", "editable"}:
+        raise SystemExit(f"built with profile {_native.build_profile()!r}: not for measuring")
     print(json.dumps({"machine": platform.machine(), "kernel": platform.release(), "cpus": os.cpu_count()}))
     if chosen.tun:
         results = devices(chosen.size, chosen.rounds, chosen.wireguard_go)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from rust_ext import tunnel
+from ghostwire._native import tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

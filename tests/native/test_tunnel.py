@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ghostwire._native import tunnel
 from ghostwire.errors import UnavailableError, ValidationError
-from rust_ext import tunnel
-
-from .mesh import ALLOW_ALL, dial_socks, echo, introduce, mesh, open_node, receive_exactly, serve
+from tests.native.mesh import ALLOW_ALL, dial_socks, echo, introduce, mesh, open_node, receive_exactly, serve
 
 
 def test_ping_both_families_both_ways() -> None:

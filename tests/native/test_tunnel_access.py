@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .mesh import dial_socks, echo, mesh, receive_exactly, serve
+from tests.native.mesh import dial_socks, echo, mesh, receive_exactly, serve
 
 STRANGER = 65_534
 

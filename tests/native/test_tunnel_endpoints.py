@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .mesh import ALLOW_ALL, Node, introduce, mesh, open_node
+from tests.native.mesh import ALLOW_ALL, Node, introduce, mesh, open_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

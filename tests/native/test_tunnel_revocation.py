@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from .mesh import ALLOW_ALL, Node, dial_socks, echo, introduce, mesh, receive_exactly, serve
+from tests.native.mesh import ALLOW_ALL, Node, dial_socks, echo, introduce, mesh, receive_exactly, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from .mesh import ALLOW_ALL, addresses
-from .namespaces import RemoteTunnel, ip, needs_root, run_in, two_namespaces
+from tests.native.mesh import ALLOW_ALL, addresses
+from tests.native.namespaces import RemoteTunnel, ip, needs_root, run_in, two_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

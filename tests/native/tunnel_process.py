@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from rust_ext import tunnel
+from ghostwire._native import tunnel
 
 
 def main() -> None:
