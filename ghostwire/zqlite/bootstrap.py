@@ -52,7 +52,7 @@ def open_store(
             applier = Applier(connection, _catalogue(connection), _head(connection), epoch, clock)
         except BaseException:
             engine.forbid_checkpoint(connection)
-            connection.close()
+            engine.close(connection)
             raise
         if lock.created:
             keyring.sync_directory(location.path.parent)

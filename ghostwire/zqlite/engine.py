@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -134,7 +135,7 @@ def _read_header(location: Location, option: str) -> None:
         version: Any = connection.pragma("user_version")
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
     finally:
-        connection.close()
+        close(connection)
     if application != APPLICATION_ID and (application or tables):
         raise DatabaseError(f"{location.path} is a database of another program: use another path")
     if version > FORMAT:
@@ -181,7 +182,7 @@ def connect_writer(location: Location) -> apsw.Connection:
         connection.wal_autocheckpoint(0)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     except BaseException:
-        connection.close()
+        close(connection)
         raise
     return connection
 
@@ -197,9 +198,15 @@ def connect_reader(location: Location) -> apsw.Connection:
         _settle(connection, _READER_CACHE_KIB)
         connection.pragma("query_only", True)
     except BaseException:
-        connection.close()
+        close(connection)
         raise
     return connection
+
+
+def close(connection: apsw.Connection) -> None:
+    """Close for good. If the log cannot be moved into the file now, it stays beside it and the next open moves it."""
+    with contextlib.suppress(apsw.Error):
+        connection.close()
 
 
 def forbid_checkpoint(connection: apsw.Connection) -> None:

@@ -101,8 +101,12 @@ class Pool:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._threads = 0
         self._idle_threads = 0
-        for _ in range(least):
-            self._free.append(self._open())
+        try:
+            for _ in range(least):
+                self._free.append(self._open())
+        except BaseException:
+            self.close()
+            raise
 
     def submit(self, job: Job) -> None:
         """Have a thread of the pool run `job`."""
@@ -182,7 +186,7 @@ class Pool:
 
     def _drop(self, reader: Reader) -> None:
         self.counters.open -= 1
-        reader.connection.close()
+        engine.close(reader.connection)
 
     def _serve(self) -> None:
         while True:

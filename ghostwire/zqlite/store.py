@@ -67,7 +67,7 @@ async def open(
         try:
             return opened, Pool(opened.location, functions.register, readers, read_timeout)
         except BaseException:
-            opened.applier.connection.close()
+            engine.close(opened.applier.connection)
             opened.lock.release()
             raise
 

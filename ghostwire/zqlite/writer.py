@@ -362,7 +362,7 @@ class Writer:
                 handed = self._inbox.get_nowait() or ()
                 late += [(ticket.future, None, closed) for ticket in handed if isinstance(ticket, Ticket)]
         self._answer(late)
-        self._applier.connection.close()
+        engine.close(self._applier.connection)
 
 
 class _Lost(Exception):  # noqa: N818 (never leaves this file)

@@ -1,0 +1,136 @@
+"""Power cuts: whatever part of the unsynced writes survives, nothing acknowledged is lost and nothing is corrupt."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from ghostwire import zqlite
+from ghostwire.errors import GhostwireError
+from ghostwire.model.change import ChangeRecord
+from ghostwire.testing.crash import Recorder, State, states
+from ghostwire.zqlite import bootstrap, changelog, engine
+from ghostwire.zqlite.lock import FileLock
+
+KEY = bytes(range(32))
+STATES = int(os.environ.get("GHOSTWIRE_CRASH_STATES", "2000"))
+SEED = int(os.environ.get("GHOSTWIRE_CRASH_SEED", "11"))
+
+
+async def load(path: Path, recorder: Recorder, cipher: engine.Cipher, durability: engine.Durability) -> None:
+    """Groups of writes of all sizes, moves of the log into the file, and an end by closing."""
+    db = await zqlite.open(path, key=KEY, vfs=recorder.name, cipher=cipher, durability=durability)
+
+    async def put(n: int) -> None:
+        result = await db.execute("INSERT INTO t VALUES (?, ?)", (n, n.to_bytes(4) * (1 + n * 37 % 1500)))
+        recorder.mark(result.seq)
+
+    made = await db.execute("CREATE TABLE t(n INTEGER PRIMARY KEY, data)")
+    recorder.mark(made.seq)
+    n = 0
+    for turn in range(24):
+        size = 1 + turn * 5 % 12
+        await asyncio.gather(*(put(n + more) for more in range(size)))
+        n += size
+        if turn % 4 == 3:
+            await db.checkpoint()
+        if turn % 6 == 5:
+            recorder.mark((await db.execute("DELETE FROM t WHERE n % 3 = ?", (turn % 3,))).seq)
+    await db.close()
+
+
+def inspect(state: State, directory: Path) -> str:
+    """What is wrong with a state: an empty string, "lost" or "corrupt"."""
+    for old in directory.iterdir():
+        old.unlink()
+    state.write(directory)
+    path = directory / "store.db"
+    try:
+        opened = bootstrap.open_store(FileLock.take(path), lambda: engine.locate(path, KEY, None, cipher=CIPHER[0]))
+    except GhostwireError:
+        return "corrupt"
+    connection = opened.applier.connection
+    try:
+        if connection.execute("PRAGMA main.integrity_check").get != "ok":
+            return "corrupt"
+        rows = connection.execute("SELECT * FROM change ORDER BY seq").fetchall()
+        try:
+            records = list(changelog.verify(ChangeRecord(*row) for row in rows))
+        except GhostwireError:
+            return "corrupt"
+        if len(records) < max(state.told, default=0):
+            return "lost"
+        expected: set[int] = set()
+        for record in records:
+            for image in changelog.rows(record.body, opened.applier.catalogue):
+                (expected.add if image.op == "insert" else expected.discard)(image.key)
+        if not records:
+            return ""
+        found = connection.execute("SELECT n, data FROM t").fetchall()
+        if {n for n, _ in found} != expected:
+            return "corrupt"
+        return "" if all(data == n.to_bytes(4) * (1 + n * 37 % 1500) for n, data in found) else "corrupt"
+    except apsw.Error:
+        return "corrupt"
+    finally:
+        connection.close()
+        opened.lock.release()
+
+
+CIPHER: list[engine.Cipher] = ["aegis"]
+
+
+@pytest.fixture
+def quick_directory() -> Iterator[Path]:
+    """Memory, where there is some: thousands of states are written and opened."""
+    memory = Path("/dev/shm")
+    directory = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    yield directory
+    shutil.rmtree(directory)
+
+
+def outcomes(
+    tmp_path: Path,
+    quick: Path,
+    count: int,
+    swallow: tuple[str, ...] = (),
+    durability: engine.Durability = "full",
+    cipher: engine.Cipher = "aegis",
+) -> dict[str, int]:
+    CIPHER[0] = cipher
+    with Recorder(swallow) as recorder:
+        asyncio.run(load(tmp_path / "store.db", recorder, cipher, durability))
+    found: dict[str, int] = {"": 0, "lost": 0, "corrupt": 0}
+    for state in states(recorder.steps, count, random.Random(SEED)):
+        found[inspect(state, quick)] += 1
+    return found
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(120 + STATES // 20)
+@pytest.mark.parametrize("cipher", ["aegis", "chacha20"])
+def test_no_cut_loses_or_corrupts(tmp_path: Path, quick_directory: Path, cipher: engine.Cipher) -> None:
+    count = STATES // 2
+    assert outcomes(tmp_path, quick_directory, count, cipher=cipher) == {"": count, "lost": 0, "corrupt": 0}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("swallow", [("-wal",), ("main",)])
+def test_a_swallowed_sync_is_noticed(tmp_path: Path, quick_directory: Path, swallow: tuple[str, ...]) -> None:
+    found = outcomes(tmp_path, quick_directory, 200, swallow)
+    assert found["corrupt"] + found["lost"] > 0
+
+
+@pytest.mark.integration
+def test_lazy_durability_loses_but_never_corrupts(tmp_path: Path, quick_directory: Path) -> None:
+    found = outcomes(tmp_path, quick_directory, 200, durability="lazy")
+    assert found["corrupt"] == 0
+    assert found["lost"] > 0
