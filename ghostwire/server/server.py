@@ -37,6 +37,8 @@ from ghostwire.server.store.store import ServerStore
 RENEWAL_CHECK_S: Final = 6 * 3600.0
 DRAIN_S: Final = 3.0
 """How long running requests may take when the server stops."""
+BYE_S: Final = 1.0
+"""How long nodes may take to close after they were told that the server stops."""
 COME_BACK_S: Final = 1.0
 """When nodes are asked to try again after a stop."""
 
@@ -111,6 +113,7 @@ class Server:
         self._acceptors.clear()
         self.sessions.say_bye(reason, retry_after)
         await self._http.drain(DRAIN_S)
+        await self.sessions.drain(BYE_S)
         await self.driver.stop()
         await self.store.close()
         (self.options.data / admin.NAME).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -52,13 +53,14 @@ FORGIVEN: Final = 50
 class SessionShell:
     """What all node sessions of one server share."""
 
-    __slots__ = ("counters", "driver", "entropy", "gate", "limits", "loop", "standing")
+    __slots__ = ("counters", "driver", "empty", "entropy", "gate", "limits", "loop", "standing")
 
     def __init__(self, driver: Driver, gate: Gate, entropy: Callable[[int], bytes], limits: Limits) -> None:
         self.driver, self.gate, self.entropy, self.limits = driver, gate, entropy, limits
         self.loop = asyncio.get_running_loop()
         self.counters = SessionCounters()
         self.standing: set[NodeSession] = set()
+        self.empty = asyncio.Event()
 
     def connect(self, address: str, gone: Callable[[], None]) -> SessionTransport:
         """The protocol of a connection that was upgraded; `gone` is called when it ends."""
@@ -74,6 +76,16 @@ class SessionShell:
         """Tell every node that this server goes, and when to come back."""
         for session in list(self.standing):
             session.bye(reason, retry_after)
+
+    async def drain(self, seconds: float) -> None:
+        """Give connections so long to close, then cut them off."""
+        if self.standing:
+            self.empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.empty.wait(), seconds)
+        for session in list(self.standing):
+            session.transport.abort()
+        await asyncio.sleep(0)
 
 
 class NodeSession:
@@ -140,6 +152,8 @@ class NodeSession:
         """The connection is gone."""
         shell = self._shell
         shell.standing.discard(self)
+        if not shell.standing:
+            shell.empty.set()
         if self._timer is not None:
             self._timer.cancel()
         if self.session >= 0:

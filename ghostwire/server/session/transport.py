@@ -11,6 +11,7 @@ from ghostwire.server.session.frames import Opcode, Reader, close_frame, frame
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
+BROKEN: Final = 1002
 TOO_BIG: Final = 1009
 CLOSE_WAIT_S: Final = 2.0
 """How long the other side may take to close after it was told to."""
@@ -60,17 +61,20 @@ class SessionTransport(asyncio.Protocol):
         self.receiver.opened()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the node."""
-        if self._closing:
-            return
+        """Bytes from the node. After `close` only its own close frame counts."""
         self._reader.feed(data)
         try:
-            while not self._closing and (found := self._reader.poll()) is not None:
-                self._take(*found)
-        except WireError as error:
-            self.close(1002, error.message)
-        except ResourceExhaustedError as error:
-            self.close(TOO_BIG, error.message)
+            while (found := self._reader.poll()) is not None:
+                if not self._closing:
+                    self._take(*found)
+                elif found[0] == Opcode.CLOSE:
+                    self._finish()
+                    return
+        except (WireError, ResourceExhaustedError) as error:
+            if self._closing:
+                self._finish()
+            else:
+                self.close(TOO_BIG if isinstance(error, ResourceExhaustedError) else BROKEN, error.message)
 
     def pause_writing(self) -> None:
         """The kernel's buffer and the transport's are full."""
@@ -119,15 +123,19 @@ class SessionTransport(asyncio.Protocol):
             self._write(data)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Say why and close; a node that does not answer is cut off."""
+        """Say why and wait, a little, for the node to close: cutting it off at once could lose what was said last."""
         if self._closing:
             return
         self._closing = True
         self._backlog, self.waiting = None, 0
         self._write(close_frame(code, reason))
+        self._loop.call_later(CLOSE_WAIT_S, self.abort)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._closing = True
         if self._transport is not None:
-            self._transport.close()
-            self._loop.call_later(CLOSE_WAIT_S, self._abort)
+            self._transport.abort()
 
     @property
     def closing(self) -> bool:
@@ -143,9 +151,9 @@ class SessionTransport(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
-    def _abort(self) -> None:
+    def _finish(self) -> None:
         if self._transport is not None:
-            self._transport.abort()
+            self._transport.close()
 
     def _take(self, opcode: Opcode, payload: bytes) -> None:
         if opcode == Opcode.BINARY:
@@ -155,3 +163,4 @@ class SessionTransport(asyncio.Protocol):
                 self._write(frame(payload, Opcode.PONG))
         elif opcode == Opcode.CLOSE:
             self.close(NORMAL)
+            self._finish()
