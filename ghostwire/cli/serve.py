@@ -106,7 +106,7 @@ async def _greet(server: Server, data: Path, as_json: bool) -> None:
     if url.warning:
         lines.append(screen.bad(url.warning))
     key = f"ghostwire key create --user {_person()}{_data_option(data)}"
-    if sys.stdout.isatty() and server.driver.coordinator.view.count("nodes") == 0:
+    if sys.stdout.isatty() and not server.driver.coordinator.view.nodes():
         lines += ["", "Join the first machine with this line (once, within 1 h):", ""]
         lines += [f"  {await _first_join(server)}", "", f"For more machines: {key}"]
     else:
@@ -127,9 +127,16 @@ async def _first_join(server: Server) -> str:
 
 def _person() -> str:
     """Who sits at the terminal: the first user's name. Root stands for nobody in particular."""
-    import getpass
+    import pwd
 
-    name = os.environ.get("SUDO_USER") or getpass.getuser()
+    from ghostwire.coordinator.names import check_user_name
+    from ghostwire.errors import ValidationError
+
+    try:
+        name = check_user_name(os.environ.get("SUDO_USER") or pwd.getpwuid(os.geteuid()).pw_name)
+    except (KeyError, ValidationError):
+        # A uid without a name (containers have them), or a name that no user of a mesh may have.
+        return "admin"
     return "admin" if name == "root" else name
 
 

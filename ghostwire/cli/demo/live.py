@@ -19,9 +19,13 @@ REFRESH_S = 1.0
 
 
 def watch(mesh: Mesh, results: trial.Results) -> None:
-    """Ping and redraw every second, until KeyboardInterrupt."""
+    """Ping and redraw every second, until KeyboardInterrupt; where nobody looks at a terminal, print it once."""
     console = Console()
-    with Live(picture(mesh, results), console=console, auto_refresh=False, transient=False) as live:
+    if not console.is_terminal:
+        console.print(picture(mesh, results))
+        while True:
+            time.sleep(REFRESH_S)
+    with Live(picture(mesh, results), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(REFRESH_S)
             for source, to in trial.PINGS:
