@@ -46,6 +46,7 @@ COME_BACK_S: Final = 1.0
 class Server:
     """One server on the running event loop: `async with Server(options) as server`.
 
+    `clock`, `entropy` and `vfs` (below what must last) are what the machine gives unless a test says otherwise.
     `failed` is done with the error when the store can promise nothing any more: whoever runs the server must end it.
     """
 
@@ -56,11 +57,12 @@ class Server:
         *,
         clock: Clock = system_clock,
         entropy: Callable[[int], bytes] = os.urandom,
+        vfs: str | None = None,
     ) -> None:
         self.options = options
         self.observer: Observer = observer if observer is not None else Silent()
         self.naming = Naming.of(options)
-        self._clock, self._entropy = clock, entropy
+        self._clock, self._entropy, self._vfs = clock, entropy, vfs
         self._acceptors: list[Acceptor] = []
         self._renewal: asyncio.TimerHandle | None = None
 
@@ -82,7 +84,7 @@ class Server:
         self.failed: asyncio.Future[DatabaseError] = loop.create_future()
         started = self._clock()
         self.timings = Timings()
-        self.store = await ServerStore.open(self.options, self._store_failed)
+        self.store = await ServerStore.open(self.options, self._store_failed, self._vfs)
         try:
             self.store.flush_failed = self._flush_failed
             snapshot = await self.store.load(self._entropy)

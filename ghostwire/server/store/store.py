@@ -37,8 +37,10 @@ class ServerStore:
         self.flushes = 0
 
     @classmethod
-    async def open(cls, options: ServeOptions, on_fatal: Callable[[DatabaseError], None]) -> ServerStore:
-        """Open both, made and migrated as needed.
+    async def open(
+        cls, options: ServeOptions, on_fatal: Callable[[DatabaseError], None], vfs: str | None = None
+    ) -> ServerStore:
+        """Open both, made and migrated as needed. `vfs` names a registered VFS below what must last.
 
         Raises what `zqlite.open` raises: `ConflictError` where another server has them.
         """
@@ -46,7 +48,7 @@ class ServerStore:
         prepare_directory(directory)
         key = _root_key(options)
         durable = await zqlite.open(
-            directory / "ghostwire.db", key=key, passphrase=options.passphrase, on_fatal=on_fatal
+            directory / "ghostwire.db", key=key, passphrase=options.passphrase, on_fatal=on_fatal, vfs=vfs
         )
         try:
             await zqlite.migrate.apply(durable, migrations("durable"))
