@@ -195,6 +195,12 @@ class Machine:
                 self._on_timer(name, now)
         self._pump()
 
+    def hurry(self, now: Now) -> bool:
+        """Tell the tunnel now what waits for company; whether any effect is to be performed."""
+        if "tune" in self._timers:
+            self._tune(now)
+        return bool(self._effects)
+
     def poll_timeout(self) -> float | None:
         """When `handle_timeout` is due, in monotonic seconds."""
         return min(self._timers.values(), default=None)

@@ -125,12 +125,22 @@ class Mesh:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._stack = ExitStack()
+        self._agents = 0
         self.coordinator = Coordinator(folder)
 
     def agent(self, name: str) -> Agent:
-        agent = Agent(self.folder, name)
+        self._agents += 1
+        folder = self.folder / str(self._agents)
+        folder.mkdir(mode=0o711)
+        agent = Agent(folder, name)
         self._stack.callback(lambda: agent.child is not None and agent.child.stop())
         return agent
+
+    def clear(self) -> None:
+        """End the agents and remove their nodes: the coordinator is as new."""
+        self._stack.close()
+        for name in self.coordinator.node_names():
+            self.coordinator.delete(name)
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """The agent as a real process against a real coordinator, real packets, no device."""
 
+import contextlib
 import json
 import os
 import socket
@@ -29,8 +30,22 @@ PEER = {
 }
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with Mesh(tmp_path_factory.mktemp("mesh")) as made:
+        yield made
+
+
 @pytest.fixture
-def mesh(tmp_path: Path) -> Iterator[Mesh]:
+def mesh(shared: Mesh) -> Iterator[Mesh]:
+    """A coordinator without nodes, which the next test will use, too."""
+    yield shared
+    shared.clear()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Mesh]:
+    """A coordinator of the test's own, which it may kill."""
     with Mesh(tmp_path) as made:
         yield made
 
@@ -173,10 +188,10 @@ def test_refusals_end_with_one_and_say_what_to_do(mesh: Mesh) -> None:
     assert ghostwire("up", "--forward", "nonsense", "--state", str(mesh.folder / "w")).returncode == 2
 
 
-def test_the_coordinator_is_killed_and_nothing_stops(mesh: Mesh) -> None:
-    one, two = pair(mesh)
+def test_the_coordinator_is_killed_and_nothing_stops(mortal: Mesh) -> None:
+    one, two = pair(mortal)
     assert one.ping("two") is not None
-    mesh.coordinator.kill()
+    mortal.coordinator.kill()
     one.until("noticing", lambda status: not status["coordinator"]["connected"])
     assert one.ping("two") is not None
     # An agent that starts now comes up from what it kept (a change of the map within a second), and says so.
@@ -188,7 +203,7 @@ def test_the_coordinator_is_killed_and_nothing_stops(mesh: Mesh) -> None:
     assert [peer["name"] for peer in status["peers"]] == ["two"]
     assert one.ping("two", 30.0) is not None
     assert "the map that was kept" in one.log.read_text()
-    mesh.coordinator.restart()
+    mortal.coordinator.restart()
     status = one.until("back", lambda status: status["coordinator"]["connected"])
     assert one.until("confirmed", lambda status: not status["coordinator"]["from_cache"])
     two.until_connected()
@@ -196,13 +211,14 @@ def test_the_coordinator_is_killed_and_nothing_stops(mesh: Mesh) -> None:
 
 
 def test_a_deleted_node_is_cut_at_both_ends_while_data_flows(mesh: Mesh) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sink:
+    with socket.create_server(("127.0.0.1", 0)) as sink, contextlib.ExitStack() as closing:
         port = free_port()
         one = mesh.agent("one").join(mesh.coordinator, "--forward", f"127.0.0.1:{port}=two:5201")
         two = mesh.agent("two").join(mesh.coordinator, "--expose", f"5201=127.0.0.1:{sink.getsockname()[1]}")
         one.until_sees("two")
         sink.settimeout(PATIENCE_S)
         source = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        closing.callback(source.close)
         moved, ended = threading.Event(), threading.Event()
 
         def send() -> None:
@@ -257,9 +273,9 @@ def test_logout_removes_the_node_and_forgets_its_keys(mesh: Mesh) -> None:
     assert ghostwire("logout", "--state", str(two.state)).returncode == 1
 
 
-def test_logout_without_the_coordinator_needs_force(mesh: Mesh) -> None:
-    one = mesh.agent("one").join(mesh.coordinator)
-    mesh.coordinator.kill()
+def test_logout_without_the_coordinator_needs_force(mortal: Mesh) -> None:
+    one = mortal.agent("one").join(mortal.coordinator)
+    mortal.coordinator.kill()
     one.until("noticing", lambda status: not status["coordinator"]["connected"])
     refused = ghostwire("logout", "--state", str(one.state))
     assert refused.returncode == 3

@@ -55,6 +55,7 @@ class Answers:
             raise NotFoundError(f"there is no peer {wanted} in this node's map: `ghostwire status` lists them")
         # A name means the IPv4 address; an address means itself.
         address = wanted if wanted in (peer.ipv4, peer.ipv6) else peer.ipv4 or peer.ipv6
+        await self._runner.settle()
         rtt = await asyncio.to_thread(self._runner.tunnel.ping, address, float(seconds))
         return {"peer": peer.name, "address": address, "rtt_ms": None if rtt is None else round(rtt, 3)}
 
@@ -73,6 +74,7 @@ class Answers:
             coordinator["reason"] = error.message
         peers = machine.netmap.all_peers() if machine.netmap.parts else []
         online = [peer for peer in peers if peer.online][:CHECKED_PEERS]
+        await self._runner.settle()
         gate = asyncio.Semaphore(_AT_A_TIME)
         rtts = await asyncio.gather(*(self._reach(peer, gate) for peer in online))
         return {

@@ -79,6 +79,12 @@ class Runner:
         """The machine was told something: see what it wants."""
         self._stirred.set()
 
+    async def settle(self) -> None:
+        """Return once the tunnel knows everything that the map says."""
+        while self.machine.phase != "over" and self.machine.hurry(clock.now()):
+            self.stir()
+            await asyncio.sleep(0)
+
     def endpoints(self) -> tuple[str, ...]:
         """Where the tunnel may be reached now. Loopback counts where the coordinator is on this very machine."""
         loopback = is_loopback(self.machine.memory.origin)
