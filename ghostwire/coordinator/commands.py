@@ -249,6 +249,10 @@ class NoteTime(Command, frozen=True, kw_only=True):
     """Make the highest time seen durable."""
 
 
+class NoteBindings(Command, frozen=True, kw_only=True):
+    """Make durable which user each name of the policy in force means."""
+
+
 # From the driver.
 
 

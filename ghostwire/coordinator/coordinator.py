@@ -18,7 +18,7 @@ from ghostwire.coordinator.reservations import Claim
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.snapshot import Snapshot
 from ghostwire.coordinator.starting import start
-from ghostwire.coordinator.timekeeping import NOBODY, Timekeeper
+from ghostwire.coordinator.timekeeping import ACTOR, NOBODY, Timekeeper
 from ghostwire.coordinator.view import View
 from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, InternalError, UnavailableError
 from ghostwire.model.time import Now
@@ -109,7 +109,7 @@ class Coordinator:
             self._refuse(command, UnavailableError("the coordinator is stopping", retry_after=1.0), now)
             return
         locks = locks_of(command, self._core.state)
-        if not self._core.reservations.lock(locks, command):
+        if locks and not self._core.reservations.lock(locks, command):
             return
         claim = Claim(self._core.reservations)
         try:
@@ -146,6 +146,8 @@ class Coordinator:
         core.moved()
         pending.claim.release(committed=True)
         follow(core, moved, now)
+        if core.policies.bindings_moved():
+            self._inbox.append((c.NoteBindings(op=NOBODY, actor=ACTOR), 1))
         for table, old, new in moved:
             if table == "nodes" and new is None and old is not None:
                 self._conversations.forget(old.id)
@@ -225,4 +227,5 @@ def _handlers(core: Core, talk: Conversations, time: Timekeeper) -> dict[type[c.
         c.WakeAddresses: lambda m, now, claim: time.wake_addresses(now),
         c.SweepTokens: lambda m, now, claim: time.sweep_tokens(now),
         c.NoteTime: lambda m, now, claim: time.note_time(now),
+        c.NoteBindings: lambda m, now, claim: core.policies.note_bindings(),
     }

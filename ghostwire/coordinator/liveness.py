@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from ghostwire.coordinator.agenda import Agenda, Due
 from ghostwire.coordinator.settings import Settings
@@ -11,6 +11,8 @@ from ghostwire.coordinator.snapshot import NodeSeen
 from ghostwire.model.node import NodeHealth, NodeMetrics
 from ghostwire.model.time import SECOND, Now
 
+EARLY_S: Final = 1e-6
+"""What a deadline's rounding to ticks may take from it: called so much early is called in time."""
 Turn = Literal["grace", "offline"] | None
 
 
@@ -99,13 +101,13 @@ class HeartbeatMonitor:
         if found is None or not found.online:
             return None
         if found.grace_until is not None:
-            if now.mono < found.grace_until:
+            if now.mono < found.grace_until - EARLY_S:
                 self._agenda.set(Due.SILENCE, node, found.grace_until)
                 return None
             self._leave(node, found)
             return "offline"
         silent_at = (found.last_heard or 0.0) + self._settings.silence_s
-        if now.mono < silent_at:
+        if now.mono < silent_at - EARLY_S:
             self._agenda.set(Due.SILENCE, node, silent_at)
             return None
         self._enter_grace(node, found, silent_at + self._settings.grace_s)

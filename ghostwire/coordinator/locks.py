@@ -2,46 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from typing import Any, Final
 
 from ghostwire.coordinator import commands as c
 from ghostwire.coordinator.state import State
 
-_ON_A_NODE = (
-    c.LogoutNode,
-    c.RenameNode,
-    c.ExpireNode,
-    c.DeleteNode,
-    c.TagNode,
-    c.ApproveRoutes,
-    c.SetNodeStatus,
-    c.RemoveIdleNode,
-)
-_ONE_AT_A_TIME = (c.ApplyPolicy, c.WakeAddresses, c.SweepTokens, c.NoteTime)
+Locks = tuple[Hashable, ...]
+Locker = Callable[[Any, State], Locks]
 
 
-def locks_of(command: c.Command, state: State) -> tuple[Hashable, ...]:
+def _by_key(command: c.RegisterNode | c.OpenSession, state: State) -> Locks:
+    node = state.node_by_key.get(command.node_key)
+    key = ("node key", command.node_key)
+    return (key,) if node is None else (key, ("node", node.id))
+
+
+def _rotation(command: c.RotateNodeKey, state: State) -> Locks:
+    return ("node", command.node), ("node key", command.node_key), ("node key", command.new_key)
+
+
+def _on_node(command: Any, state: State) -> Locks:
+    return (("node", command.node),)
+
+
+def _user_made(command: c.CreateUser, state: State) -> Locks:
+    return (("user name", command.name.lower()),)
+
+
+def _key_made(command: c.CreatePreauthKey, state: State) -> Locks:
+    return () if command.user is None else (("user name", command.user.lower()),)
+
+
+def _on_user(command: c.SetUserRole | c.DeleteUser, state: State) -> Locks:
+    user = state.users.get(command.user)
+    return (("user", command.user),) if user is None else (("user", command.user), ("user name", user.name))
+
+
+def _one_at_a_time(command: c.Command, state: State) -> Locks:
+    return (type(command).__name__,)
+
+
+_LOCKERS: Final[dict[type[c.Command], Locker]] = {
+    c.RegisterNode: _by_key,
+    c.OpenSession: _by_key,
+    c.RotateNodeKey: _rotation,
+    **dict.fromkeys(
+        (
+            c.LogoutNode,
+            c.RenameNode,
+            c.ExpireNode,
+            c.DeleteNode,
+            c.TagNode,
+            c.ApproveRoutes,
+            c.SetNodeStatus,
+            c.RemoveIdleNode,
+        ),
+        _on_node,
+    ),
+    c.CreateUser: _user_made,
+    c.CreatePreauthKey: _key_made,
+    c.SetUserRole: _on_user,
+    c.DeleteUser: _on_user,
+    c.RevokePreauthKey: lambda command, state: (("pre-auth key", command.key),),
+    c.RevokeApiToken: lambda command, state: (("api token", command.token),),
+    **dict.fromkeys((c.ApplyPolicy, c.WakeAddresses, c.SweepTokens, c.NoteTime, c.NoteBindings), _one_at_a_time),
+}
+
+
+def locks_of(command: c.Command, state: State) -> Locks:
     """The objects that a change decided for this command holds on to until it is durable.
 
     What nodes say in a session holds on to nothing: it writes nothing.
     """
-    if isinstance(command, c.RegisterNode | c.OpenSession):
-        node = state.node_by_key.get(command.node_key)
-        key = ("node key", command.node_key)
-        return (key,) if node is None else (key, ("node", node.id))
-    if isinstance(command, c.RotateNodeKey):
-        return (("node", command.node), ("node key", command.node_key), ("node key", command.new_key))
-    if isinstance(command, _ON_A_NODE):
-        return (("node", command.node),)
-    if isinstance(command, c.CreateUser):
-        return (("user name", command.name.lower()),)
-    if isinstance(command, c.CreatePreauthKey):
-        return () if command.user is None else (("user name", command.user.lower()),)
-    if isinstance(command, c.SetUserRole | c.DeleteUser):
-        user = state.users.get(command.user)
-        return (("user", command.user),) if user is None else (("user", command.user), ("user name", user.name))
-    if isinstance(command, c.RevokePreauthKey):
-        return (("pre-auth key", command.key),)
-    if isinstance(command, c.RevokeApiToken):
-        return (("api token", command.token),)
-    return (type(command).__name__,) if isinstance(command, _ONE_AT_A_TIME) else ()
+    locker = _LOCKERS.get(type(command))
+    return () if locker is None else locker(command, state)

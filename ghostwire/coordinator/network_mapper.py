@@ -6,7 +6,7 @@ affected: on finding them, that is, since they all share the bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from pyroaring import BitMap
@@ -53,6 +53,7 @@ class NetworkMapper:
         self._shared: dict[str, bytes] = {}
         self._shared_digest = 0
         self._digests: dict[int, tuple[int, bytes]] = {}
+        self._own_digests: dict[int, tuple[tuple[int, int, int], int]] = {}
 
     def begin(self, settings: Settings, position: Position) -> None:
         """Encode what all maps share and every present node's part."""
@@ -87,7 +88,7 @@ class NetworkMapper:
         seen = self._views.visible(slot)
         own = self.own_parts(node)
         profiles = {user: self.profiles.part(user) for user in sorted(self.owners(node, seen))}
-        digest = self._sum(own, seen, profiles)
+        digest = self._sum(node, seen, profiles)
         return MapParts(single={**own, **self._shared}, peers=self.fragments.of(seen), profiles=profiles, digest=digest)
 
     def full(self, node: Node) -> tuple[bytes, ...]:
@@ -107,8 +108,7 @@ class NetworkMapper:
         if kept is not None and kept[0] == changed:
             return kept[1]
         seen = self._views.visible(slot)
-        owners = self.owners(node, seen)
-        found = self._sum(self.own_parts(node), seen, owners)
+        found = self._sum(node, seen, self.owners(node, seen))
         self._digests[slot] = (changed, found)
         return found
 
@@ -205,11 +205,20 @@ class NetworkMapper:
             owners.add(node.user_id)
         return owners
 
-    def _sum(self, own: dict[str, bytes], seen: BitMap, owners: set[int] | dict[int, bytes]) -> bytes:
-        total = self._shared_digest + self.fragments.digest(seen)
-        total += sum(part_hash(name, part) for name, part in own.items())
-        total += sum(self.profiles.digest(user) for user in owners)
+    def _sum(self, node: Node, seen: BitMap, owners: Iterable[int]) -> bytes:
+        total = self._shared_digest + self.fragments.digest(seen) + self._own_digest(node)
+        for user in owners:
+            total += self.profiles.digest(user)
         return (total & MASK).to_bytes(16, "big")
+
+    def _own_digest(self, node: Node) -> int:
+        """What a node's own parts add to its digest. They follow from its row and from the filters' version."""
+        version = (node.id, node.version, self._views.version)
+        kept = self._own_digests.get(node.slot)
+        if kept is None or kept[0] != version:
+            total = sum(part_hash(name, part) for name, part in self.own_parts(node).items())
+            kept = self._own_digests[node.slot] = (version, total)
+        return kept[1]
 
     def _catch_up(self, node: Node, missed: Missed) -> bytes:
         """One delta over everything that a node missed."""

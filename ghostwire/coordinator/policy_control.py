@@ -9,11 +9,11 @@ from pyroaring import BitMap
 
 from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.commands import ApplyPolicy
-from ghostwire.coordinator.decision import Decision
+from ghostwire.coordinator.decision import Decision, answers_nothing
 from ghostwire.coordinator.names import printable
 from ghostwire.coordinator.network_mapper import LARGEST_DELTA, NetworkMapper
 from ghostwire.coordinator.state import State
-from ghostwire.coordinator.views import Views
+from ghostwire.coordinator.views import BINDINGS, Views, bindings_of, bindings_value
 from ghostwire.errors import ValidationError
 from ghostwire.model.change import Put
 from ghostwire.model.credential import PolicyVersion
@@ -43,6 +43,7 @@ class PolicyControl:
         self._window = window
         self._is_live = is_live
         self._send_whole = send_whole
+        self._bound_at = -1
 
     def apply(self, command: ApplyPolicy, utc: int) -> Decision:
         """Put a policy text in force. Raises `ValidationError` for a text that allows everything without saying so."""
@@ -63,6 +64,21 @@ class PolicyControl:
             note=printable(command.note, 1024),
         )
         return Decision("policy.apply", (Put("policies", record),), lambda _: record)
+
+    def bindings_moved(self) -> bool:
+        """Whether names of the policy mean users that is not durable yet. Quick unless the users have changed."""
+        if self._bound_at != self._views.bound:
+            self._bound_at = self._views.bound
+            return self._views.bindings != bindings_of(self._state)
+        return False
+
+    def note_bindings(self) -> Decision | None:
+        """Make durable which user each name of the policy means."""
+        bindings = self._views.bindings
+        if bindings == bindings_of(self._state):
+            return None
+        write = self._state.setting(BINDINGS, bindings_value(self._state, bindings))
+        return Decision("policy.bind", (write,), answers_nothing)
 
     def policy_changed(self) -> None:
         """The policy in force is another: tell everyone whose map it changes, whatever has been lost first."""

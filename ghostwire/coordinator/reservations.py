@@ -39,7 +39,8 @@ class Claim:
 
     def release(self, *, committed: bool) -> None:
         """Let go of everything: the rows stand for it now, or nothing does."""
-        self._reservations.taken.difference_update(self.taken)
+        if self.taken:
+            self._reservations.taken.difference_update(self.taken)
         for table, key in self.pending:
             self._reservations.forget(table, key, committed=committed)
         if not committed:

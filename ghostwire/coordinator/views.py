@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 from pyroaring import BitMap
@@ -12,6 +13,10 @@ from ghostwire.model.filter import FilterRule
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
 from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
+
+BINDINGS: Final = "policy_bindings"
+"""The setting that keeps which user each name of the policy in force means."""
+_bindings = msgspec.msgpack.Decoder(tuple[int, dict[str, int]])
 
 
 def served_routes(node: Node) -> tuple[str, ...]:
@@ -42,6 +47,21 @@ def user_facts(users: Iterable[User]) -> list[UserFacts]:
 def policy_in_force(state: State) -> Policy:
     """The newest applied policy, else the default one."""
     return default_policy() if state.policy is None else Policy.parse(state.policy.text)
+
+
+def bindings_of(state: State) -> dict[str, int]:
+    """Which user each name of the policy in force is known to mean: a name means no other user later."""
+    kept = state.settings.get(BINDINGS)
+    if kept is None or state.policy is None:
+        return {}
+    number, bindings = _bindings.decode(kept.value)
+    return bindings if number == state.policy.number else {}
+
+
+def bindings_value(state: State, bindings: dict[str, int]) -> bytes:
+    """What the setting keeps, with the number of the policy that it is for."""
+    number = 0 if state.policy is None else state.policy.number
+    return msgspec.msgpack.encode((number, dict(sorted(bindings.items()))))
 
 
 def _has_postures(state: State) -> bool:
@@ -111,9 +131,14 @@ class Views:
         self._pools = pools
         present = [policy_facts(node) for node in state.nodes.values() if not node.expired]
         self.slots = BitMap(facts.id for facts in present)
-        self._engine = Engine.build(policy_in_force(state), user_facts(state.users.values()), present, pools)
+        people = user_facts(state.users.values())
+        self._engine = Engine.build(policy_in_force(state), people, present, pools, bindings_of(state))
         self.numbers = ClassNumbers(1)
         self._postured = _has_postures(state)
+        self.bound = 0
+        """Moves whenever names of the policy may have come to mean users."""
+        self.version = 0
+        """Moves with every change that may have changed a filter, or a class, of a node other than the one changed."""
 
     def adopt(self, known: Mapping[int, int], first: int) -> bool:
         """Keep the class numbers that nodes were known by (by slot); whether every class could keep its own."""
@@ -130,8 +155,10 @@ class Views:
         known = self.class_numbers()
         present = [policy_facts(self._state.node_by_slot[slot]) for slot in self.slots]
         users = user_facts(self._state.users.values())
-        self._engine = Engine.build(policy_in_force(self._state), users, present, self._pools)
+        self._engine = Engine.build(policy_in_force(self._state), users, present, self._pools, bindings_of(self._state))
         self._postured = _has_postures(self._state)
+        self.bound += 1
+        self.version += 1
         self.adopt(known, self.numbers.next)
 
     def place(self, old: Node | None, new: Node) -> BitMap:
@@ -147,6 +174,7 @@ class Views:
             emptied |= before is not None and self.numbers.leave(before)
         routes = () if old is None else served_routes(old)
         if emptied or facts.routes != routes or self._postured:
+            self.version += 1
             return affected - BitMap([new.slot])
         return BitMap()
 
@@ -156,12 +184,15 @@ class Views:
         affected = self._engine.leave(old.slot)
         self.slots.discard(old.slot)
         if self.numbers.leave(before) or served_routes(old) or self._postured:
+            self.version += 1
             return affected - BitMap([old.slot])
         return BitMap()
 
     def set_users(self) -> BitMap:
         """Follow a change of the users: whose map may be another."""
         before = {slot: self._engine.class_of(slot) for slot in self.slots}
+        self.bound += 1
+        self.version += 1
         affected = self._engine.set_users(user_facts(self._state.users.values()))
         for slot, was in before.items():
             now = self._engine.class_of(slot)
@@ -194,6 +225,11 @@ class Views:
             if rule.classes or rule.same_owner or rule.prefixes:
                 rules.append(rule)
         return tuple(rules)
+
+    @property
+    def bindings(self) -> dict[str, int]:
+        """Which user each name of the policy means, as far as names have matched."""
+        return self._engine.bindings
 
     def decide(self, source: int, destination: int, protocol: int, port: int) -> bool:
         """Whether one node may open `protocol` to `port` of another."""

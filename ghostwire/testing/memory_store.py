@@ -67,8 +67,9 @@ class MemoryStore:
             elif isinstance(fact, MapChange):
                 self.changes[fact.number] = fact
             elif isinstance(fact, FlushMark):
+                if self.mark is None or self.mark.oldest != fact.oldest:
+                    self.changes = {n: change for n, change in self.changes.items() if n >= fact.oldest}
                 self.mark = fact
-                self.changes = {n: change for n, change in self.changes.items() if n >= fact.oldest}
 
     def tables(self) -> dict[str, tuple[Any, ...]]:
         """Every record."""
