@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from ghostwire.model.change import ChangeRecord
 from ghostwire.zqlite import changelog, keyring, migrate
-from ghostwire.zqlite.changelog import Event, RowImage
+from ghostwire.zqlite.changelog import Event, Head, RowImage
+from ghostwire.zqlite.history import Past, Verified
 from ghostwire.zqlite.migrate import Migration
 from ghostwire.zqlite.operation import Committed, Operation, Result, Statement
 from ghostwire.zqlite.reader import Reader
@@ -25,8 +26,10 @@ __all__ = [
     "ChangeRecord",
     "Committed",
     "Event",
+    "Head",
     "Migration",
     "Operation",
+    "Past",
     "Reader",
     "Result",
     "Row",
@@ -34,6 +37,7 @@ __all__ = [
     "Statement",
     "Store",
     "Transaction",
+    "Verified",
     "changelog",
     "into",
     "keyring",

@@ -12,6 +12,7 @@ from ghostwire.errors import ConflictError, GhostwireError, PermissionDeniedErro
 from ghostwire.model.change import ChangeRecord
 from ghostwire.zqlite import changelog, faults, sql
 from ghostwire.zqlite.capture import Capture
+from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.guard import Guard
 from ghostwire.zqlite.operation import Operation, Result, Script
 from ghostwire.zqlite.rows import Row, fetch
@@ -27,15 +28,6 @@ _OWN: Final = apsw.SQLITE_PREPARE_PERSISTENT
 """Marks the store's own statements: the statement cache keeps them apart from a caller's of the same text."""
 
 _APPEND: Final = "INSERT INTO main.change VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The newest row of the log: where the next one follows."""
-
-    seq: int
-    ts: int
-    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)

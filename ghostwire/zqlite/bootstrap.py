@@ -12,7 +12,8 @@ import apsw
 
 from ghostwire.errors import DatabaseError
 from ghostwire.zqlite import changelog, engine, faults, functions, keyring
-from ghostwire.zqlite.applier import Applier, Head
+from ghostwire.zqlite.applier import Applier
+from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.layout import Catalogue, Layout, decode_layout
 from ghostwire.zqlite.lock import FileLock
 
@@ -23,6 +24,8 @@ _TABLES: Final = """
 CREATE TABLE zq_meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE zq_layout(since INTEGER NOT NULL, table_id INTEGER NOT NULL, layout BLOB,
     PRIMARY KEY (since, table_id)) WITHOUT ROWID;
+CREATE TABLE zq_snapshot(seq INTEGER NOT NULL, part INTEGER NOT NULL, ts INTEGER NOT NULL, hash BLOB NOT NULL,
+    data BLOB NOT NULL, PRIMARY KEY (seq, part)) WITHOUT ROWID;
 CREATE TABLE change(seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ts INTEGER NOT NULL, actor TEXT NOT NULL,
     kind TEXT NOT NULL, body BLOB NOT NULL, prev BLOB NOT NULL, hash BLOB NOT NULL);
 """

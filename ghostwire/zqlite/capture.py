@@ -11,7 +11,7 @@ from ghostwire.zqlite.changelog import DELETE, INSERT, UPDATE
 from ghostwire.zqlite.layout import Layout, Schema, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Capture:
@@ -54,23 +54,9 @@ class Capture:
         for name, rowid in self._stale:
             layout = self._computing[name]
             gone.append((layout.id, DELETE, rowid, None))
-            back += [(layout.id, INSERT, key, values) for key, values in self.read(layout, rowid)]
+            back += [(layout.id, INSERT, key, values) for key, values in images(self._connection, layout, rowid)]
         self._stale.clear()
         self.entries += gone + back
-
-    def read(self, layout: Layout, rowid: int | None = None) -> list[tuple[Any, tuple[Any, ...]]]:
-        """Key and values of every row of a table, or of the row `rowid`."""
-        names = ", ".join(quote(column.name) for column in layout.stored)
-        if layout.key is not None:
-            rows = self._connection.execute(f"SELECT {names} FROM main.{quote(layout.name)}").fetchall()  # noqa: S608
-            return [(tuple(row[at] for at in layout.key), row) for row in rows]
-        alias = layouts.rowid(layout)
-        only = "" if rowid is None else f" WHERE {alias} = ?"
-        found = self._connection.execute(
-            f"SELECT {alias}, {names} FROM main.{quote(layout.name)}{only}",  # noqa: S608
-            () if rowid is None else (rowid,),
-        ).fetchall()
-        return [(row[0], row[1:]) for row in found]
 
     def _hook(self) -> Callable[[apsw.PreUpdate], None]:
         """The hook, with what it needs bound to local names: it runs once for each row."""
@@ -107,3 +93,20 @@ class Capture:
                 add((number, DELETE, change.rowid if key is None else tuple([old[at] for at in key]), None))
 
         return hook
+
+
+def images(
+    connection: apsw.Connection, layout: Layout, rowid: int | None = None
+) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Key and stored values of every row of a table, or of the row `rowid`."""
+    names = ", ".join(quote(column.name) for column in layout.stored)
+    cursor = connection.cursor()
+    if layout.key is not None:
+        for row in cursor.execute(f"SELECT {names} FROM main.{quote(layout.name)}"):  # noqa: S608
+            yield tuple(row[at] for at in layout.key), row
+        return
+    alias = layouts.rowid(layout)
+    only = "" if rowid is None else f" WHERE {alias} = ?"
+    text = f"SELECT {alias}, {names} FROM main.{quote(layout.name)}{only}"  # noqa: S608
+    for row in cursor.execute(text, () if rowid is None else (rowid,)):
+        yield row[0], row[1:]

@@ -63,6 +63,15 @@ class RowImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """The newest row of a log: where the next one follows. Kept elsewhere, it shows a log that was cut or rewritten."""
+
+    seq: int
+    ts: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """An event that the application added with `tx.event`."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ghostwire.errors import DatabaseError
 from ghostwire.zqlite import layout as layouts
+from ghostwire.zqlite.capture import images
 from ghostwire.zqlite.changelog import INSERT, SCHEMA
 from ghostwire.zqlite.layout import Catalogue, Found, Layout, quote
 
@@ -33,7 +35,12 @@ class SchemaTracker:
         self._capture = capture
         seen = layouts.scan(connection)
         by_name = {known.name: known for known in catalogue.current.values()}
-        tables = {name: (root, by_name[name]) for name, (root, _) in seen.tables.items()}
+        tables: dict[str, tuple[int, Layout]] = {}
+        for name, (root, bare) in seen.tables.items():
+            known = by_name.get(name)
+            if known is None or [c.name for c in known.columns] != [c.name for c in bare.columns]:
+                raise DatabaseError(f"the log knows no table {name} like this one: the file was changed by other means")
+            tables[name] = (root, known)
         self.known = Known(catalogue, Found(tables, seen.objects), {}, catalogue.next_id)
         capture.watch(catalogue.current)
 
@@ -67,7 +74,7 @@ class SchemaTracker:
             next_id = max(next_id, now.id + 1)
             entries.append((SCHEMA, "table", now, self._fills(was[1], now) if was else {}))
             if was is None and not now.module:
-                entries += [(now.id, INSERT, key, values) for key, values in self._capture.read(now)]
+                entries += [(now.id, INSERT, key, values) for key, values in images(self._connection, now)]
         dropped = [before[name][1].id for name in gone]
         changed.update(dict.fromkeys(dropped))
         entries[:0] = [(SCHEMA, "drop", number) for number in dropped]

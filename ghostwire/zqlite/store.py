@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
-from ghostwire.zqlite import bootstrap, changelog, engine, functions, subscription
+from ghostwire.zqlite import bootstrap, changelog, engine, functions, history, snapshot, subscription
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
 from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
@@ -204,6 +204,37 @@ class Store:
     def rows(self, body: bytes) -> list[changelog.RowImage]:
         """The row images in a change row's body, with names."""
         return changelog.rows(body, self._applier.catalogue)
+
+    @property
+    def head(self) -> changelog.Head:
+        """The newest row of the log. Kept elsewhere, it shows later that the log was cut or rewritten: see `verify`."""
+        with self.read() as reader:
+            return snapshot.newest(reader.connection)
+
+    async def as_of(self, ts: int) -> history.Past:
+        """The store as it was at `ts` (UTC nanoseconds), to be closed. Raises NotFoundError when that is not kept."""
+        return await self.run(lambda reader: history.as_of(reader, ts))
+
+    async def verify(self, head: changelog.Head | None = None) -> history.Verified:
+        """Check the whole log and that the tables are what it says; with a `head` kept elsewhere, also its end.
+
+        Raises DatabaseError that names what does not hold.
+        """
+        return await self.run(lambda reader: history.verify(reader, head))
+
+    async def snapshot(self) -> changelog.Head:
+        """Keep a snapshot of all rows, so that `retain` may drop the log before it; the row it stands behind."""
+        taken = await self.run(lambda reader: snapshot.take(reader, self.catalogue))
+        await self._enqueue(Errand(lambda applier: snapshot.keep(applier, taken)))
+        return taken.head
+
+    async def retain(self, since: int) -> int:
+        """Drop the log before the newest snapshot that is not behind row `since`; how many rows went.
+
+        `as_of` and `verify` then start there. Raises NotFoundError when there is no such snapshot.
+        """
+        gone: int = await self._enqueue(Errand(lambda applier: snapshot.drop_log(applier, since)))
+        return gone
 
     # Life
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ghostwire.zqlite.functions import hashing
+from ghostwire.zqlite.functions import decimals, hashing, networks, packing, places, times
 
 if TYPE_CHECKING:
     import apsw
@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 
 def register(connection: apsw.Connection) -> None:
     """Give a connection the functions."""
-    for module in (hashing,):
+    for module in (decimals, hashing, networks, packing, places, times):
         module.register(connection)

@@ -1,0 +1,138 @@
+"""Snapshots: all rows at one moment, kept in the store, so that the log before it may be dropped.
+
+A snapshot's parts have the form of change rows' bodies, packed with zstd. The log itself holds, as an event, the BLAKE3
+hash over the parts, so that the chain vouches for the snapshot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import zstandard
+
+from ghostwire._native import token
+from ghostwire.errors import DatabaseError, NotFoundError
+from ghostwire.zqlite import changelog, layout
+from ghostwire.zqlite.capture import images
+from ghostwire.zqlite.changelog import INSERT, SCHEMA, Head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import apsw
+
+    from ghostwire.zqlite.applier import Applier
+    from ghostwire.zqlite.layout import Catalogue
+    from ghostwire.zqlite.reader import Reader
+
+KIND: Final = "zqlite.snapshot"
+_ENTRIES: Final = 4096
+_MOST_BYTES: Final = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The rows behind row `head.seq` of the log, in packed parts."""
+
+    head: Head
+    parts: tuple[bytes, ...]
+
+    @property
+    def digest(self) -> bytes:
+        """What the log's event says of it."""
+        return token.blake3(b"".join(token.blake3(part) for part in self.parts))
+
+
+def take(reader: Reader, catalogue: Catalogue) -> Snapshot:
+    """Read everything, as it is at the reader's moment."""
+    head = newest(reader.connection)
+    packer = zstandard.ZstdCompressor(level=3)
+    parts: list[bytes] = []
+    entries: list[Any] = []
+    for entry in _entries(reader.connection, catalogue.at(head.seq)):
+        entries.append(entry)
+        if len(entries) >= _ENTRIES:
+            parts.append(packer.compress(changelog.row_body(0, entries)))
+            entries.clear()
+    parts.append(packer.compress(changelog.row_body(0, entries)))
+    return Snapshot(head, tuple(parts))
+
+
+def keep(applier: Applier, snapshot: Snapshot) -> None:
+    """Store a snapshot, and its hash in the log. Called by the writer between commits."""
+    mark = applier.mark()
+    try:
+        applier.own("BEGIN IMMEDIATE")
+        head = snapshot.head
+        for number, part in enumerate(snapshot.parts):
+            applier.own(
+                "INSERT INTO main.zq_snapshot VALUES (?, ?, ?, ?, ?)", (head.seq, number, head.ts, head.hash, part)
+            )
+        told = {"seq": head.seq, "hash": head.hash, "digest": snapshot.digest}
+        applier.append(KIND, "", changelog.event_body("", told))
+        applier.own("COMMIT")
+    except BaseException:
+        if applier.connection.in_transaction:
+            applier.own("ROLLBACK")
+        applier.restore(mark)
+        raise
+
+
+def drop_log(applier: Applier, before: int) -> int:
+    """Drop the log up to the newest snapshot that is not behind row `before`, and older snapshots; how many rows went.
+
+    Raises NotFoundError when there is no such snapshot.
+    """
+    rows: Any = applier.own("SELECT max(seq) FROM main.zq_snapshot WHERE seq <= ?", (before,)).fetchall()
+    at = rows[0][0]
+    if at is None:
+        raise NotFoundError(f"there is no snapshot up to {before}: take one first, the log before it may go then")
+    applier.own("BEGIN IMMEDIATE")
+    try:
+        applier.own("DELETE FROM main.zq_snapshot WHERE seq < ?", (at,))
+        applier.own("DELETE FROM main.change WHERE seq <= ?", (at,))
+        gone = applier.connection.changes()
+        applier.own("COMMIT")
+    except BaseException:
+        if applier.connection.in_transaction:
+            applier.own("ROLLBACK")
+        raise
+    return gone
+
+
+def newest(connection: apsw.Connection) -> Head:
+    """The head of the log."""
+    rows: Any = connection.execute("SELECT seq, ts, hash FROM change ORDER BY seq DESC LIMIT 1").fetchall()
+    return Head(*rows[0]) if rows else Head(0, 0, changelog.GENESIS)
+
+
+def find(connection: apsw.Connection, upto: int | None = None) -> Snapshot | None:
+    """The newest snapshot whose moment is not after `upto` (UTC nanoseconds; any when left out)."""
+    limit = (1 << 63) - 1 if upto is None else upto
+    rows: Any = connection.execute(
+        "SELECT seq, ts, hash, data FROM zq_snapshot WHERE seq = (SELECT max(seq) FROM zq_snapshot WHERE ts <= ?) "
+        "ORDER BY part",
+        (limit,),
+    ).fetchall()
+    return Snapshot(Head(*rows[0][:3]), tuple(row[3] for row in rows)) if rows else None
+
+
+def unpack(snapshot: Snapshot) -> Iterator[bytes]:
+    """The parts as bodies of change rows."""
+    unpacker = zstandard.ZstdDecompressor()
+    for part in snapshot.parts:
+        try:
+            yield unpacker.decompress(part, max_output_size=_MOST_BYTES)
+        except zstandard.ZstdError as error:
+            raise DatabaseError(f"the snapshot at {snapshot.head.seq} is damaged: {error}") from error
+
+
+def _entries(connection: apsw.Connection, schema: layout.Schema) -> Iterator[Any]:
+    for table in schema.values():
+        yield (SCHEMA, "table", table, {})
+        if not table.module:
+            for key, values in images(connection, table):
+                yield (table.id, INSERT, key, values)
+    for item in layout.scan(connection).objects.values():
+        yield (SCHEMA, "object", item)
