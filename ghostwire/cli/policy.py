@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,45 @@ def apply(admin: Admin, file: Path, allow_all: bool, note: str, as_json: bool) -
     text = read_policy(file)
     applied = admin.put("/v1/policy", {"text": text, "note": note, "allow_all": allow_all})
     screen.show(applied, as_json, lambda: f"Policy {applied['number']} is in force.")
+
+
+@command.command(
+    "replay",
+    epilog="\b\nExamples:\n  ghostwire policy replay cases.jsonl.xz --out results.jsonl\n  ghostwire policy replay -",
+)
+@click.argument("file", type=FILE)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default="-", metavar="F",
+    help="Where the answers go, one line of JSON a case [default: standard output].",
+)  # fmt: skip
+@json_option
+def replay(file: Path, out: Path, as_json: bool) -> None:
+    """Answer recorded cases (lines of JSON, perhaps .xz): what each node would be sent under their policies.
+
+    With --json a summary is printed at the end, on stdout, or on stderr where the answers go to stdout.
+    """
+    from ghostwire.policy import replay as replaying
+
+    count = 0
+    with click.open_file(str(out), "w", encoding="utf-8") as answers:
+        for answer in replaying.run(_lines(file)):
+            answers.write(answer + "\n")
+            count += 1
+    text = f"{count} cases answered"
+    summary = json.dumps({"cases": count, "out": str(out)}) if as_json else text
+    click.echo(summary, err=str(out) == "-")
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a file, decompressed where its name says so. Raises ValidationError for a broken one."""
+    import lzma
+
+    try:
+        packed = file.suffix == ".xz"
+        with lzma.open(file, "rt", encoding="utf-8") if packed else click.open_file(str(file)) as stream:
+            yield from stream
+    except (lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
+        raise ValidationError(f"{file} is damaged: {error}") from error
 
 
 def read_policy(file: Path) -> str:
