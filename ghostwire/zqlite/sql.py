@@ -1,25 +1,36 @@
-"""SQL text cut into statements, each known by what it may do. Texts repeat, so the cut is remembered."""
+"""SQL text cut into statements, each known by what it may do and put into SQLite's words.
+
+Texts repeat, so the cut is remembered.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-
-import apsw
+from typing import TYPE_CHECKING, Final
 
 from ghostwire.errors import ValidationError
+from ghostwire.zqlite import dialect
 
-_LEADING = re.compile(r"(?:\s+|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
-_WORD = re.compile(r"[A-Za-z]+")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOKEN: Final = re.compile(
+    r"""(?P<space>\s+|--[^\n]*|/\*.*?(?:\*/|\Z))
+    |(?P<text>'(?:[^']|'')*(?:'|\Z)|"(?:[^"]|"")*(?:"|\Z)|`(?:[^`]|``)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))
+    |(?P<word>[^\W\d]\w*)
+    |(?P<other>.)""",
+    re.DOTALL | re.VERBOSE,
+)
 _DEFINES = frozenset({"CREATE", "DROP", "ALTER"})
 _READS = frozenset({"SELECT", "VALUES", "EXPLAIN", "PRAGMA"})
-_WRITES_WITHIN = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+_WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One statement: `defines` changes the schema; `reads` can change nothing."""
+    """One statement in SQLite's words: `defines` changes the schema; `reads` can change nothing."""
 
     text: str
     defines: bool
@@ -28,16 +39,11 @@ class Part:
 
 @lru_cache(maxsize=4096)
 def parts(text: str) -> tuple[Part, ...]:
-    """The statements of `text`, in order, without those that are only space and comments."""
-    found = []
-    rest = text
-    while True:
-        piece, rest = _first(rest)
-        word = _leading_word(piece)
-        if word or piece[_LEADING.match(piece).end() :].strip("; \t\r\n"):  # type: ignore[union-attr]
-            found.append(Part(piece, word in _DEFINES, _only_reads(word, piece)))
-        if not rest:
-            return tuple(found)
+    """The statements of `text`, in order, without those that are only space and comments.
+
+    Raises ValidationError for what the store's dialect cannot express.
+    """
+    return tuple(_part(piece, words) for piece, words in _pieces(text))
 
 
 @lru_cache(maxsize=4096)
@@ -49,22 +55,44 @@ def only(text: str) -> Part:
     return found[0]
 
 
-def _first(text: str) -> tuple[str, str]:
-    """The first complete statement and what follows it."""
-    at = text.find(";")
-    while at >= 0:
-        if apsw.complete(text[: at + 1]):
-            return text[: at + 1], text[at + 1 :]
-        at = text.find(";", at + 1)
-    return text, ""
+def _part(piece: str, words: list[str]) -> Part:
+    first = words[0] if words else ""
+    if first in _DEFINES:
+        return Part(dialect.translate(piece, words), defines=True, reads=False)
+    reads = first in _READS or (first == "WITH" and _WRITES.isdisjoint(words))
+    return Part(piece, defines=False, reads=reads)
 
 
-def _leading_word(text: str) -> str:
-    start = _LEADING.match(text)
-    word = _WORD.match(text, start.end() if start else 0)
-    return word.group().upper() if word else ""
+def _pieces(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each statement with its words in capitals. A trigger's body runs to the END that follows a semicolon."""
+    start = 0
+    words: list[str] = []
+    blank = True
+    body = closing = False
+    for token in TOKEN.finditer(text):
+        if token.lastgroup == "space":
+            continue
+        if token.group() != ";":
+            blank = False
+            if token.lastgroup == "word":
+                word = token.group().upper()
+                words.append(word)
+                body = body or (word == "BEGIN" and _is_trigger(words))
+                closing = closing and word == "END"
+            else:
+                closing = False
+            if body and closing and words[-1] == "END":
+                body = False
+            continue
+        if body:
+            closing = True
+            continue
+        if not blank:
+            yield text[start : token.end()], words
+        start, words, blank, closing = token.end(), [], True, False
+    if not blank:
+        yield text[start:], words
 
 
-def _only_reads(word: str, text: str) -> bool:
-    """A WITH may lead a write; it counts as one where any of its words could be a write."""
-    return word in _READS or (word == "WITH" and _WRITES_WITHIN.search(text) is None)
+def _is_trigger(words: list[str]) -> bool:
+    return words[0] == "CREATE" and "TRIGGER" in words[1:3]

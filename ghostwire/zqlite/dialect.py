@@ -1,0 +1,82 @@
+"""The store's own words in definitions, put into SQLite's.
+
+`CREATE HASH INDEX` makes a B-tree index: in SQLite nothing else finds a row by key faster, also by random keys.
+A trigger may leave out BEGIN and END around its one statement. A column of type DECIMAL(digits, scale) holds exact
+decimals: text that sorts and compares by value and is refused when it does not fit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ghostwire.errors import ValidationError
+
+_HASH_INDEX = re.compile(r"(\bCREATE\s+(?:UNIQUE\s+)?)HASH\s+(INDEX\b)", re.IGNORECASE)
+_NAME: Final = r'(?:"(?:[^"]|"")+"|\w+)'
+_DECIMAL = re.compile(
+    rf"({_NAME})(\s+)(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)",
+    re.IGNORECASE,
+)
+_OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
+_SECRET = re.compile(rf"{_NAME}\s+(ENCRYPTED|COMPRESSED)\b", re.IGNORECASE)
+_TRIGGER_HEAD = re.compile(rf"\bON\s+{_NAME}", re.IGNORECASE)
+_TRIGGER_ACT = re.compile(r"\b(INSERT|REPLACE|UPDATE|DELETE|SELECT|WITH)\b", re.IGNORECASE)
+
+
+def translate(text: str, words: list[str]) -> str:
+    """A statement that defines something, in SQLite's words. `words` are its words in capitals.
+
+    Raises ValidationError for kinds of columns that this store does not have.
+    """
+    what = words[1:4]
+    if what[:1] == ["HASH"] or what[:2] == ["UNIQUE", "HASH"]:
+        return _HASH_INDEX.sub(r"\1\2", text, count=1)
+    if "TRIGGER" in what[:2] and words[0] == "CREATE" and "BEGIN" not in words:
+        return _embrace(text)
+    if "TABLE" in what[:2] and "VIRTUAL" not in what:
+        return _columns(text)
+    return text
+
+
+def _columns(text: str) -> str:
+    masked = _mask(text)
+    secret = _SECRET.search(masked)
+    if secret is not None:
+        raise ValidationError(
+            f"there are no {secret.group(1).upper()} columns: declare BLOB or TEXT. The file is encrypted as a whole; "
+            "zstd() and unzstd() compress a value"
+        )
+    pieces, at = [], 0
+    for found in _DECIMAL.finditer(masked):
+        name = text[found.start(1) : found.end(1)]
+        digits, scale = int(found.group(3)), int(found.group(4))
+        if not 0 <= scale <= digits <= 100 or digits == 0:
+            raise ValidationError(f"DECIMAL({digits},{scale}) holds nothing: 1 to 100 digits, scale of them fraction")
+        pieces += [
+            text[at : found.end(2)],
+            f"DECIMAL_TEXT({digits},{scale}) COLLATE DECIMAL "
+            f"CHECK ({name} IS NULL OR decimal({name}, {digits}, {scale}) IS NOT NULL)",
+        ]
+        at = found.end()
+    return "".join([*pieces, text[at:]])
+
+
+def _embrace(text: str) -> str:
+    masked = _mask(text)
+    head = _TRIGGER_HEAD.search(masked)
+    depth, start = 0, -1
+    for at in range(head.end() if head else 0, len(masked)):
+        depth += (masked[at] == "(") - (masked[at] == ")")
+        if depth == 0 and _TRIGGER_ACT.match(masked, at):
+            start = at
+            break
+    if start < 0:
+        return text
+    body = text[start:].rstrip().rstrip(";")
+    return f"{text[:start]}BEGIN {body}; END;"
+
+
+def _mask(text: str) -> str:
+    """The text with comments and strings blanked out, every character at its place."""
+    return _OPAQUE.sub(lambda found: " " * len(found.group()), text)
