@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
@@ -110,6 +111,70 @@ def serve(handle: Callable[[socket.socket], None]) -> Iterator[int]:
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
         accepting.join()
+
+
+class Relay:
+    """Passes datagrams between whoever speaks to it and one target, from a socket that can be exchanged.
+
+    Of each direction it loses every `lose`-th datagram, and swaps every `swap`-th with the next.
+    """
+
+    def __init__(self, target: int, *, lose: int = 0, swap: int = 0) -> None:
+        self.target = ("127.0.0.1", target)
+        self.lose = lose
+        self.swap = swap
+        self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.front.bind(("127.0.0.1", 0))
+        self.client: tuple[str, int] | None = None
+        self.running = True
+        self.back = self.open_back()
+        threading.Thread(target=self.outward, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        port: int = self.front.getsockname()[1]
+        return port
+
+    def open_back(self) -> socket.socket:
+        back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        back.bind(("127.0.0.1", 0))
+        threading.Thread(target=self.inward, args=(back,), daemon=True).start()
+        return back
+
+    def move(self) -> int:
+        """Speak to the target from another port; the new one."""
+        self.back = self.open_back()
+        port: int = self.back.getsockname()[1]
+        return port
+
+    def worsened(self, receive: Callable[[], bytes]) -> Iterator[bytes]:
+        held = None
+        for number in itertools.count(1):
+            data = receive()
+            if not self.running or (self.lose and number % self.lose == 0):
+                continue
+            if self.swap and number % self.swap == 0:
+                held = data
+                continue
+            yield data
+            if held is not None:
+                yield held
+                held = None
+
+    def outward(self) -> None:
+        def receive() -> bytes:
+            data, self.client = self.front.recvfrom(65_536)
+            return data
+
+        with contextlib.suppress(OSError):
+            for data in self.worsened(receive):
+                self.back.sendto(data, self.target)
+
+    def inward(self, back: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for data in self.worsened(lambda: back.recv(65_536)):
+                if self.client is not None:
+                    self.front.sendto(data, self.client)
 
 
 def echo(connection: socket.socket) -> None:

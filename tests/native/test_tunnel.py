@@ -7,13 +7,14 @@ import json
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from ghostwire._native import tunnel
 from ghostwire.errors import UnavailableError, ValidationError
-from tests.native.mesh import ALLOW_ALL, dial_socks, echo, introduce, mesh, open_node, receive_exactly, serve
+from tests.native.mesh import ALLOW_ALL, Relay, dial_socks, echo, introduce, mesh, open_node, receive_exactly, serve
 
 
 def test_ping_both_families_both_ways() -> None:
@@ -67,6 +68,40 @@ def test_forward_and_half_close() -> None:
             assert connection.recv(1) == b""
             writer.join()
         assert received == data
+
+
+def test_a_bad_path_loses_and_reorders_but_not_bytes() -> None:
+    with mesh() as (a, b), serve(echo) as port:
+        relay = Relay(b.tunnel.port, lose=50, swap=31)
+        a.tunnel.set_peers(json.dumps([b.as_peer(endpoints=[f"127.0.0.1:{relay.port}"])]).encode())
+        b.tunnel.set_peers(json.dumps([a.as_peer(endpoints=[])]).encode())
+        b.tunnel.expose(7, str(port))
+        connection, code = dial_socks(a.tunnel.socks5("127.0.0.1:0"), b.ipv4, 7, timeout=60)
+        assert code == 0
+        data = os.urandom(500_000)
+        with connection:
+            writer = threading.Thread(target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR)))
+            writer.start()
+            assert receive_exactly(connection, len(data)) == data
+            writer.join()
+
+
+def test_many_connections_come_and_go_without_a_trace() -> None:
+    with mesh() as (a, b), serve(echo) as port:
+        b.tunnel.expose(7, str(port))
+        proxy = a.tunnel.socks5("127.0.0.1:0")
+        for _ in range(3):
+            connections = [dial_socks(proxy, b.ipv4, 7) for _ in range(100)]
+            for number, (connection, code) in enumerate(connections):
+                assert code == 0
+                connection.sendall(b"%06d" % number)
+            for number, (connection, _) in enumerate(connections):
+                assert receive_exactly(connection, 6) == b"%06d" % number
+                connection.close()
+        for node in (a, b):
+            while node.stats()["connections"]:
+                time.sleep(0.05)
+        assert a.stats()["proxy"]["opened"] == b.stats()["proxy"]["opened"] == 300
 
 
 def test_denied_connect_times_out_and_only_that() -> None:

@@ -10,54 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.native.mesh import ALLOW_ALL, Node, introduce, mesh, open_node
+from tests.native.mesh import ALLOW_ALL, Node, Relay, introduce, mesh, open_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class Relay:
-    """Passes datagrams between whoever speaks to it and one target, from a socket that can be exchanged."""
-
-    def __init__(self, target: int) -> None:
-        self.target = ("127.0.0.1", target)
-        self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.front.bind(("127.0.0.1", 0))
-        self.client: tuple[str, int] | None = None
-        self.running = True
-        self.back = self.open_back()
-        threading.Thread(target=self.outward, daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        port: int = self.front.getsockname()[1]
-        return port
-
-    def open_back(self) -> socket.socket:
-        back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        back.bind(("127.0.0.1", 0))
-        threading.Thread(target=self.inward, args=(back,), daemon=True).start()
-        return back
-
-    def move(self) -> int:
-        """Speak to the target from another port; the new one."""
-        self.back = self.open_back()
-        port: int = self.back.getsockname()[1]
-        return port
-
-    def outward(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                data, self.client = self.front.recvfrom(65_536)
-                if self.running:
-                    self.back.sendto(data, self.target)
-
-    def inward(self, back: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                data = back.recv(65_536)
-                if self.client is not None and self.running:
-                    self.front.sendto(data, self.client)
 
 
 def dead_port() -> int:

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// Why a packet was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drop {
+pub enum Reason {
     Malformed,
     Denied,
     Fragment,
@@ -18,7 +18,7 @@ pub enum Drop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
-    Drop(Drop),
+    Drop(Reason),
 }
 
 /// The time as the caller knows it: monotonic milliseconds, and UTC nanoseconds that never go back.
@@ -77,16 +77,16 @@ impl Filter {
     /// Judge a decrypted packet whose source is already known to belong to the sender.
     pub fn inbound(&mut self, sender: Sender, headers: Option<&Headers>, packet: &[u8], now: Now) -> Verdict {
         let verdict = match headers {
-            None => Verdict::Drop(Drop::Malformed),
+            None => Verdict::Drop(Reason::Malformed),
             Some(headers) => self.judge_inbound(sender, headers, packet, now),
         };
         let counters = &mut self.counters;
         match verdict {
             Verdict::Pass => counters.accepted += 1,
-            Verdict::Drop(Drop::Malformed) => counters.dropped_malformed += 1,
-            Verdict::Drop(Drop::Denied) => counters.dropped_denied += 1,
-            Verdict::Drop(Drop::Fragment) => counters.dropped_fragment += 1,
-            Verdict::Drop(Drop::Full) => counters.dropped_full += 1,
+            Verdict::Drop(Reason::Malformed) => counters.dropped_malformed += 1,
+            Verdict::Drop(Reason::Denied) => counters.dropped_denied += 1,
+            Verdict::Drop(Reason::Fragment) => counters.dropped_fragment += 1,
+            Verdict::Drop(Reason::Full) => counters.dropped_full += 1,
         }
         verdict
     }
@@ -95,7 +95,7 @@ impl Filter {
         if matches!(headers.fragment, Fragment::Later { .. }) {
             return match self.fragments.follows(sender.peer, headers, now.ms) {
                 true => Verdict::Pass,
-                false => Verdict::Drop(Drop::Fragment),
+                false => Verdict::Drop(Reason::Fragment),
             };
         }
         let key = flow::key(sender.peer, headers, true);
@@ -107,13 +107,13 @@ impl Filter {
         };
         if !known {
             if !self.rules.starts(Some(headers), sender, self.owner, &self.own, now.utc) {
-                return Verdict::Drop(Drop::Denied);
+                return Verdict::Drop(Reason::Denied);
             }
             if key.is_some_and(|key| !self.flows.open(key, Opened::Inbound, flags, now.ms)) {
-                return Verdict::Drop(Drop::Full);
+                return Verdict::Drop(Reason::Full);
             }
         }
-        if self.fragments.note(sender.peer, headers, now.ms) { Verdict::Pass } else { Verdict::Drop(Drop::Full) }
+        if self.fragments.note(sender.peer, headers, now.ms) { Verdict::Pass } else { Verdict::Drop(Reason::Full) }
     }
 
     /// Whether an ICMP error speaks of a packet that this node sent in a live flow with that peer.

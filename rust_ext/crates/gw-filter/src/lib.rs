@@ -12,7 +12,7 @@ mod fragment;
 pub mod header;
 mod rule;
 
-pub use filter::{Counters, Drop, Filter, Now, Verdict};
+pub use filter::{Counters, Filter, Now, Reason, Verdict};
 pub use flow::{FlowKey, Opened};
 pub use header::{Fragment, Headers, Transport};
 pub use rule::{Rule, RuleSet, Sender};

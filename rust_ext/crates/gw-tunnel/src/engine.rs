@@ -1,7 +1,7 @@
 //! The engine's thread: one event loop over UDP, proxies or device, and calls from outside.
 use crate::TunnelError;
 use crate::device::Device;
-use crate::proxy::{FIRST_TOKEN, Proxies};
+use crate::proxy::Proxies;
 use crate::router::{CheckedPeers, Router};
 use crate::side::Side;
 use crate::udp::{Family, MAX_DATAGRAM, RECEIVE_BATCH};
@@ -17,7 +17,8 @@ use std::time::Duration;
 const WAKER: Token = Token(0);
 const UDP_V4: Token = Token(1);
 const UDP_V6: Token = Token(2);
-const DEVICE: Token = Token(3);
+/// The first of the tokens that this node's side uses.
+pub const FIRST_TOKEN: usize = 3;
 
 /// Timers are looked at this often, in milliseconds.
 const TICK: u64 = 100;
@@ -82,7 +83,7 @@ impl Engine {
         let remote = Remote { jobs: sender, waker };
         let side = match device {
             Some(device) => {
-                device.register(&registry, DEVICE).map_err(TunnelError::io(failed()))?;
+                device.register(&registry, Token(FIRST_TOKEN)).map_err(TunnelError::io(failed()))?;
                 Side::Device(Box::new(device))
             }
             None => Side::Userspace(Box::new(Proxies::new(&mut router, registry, remote.clone())?)),
@@ -118,31 +119,8 @@ impl Engine {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return,
                 _ => {}
             }
-            self.router.now = self.router.clock.now();
-            for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    UDP_V4 => self.readable[0] = true,
-                    UDP_V6 => self.readable[1] = true,
-                    DEVICE => {
-                        if let Side::Device(device) = &mut self.side {
-                            device.set_readable();
-                        }
-                    }
-                    Token(FIRST_TOKEN..) => {
-                        if let Side::Userspace(proxies) = &mut self.side {
-                            proxies.event(event, &mut self.router);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            while let Ok(job) = self.jobs.try_recv() {
-                job(&mut self);
-            }
-            self.time();
             // Third-party code sees what peers send: should a packet make it panic, the node goes on without it.
-            more = catch_unwind(AssertUnwindSafe(|| self.rounds())).unwrap_or_else(|_| {
+            more = catch_unwind(AssertUnwindSafe(|| self.turn(&events))).unwrap_or_else(|_| {
                 self.router.counters.panics += 1;
                 self.side.reset(&mut self.router);
                 true
@@ -150,9 +128,22 @@ impl Engine {
         }
     }
 
-    /// Some rounds of work. True when there is more to do.
-    fn rounds(&mut self) -> bool {
+    /// Everything that the events ask for, and some rounds of work. True when there is more to do.
+    fn turn(&mut self, events: &Events) -> bool {
+        self.router.look();
+        for event in events {
+            match event.token() {
+                UDP_V4 => self.readable[0] = true,
+                UDP_V6 => self.readable[1] = true,
+                token => self.side.event(event, token, &mut self.router),
+            }
+        }
+        while let Ok(job) = self.jobs.try_recv() {
+            job(self);
+        }
+        self.time();
         (0..ROUNDS).all(|_| {
+            self.router.look();
             let arrived = self.drain(Family::V4) | self.drain(Family::V6);
             self.side.work(&mut self.router) || arrived
         })
@@ -249,7 +240,7 @@ impl Engine {
 
     pub fn tick(&mut self, utc: u64) {
         self.router.clock.tick(utc);
-        self.router.now = self.router.clock.now();
+        self.router.look();
         self.expire();
     }
 

@@ -20,6 +20,8 @@ mod config;
 mod device;
 mod engine;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod local;
 mod peer;
 mod ping;

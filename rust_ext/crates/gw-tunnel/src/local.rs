@@ -229,7 +229,9 @@ fn uid_in(table: &str, ends: Ends) -> Option<u32> {
         if local != plain(ends.client) || remote != plain(ends.server) {
             return None;
         }
-        fields.nth(4)?.parse().ok()
+        let uid = fields.nth(4)?.parse().ok()?;
+        // A socket that its process has closed already may be shown as root's: nobody is there to be served.
+        (fields.nth(1)? != "0").then_some(uid)
     })
 }
 
@@ -269,6 +271,17 @@ mod tests {
             let other = Ends { client: SocketAddr::new(ends.client.ip(), ends.client.port() ^ 1), server };
             assert_eq!(uid_of(other), None);
         }
+    }
+
+    #[test]
+    fn a_closed_socket_is_nobodys() {
+        let line = |inode| format!("head\n 0: 0100007F:C000 0100007F:0438 05 0:0 0:0 0 0 0 {inode} 1 x");
+        let ends = Ends {
+            client: "127.0.0.1:49152".parse().expect("address"),
+            server: "127.0.0.1:1080".parse().expect("address"),
+        };
+        assert_eq!(uid_in(&line(77), ends), Some(0));
+        assert_eq!(uid_in(&line(0), ends), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Proxies of a tunnel without a device: SOCKS5, forwards, exposed ports, over the userspace stack.
 use crate::TunnelError;
-use crate::engine::Remote;
+use crate::engine::{FIRST_TOKEN, Remote};
 use crate::local::{Caller, Listener, Local, LocalAddress, uid_of};
 use crate::router::Router;
 use crate::session::{Ends, Session, Stage};
@@ -20,6 +20,8 @@ use std::sync::mpsc;
 
 /// How long a connection over the tunnel may take to open, in milliseconds.
 const DIAL_TIMEOUT: u64 = 5_000;
+/// How long a client may take to say what it wants, in milliseconds.
+const GREETING_TIMEOUT: u64 = 30_000;
 /// Proxied connections at one time; more are refused and counted.
 const MAX_SESSIONS: usize = 4_096;
 /// RFC 6335's dynamic ports.
@@ -73,9 +75,7 @@ pub struct Proxies {
     buffer: Vec<u8>,
 }
 
-/// Tokens of doors and sessions, in the engine's event loop: from here on, even ones are doors.
-pub const FIRST_TOKEN: usize = 16;
-
+/// Tokens of doors are even, those of sessions odd, counted from the first of this side.
 fn door_token(index: usize) -> Token {
     Token(FIRST_TOKEN + index * 2)
 }
@@ -172,9 +172,8 @@ impl Proxies {
         Ok(bound.to_string())
     }
 
-    /// An event of one of the tokens from [`FIRST_TOKEN`] on.
-    pub fn event(&mut self, event: &mio::event::Event, router: &mut Router) {
-        let place = event.token().0 - FIRST_TOKEN;
+    /// An event of the token `place` after the first.
+    pub fn event(&mut self, event: &mio::event::Event, place: usize, router: &mut Router) {
         if place.is_multiple_of(2) {
             self.accept(place / 2, router);
         } else if let Some(session) = self.sessions.get_mut(place / 2) {
@@ -206,7 +205,7 @@ impl Proxies {
                 self.counters.refused_callers += 1;
                 continue;
             }
-            let Some(place) = self.add(local, Stage::Vetting) else { continue };
+            let Some(place) = self.add(local, Stage::Vetting, router.now.ms) else { continue };
             self.sessions[place].listener = Some(index);
             match caller {
                 Caller::Unknown(ends) if !vouched => {
@@ -219,7 +218,7 @@ impl Proxies {
         }
     }
 
-    fn add(&mut self, mut local: Local, stage: Stage) -> Option<usize> {
+    fn add(&mut self, mut local: Local, stage: Stage, now: u64) -> Option<usize> {
         if self.sessions.len() >= MAX_SESSIONS {
             self.counters.refused_full += 1;
             return None;
@@ -231,7 +230,7 @@ impl Proxies {
         }
         self.serial += 1;
         let key = entry.key();
-        entry.insert(Session::new(self.serial, local, stage));
+        entry.insert(Session::new(self.serial, local, stage, now));
         Some(key)
     }
 
@@ -340,6 +339,11 @@ impl Proxies {
         };
         if let Some(&place) = self.by_ends.get(&ends) {
             self.stack.ingest(router, packet);
+            let session = &mut self.sessions[place];
+            // A reset before the handshake's end would make the socket listen for somebody else.
+            if session.handle.is_some_and(|handle| self.stack.socket(handle).state() == State::Listen) {
+                session.abort(&mut self.stack);
+            }
             if self.dirty.last() != Some(&place) {
                 self.dirty.push(place);
             }
@@ -351,18 +355,18 @@ impl Proxies {
         let listening = target.and_then(|target| Some((self.stack.listen(ends.local)?, target)));
         self.stack.ingest(router, packet);
         if let Some((handle, target)) = listening {
-            self.answer(handle, ends, &target);
+            self.answer(handle, ends, &target, router.now.ms);
         }
     }
 
     /// Somebody connected to an exposed port.
-    fn answer(&mut self, handle: SocketHandle, ends: Ends, target: &LocalAddress) {
+    fn answer(&mut self, handle: SocketHandle, ends: Ends, target: &LocalAddress, now: u64) {
         if self.stack.socket(handle).state() != State::SynReceived {
             self.stack.remove(handle);
             return;
         }
         let place = match Local::dial(target) {
-            Ok(local) => self.add(local, Stage::Answering),
+            Ok(local) => self.add(local, Stage::Answering, now),
             Err(_) => None,
         };
         let Some(place) = place else {
@@ -581,7 +585,9 @@ impl Proxies {
         let now = router.now.ms;
         let mut over = Vec::new();
         for (place, session) in &mut self.sessions {
-            if session.is_over(&mut self.stack, now) {
+            let dawdles = matches!(session.stage, Stage::Vetting | Stage::Greeting(_));
+            if session.is_over(&mut self.stack, now) || (dawdles && now > session.born.saturating_add(GREETING_TIMEOUT))
+            {
                 over.push(place);
             } else {
                 self.dirty.push(place);

@@ -48,6 +48,8 @@ pub struct Accepted {
 pub struct Router {
     pub clock: Clock,
     pub now: Now,
+    /// The same moment in microseconds since the start, for the userspace stack.
+    pub micros: i64,
     pub udp: Udp,
     pub filter: Filter,
     pub pings: Pings,
@@ -95,6 +97,7 @@ impl Router {
         let clock = Clock::new();
         Self {
             now: clock.now(),
+            micros: clock.micros(),
             clock,
             udp,
             filter: Filter::default(),
@@ -113,6 +116,12 @@ impl Router {
             allowed: AllowedIps::new(),
             by_candidate: HashMap::new(),
         }
+    }
+
+    /// Look at the clock. Everything until the next look happens at that moment.
+    pub fn look(&mut self) {
+        self.now = self.clock.now();
+        self.micros = self.clock.micros();
     }
 
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {

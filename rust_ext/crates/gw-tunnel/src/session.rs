@@ -40,6 +40,8 @@ pub struct Ends {
 pub struct Session {
     /// Tells apart sessions that had the same place in the table.
     pub serial: u64,
+    /// When it was accepted, in monotonic milliseconds.
+    pub born: u64,
     /// The listener that it came through; none for one that came over the tunnel.
     pub listener: Option<usize>,
     pub local: Option<Local>,
@@ -55,9 +57,10 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(serial: u64, local: Local, stage: Stage) -> Self {
+    pub fn new(serial: u64, local: Local, stage: Stage, born: u64) -> Self {
         Self {
             serial,
+            born,
             listener: None,
             local: Some(local),
             handle: None,
@@ -74,6 +77,7 @@ impl Session {
     pub fn over(serial: u64) -> Self {
         Self {
             serial,
+            born: 0,
             listener: None,
             local: None,
             handle: None,
@@ -111,6 +115,7 @@ impl Session {
         let mut broken = false;
         while self.writable && socket.can_recv() {
             let result = socket.recv(|data| match (&mut &*local).write(data) {
+                Ok(0) => (0, Err(io::ErrorKind::WriteZero.into())),
                 Ok(size) => (size, Ok(())),
                 Err(error) => (0, Err(error)),
             });

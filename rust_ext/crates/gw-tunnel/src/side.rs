@@ -1,9 +1,12 @@
 //! This node's side of the tunnel: the system's stack behind a device, or a stack in userspace behind proxies.
 use crate::TunnelError;
 use crate::device::Device;
+use crate::engine::FIRST_TOKEN;
 use crate::proxy::Proxies;
 use crate::router::Router;
 use gw_filter::{FlowKey, Headers};
+use mio::Token;
+use mio::event::Event;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -35,6 +38,16 @@ impl Side {
         match self {
             Self::Device(device) => device.ingest(packet),
             Self::Userspace(proxies) => proxies.ingest(router, packet, headers),
+        }
+    }
+
+    /// An event of one of this side's tokens; a device has only one.
+    pub fn event(&mut self, event: &Event, token: Token, router: &mut Router) {
+        match (self, token.0.checked_sub(FIRST_TOKEN)) {
+            (Self::Device(device), Some(_)) => device.set_readable(),
+            (Self::Userspace(proxies), Some(place)) => proxies.event(event, place, router),
+            // The waker's: there is a job.
+            (_, None) => {}
         }
     }
 

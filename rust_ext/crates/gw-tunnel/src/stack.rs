@@ -14,25 +14,30 @@ const WINDOW: usize = 1 << 20;
 const DEAD: Duration = Duration::from_secs(120);
 /// An idle connection is probed this often.
 const PROBE: Duration = Duration::from_secs(75);
+/// Room behind a packet for WireGuard's padding.
+const PADDING: usize = 16;
 /// smoltcp is built for this many addresses (feature `iface-max-addr-count-8`).
 const MAX_ADDRESSES: usize = 8;
 
 pub struct Stack {
     interface: Interface,
     sockets: SocketSet<'static>,
+    /// Where a packet is written before it is encrypted, with room for padding.
+    scratch: Vec<u8>,
     mtu: usize,
 }
 
 /// smoltcp's device for the length of one call: at most one packet in, any number out.
 struct Port<'a> {
     router: &'a mut Router,
+    scratch: &'a mut [u8],
     arrived: Option<&'a [u8]>,
     mtu: usize,
 }
 
 struct Arrived<'a>(&'a [u8]);
 
-struct Leaving<'a>(&'a mut Router);
+struct Leaving<'a>(&'a mut Router, &'a mut [u8]);
 
 impl phy::RxToken for Arrived<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -42,10 +47,8 @@ impl phy::RxToken for Arrived<'_> {
 
 impl phy::TxToken for Leaving<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, size: usize, f: F) -> R {
-        // smoltcp stays within the MTU, which the configuration caps at 9,000.
-        let mut buffer = [0; 9_216];
-        let result = f(&mut buffer[..size]);
-        self.0.send(&mut buffer, size);
+        let result = f(&mut self.1[..size]);
+        self.0.send(self.1, size);
         result
     }
 }
@@ -62,11 +65,11 @@ impl Device for Port<'_> {
 
     fn receive(&mut self, _: Instant) -> Option<(Arrived<'_>, Leaving<'_>)> {
         let packet = self.arrived.take()?;
-        Some((Arrived(packet), Leaving(self.router)))
+        Some((Arrived(packet), Leaving(self.router, self.scratch)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Leaving<'_>> {
-        Some(Leaving(self.router))
+        Some(Leaving(self.router, self.scratch))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -96,9 +99,11 @@ impl Stack {
         let mtu = router.mtu;
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed();
-        let mut port = Port { router, arrived: None, mtu };
+        // smoltcp stays within the MTU.
+        let mut scratch = vec![0; mtu + PADDING];
+        let mut port = Port { router, scratch: &mut scratch, arrived: None, mtu };
         let interface = Interface::new(config, &mut port, Instant::ZERO);
-        Self { interface, sockets: SocketSet::new(Vec::new()), mtu }
+        Self { interface, sockets: SocketSet::new(Vec::new()), scratch, mtu }
     }
 
     pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), TunnelError> {
@@ -122,15 +127,15 @@ impl Stack {
 
     /// Hand an accepted packet to the stack.
     pub fn ingest(&mut self, router: &mut Router, packet: &[u8]) {
-        let now = Instant::from_micros(router.clock.micros());
-        let mut port = Port { router, arrived: Some(packet), mtu: self.mtu };
+        let now = Instant::from_micros(router.micros);
+        let mut port = Port { router, scratch: &mut self.scratch, arrived: Some(packet), mtu: self.mtu };
         self.interface.poll_ingress_single(now, &mut port, &mut self.sockets);
     }
 
     /// Let every socket send at most one packet; false when none had any.
     pub fn egress(&mut self, router: &mut Router) -> bool {
-        let now = Instant::from_micros(router.clock.micros());
-        let mut port = Port { router, arrived: None, mtu: self.mtu };
+        let now = Instant::from_micros(router.micros);
+        let mut port = Port { router, scratch: &mut self.scratch, arrived: None, mtu: self.mtu };
         self.interface.poll_egress(now, &mut port, &mut self.sockets) == PollResult::SocketStateChanged
     }
 

@@ -155,9 +155,11 @@ impl Tunnel {
     /// Round trip to an address of a peer in milliseconds, by ICMP echo; `None` when no answer came in time.
     ///
     /// # Errors
-    /// When the tunnel is closed.
+    /// When `size` is larger than [`MAX_PING`] or the tunnel is closed.
     pub fn ping(&self, address: IpAddr, timeout_ms: u64, size: u16) -> Result<Option<f64>, TunnelError> {
-        let size = size.min(MAX_PING);
+        if size > MAX_PING {
+            return Err(TunnelError::invalid(format!("a ping carries at most {MAX_PING} bytes")));
+        }
         let (answer, result) = mpsc::channel();
         self.remote.call(move |engine| engine.ping(address, timeout_ms, size, answer))?;
         // The engine answers at the deadline; the margin is for one that is stopping.
