@@ -40,6 +40,7 @@ class ServeOptions:
     or `tls_off` is set, which away from loopback needs `behind_proxy`. Forwarded headers count only from
     `trusted_proxies` (prefixes). `admin_uids` may use the admin socket beside root and the server's own user.
     `store_key` names a key file; `passphrase` derives the key instead; with neither, `data/store.key` is used or made.
+    `database` is the durable store's file, `data/ghostwire.db` by default; `cache_bytes` bounds its page cache.
     """
 
     data: Path
@@ -54,4 +55,6 @@ class ServeOptions:
     admin_uids: tuple[int, ...] = ()
     store_key: Path | None = None
     passphrase: str | None = field(default=None, repr=False)
+    database: Path | None = None
+    cache_bytes: int = 256 * 1024 * 1024
     limits: Limits = field(default_factory=Limits)

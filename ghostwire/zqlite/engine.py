@@ -25,14 +25,17 @@ FORMAT: Final = 1
 PAGE_BYTES: Final = 4096
 
 _PLAIN_HEADER: Final = b"SQLite format 3\0"
-_WRITER_CACHE_KIB: Final = 64 * 1024
+WRITER_CACHE_BYTES: Final = 64 * 1024 * 1024
 _READER_CACHE_KIB: Final = 512
 _BUSY_MS: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A store's file and what opens it. `vfs` names a registered VFS that stands below the cipher."""
+    """A store's file and what opens it. `vfs` names a registered VFS that stands below the cipher.
+
+    `cache_bytes` bounds the writer's page cache.
+    """
 
     path: Path
     cipher: Cipher
@@ -40,6 +43,7 @@ class Location:
     salt: bytes | None = field(default=None, repr=False)
     durability: Durability = "full"
     vfs: str | None = None
+    cache_bytes: int = WRITER_CACHE_BYTES
 
 
 def require_version(version: str | None = None) -> None:
@@ -72,6 +76,7 @@ def locate(
     cipher: Cipher = "aegis",
     durability: Durability = "full",
     vfs: str | None = None,
+    cache_bytes: int = WRITER_CACHE_BYTES,
 ) -> Location:
     """Work out what opens `path`; a passphrase is stretched here, once. The file is locked and may be empty."""
     salt: bytes | None = None
@@ -84,7 +89,7 @@ def locate(
         if len(salt) < keyring.SALT_BYTES:
             salt = secrets.token_bytes(keyring.SALT_BYTES)
         root = keyring.from_passphrase(passphrase, salt)
-    return Location(path, cipher, keyring.page_key(root), salt, durability, vfs)
+    return Location(path, cipher, keyring.page_key(root), salt, durability, vfs, cache_bytes)
 
 
 def preflight(location: Location) -> None:
@@ -169,7 +174,7 @@ def connect_writer(location: Location) -> apsw.Connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.set_busy_timeout(_BUSY_MS)
         _unlock(connection, location)
-        _settle(connection, _WRITER_CACHE_KIB)
+        _settle(connection, location.cache_bytes // 1024)
         if location.path.stat().st_size == 0:
             connection.pragma("page_size", PAGE_BYTES)
             connection.pragma("application_id", APPLICATION_ID)

@@ -45,12 +45,14 @@ async def open(
     read_timeout: float = 5.0,
     on_fatal: Callable[[DatabaseError], None] | None = None,
     vfs: str | None = None,
+    cache_bytes: int = engine.WRITER_CACHE_BYTES,
 ) -> Store:
     """Open the store at `path`, made if missing, with its 32-byte key or its passphrase. It belongs to this event loop.
 
     `durability="lazy"` syncs at checkpoints only: a power cut may lose the last seconds, never the file. `readers` are
     the least and most read connections, `read_timeout` the seconds to wait for one. `on_fatal` is called on the loop
-    when a disk error has stopped all writing. `vfs` names a registered VFS to put below the cipher.
+    when a disk error has stopped all writing. `vfs` names a registered VFS to put below the cipher; `cache_bytes`
+    bounds the writer's page cache.
 
     Raises ConflictError when it is open already, DatabaseError when it is no store, damaged, too new, or the key is
     wrong, PermissionDeniedError where it may not be written, ValidationError for a wrong call.
@@ -60,7 +62,9 @@ async def open(
     file = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 (asks only for the working directory)
 
     def locate() -> engine.Location:
-        return engine.locate(file, key, passphrase, cipher=cipher, durability=durability, vfs=vfs)
+        return engine.locate(
+            file, key, passphrase, cipher=cipher, durability=durability, vfs=vfs, cache_bytes=cache_bytes
+        )
 
     def start() -> tuple[bootstrap.Opened, Pool]:
         opened = bootstrap.open_store(FileLock.take(file), locate)

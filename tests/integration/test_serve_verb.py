@@ -41,11 +41,18 @@ def ready(child: Child, room: Path) -> dict[str, object]:
 def test_configuration_reaches_the_server(room: Path) -> None:
     (room / "server").mkdir(mode=0o700)
     (room / "server" / "ghostwire.yaml").write_text("network:\n  id: from-file\n  domain: one.example\n")
-    environment = {"GHOSTWIRE_NETWORK_DOMAIN": "two.example", "GHOSTWIRE_SERVER_PUBLIC_URLS": "https://env.example"}
+    environment = {
+        "GHOSTWIRE_NETWORK_DOMAIN": "two.example",
+        "GHOSTWIRE_SERVER_PUBLIC_URLS": "https://env.example",
+        "GHOSTWIRE_DATABASE_PATH": str(room / "elsewhere.db"),
+        "GHOSTWIRE_DATABASE_CACHE_SIZE": "8MB",
+    }
     with serve(room, "--url", "https://flag.example:8443", environment=environment) as child:
         status = ready(child, room)
         assert status["network"] == "from-file"
         assert status["url"] == "https://flag.example:8443"
+        assert (room / "elsewhere.db").stat().st_size > 0
+        assert not (room / "server" / "ghostwire.db").exists()
     assert child.stop() == 0
 
 

@@ -28,6 +28,10 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
         raise ValidationError("server.tls is off, yet server.tls_cert is set: unset one of them.")
     if database.key_file is not None and database.passphrase_file is not None:
         raise ValidationError("database.key_file and database.passphrase_file are both set: unset one of them.")
+    if not database.parallel_writes:
+        raise ValidationError(
+            "database.parallel_writes cannot be false: one writer commits changes that arrive together in one sync."
+        )
     store_key = database.key_file
     if store_key is None and database.passphrase_file is None:
         store_key = _credential(environment)
@@ -44,6 +48,8 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
         admin_uids=server.admin_uids,
         store_key=store_key,
         passphrase=_passphrase(database.passphrase_file),
+        database=database.path,
+        cache_bytes=database.cache_size,
         limits=limits(config),
     )
 

@@ -94,9 +94,9 @@ class DatabaseSection(msgspec.Struct, frozen=True, kw_only=True):
             examples=["/var/lib/ghostwire/db.sqlite"],
         ),
     ] = None
-    cache_size: Annotated[Size, Meta(description="Page cache of the store.")] = Size(256 * 1024 * 1024)
+    cache_size: Annotated[Size, Meta(description="Largest page cache of the store's writer.")] = Size(256 * 1024 * 1024)
     parallel_writes: Annotated[
-        bool, Meta(description="Let changes that arrive together share one sync. false: one sync a change.")
+        bool, Meta(description="Changes that arrive together share one sync. It cannot be turned off.")
     ] = True
     key_file: Annotated[
         Path | None,

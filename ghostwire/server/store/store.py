@@ -48,7 +48,12 @@ class ServerStore:
         prepare_directory(directory)
         key = _root_key(options)
         durable = await zqlite.open(
-            directory / "ghostwire.db", key=key, passphrase=options.passphrase, on_fatal=on_fatal, vfs=vfs
+            options.database or directory / "ghostwire.db",
+            key=key,
+            passphrase=options.passphrase,
+            on_fatal=on_fatal,
+            vfs=vfs,
+            cache_bytes=options.cache_bytes,
         )
         try:
             await zqlite.migrate.apply(durable, migrations("durable"))

@@ -52,6 +52,7 @@ def test_every_setting_and_every_limit_can_be_set(tmp_path: Path) -> None:
         {"GHOSTWIRE_SERVER_TLS": "off", "GHOSTWIRE_SERVER_TLS_CERT": "/a", "GHOSTWIRE_SERVER_TLS_KEY": "/b"},
         {"GHOSTWIRE_DATABASE_KEY_FILE": "/a", "GHOSTWIRE_DATABASE_PASSPHRASE_FILE": "/b"},
         {"GHOSTWIRE_DATABASE_PASSPHRASE_FILE": "/does/not/exist"},
+        {"GHOSTWIRE_DATABASE_PARALLEL_WRITES": "false"},
     ],
 )
 def test_contradictions_are_refused(tmp_path: Path, environment: dict[str, str]) -> None:
