@@ -95,7 +95,9 @@ class Machine:
         if self.phase != "dialling":
             return
         self.phase = "greeting"
-        registering = self._join.preauth_key is not None or self.memory.node == 0
+        # A known node says what it is whenever that has changed, else it comes back by hello.
+        facts = msgspec.msgpack.encode(self._join.facts)
+        registering = self._join.preauth_key is not None or self.memory.node == 0 or self.memory.facts != facts
         credentials = Credentials(
             node_private=self.memory.next_private if self._try_next else self.memory.node_private,
             machine_key=public_key(self.memory.machine_private),
@@ -255,7 +257,8 @@ class Machine:
         born = self.utc(now) if fresh or self.memory.key_born == 0 else self.memory.key_born
         changes = {"node_private": private, "next_private": b""} if fresh or self._try_next else {}
         self._try_next = self._rotating = False
-        self._remember(now, at_once=True, node=welcome.node, token=welcome.token, key_born=born, **changes)
+        facts = msgspec.msgpack.encode(self._join.facts)
+        self._remember(now, at_once=True, node=welcome.node, token=welcome.token, key_born=born, facts=facts, **changes)
         self._say("info", f"connected to {self.memory.origin} as node {welcome.node}")
         self._timers.pop("greeting", None)
         # Spread over the interval: nodes that came back together do not beat together.

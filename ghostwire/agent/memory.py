@@ -14,7 +14,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     `origin` is the coordinator as dialled; `pin` SHA-256 of its public key info, empty where the system's certificate
     authorities vouch for it. `next_private` is a node key that a rotation may have put in force: it is kept before the
     coordinator is asked, since a lost answer would otherwise lose the node. `node` is 0 until a first session stood.
-    `contact` is when the coordinator was last heard, `highest` the highest time seen, `name` the name last held.
+    `contact` is when the coordinator was last heard, `highest` the highest time seen, `name` the name last held,
+    `facts` what the coordinator was told of the machine (MessagePack).
     """
 
     origin: str
@@ -25,6 +26,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     node: int = 0
     name: str = ""
+    facts: bytes = b""
     key_born: int = 0
     contact: int = 0
     highest: int = 0

@@ -15,12 +15,17 @@ def is_lasting(refusal: Refusal) -> bool:
 
 
 def advice(refusal: Refusal, registered: bool) -> str:
-    """The coordinator's reason, and the next step."""
-    reason = refusal.message.rstrip(".")
+    """The coordinator's reason, and the next step where the reason names none."""
+    reason = f"the coordinator refused this node: {refusal.message.rstrip('.')}."
+    if "`ghostwire " in reason:
+        return reason
     if not registered:
         hint = "make a key with `ghostwire key create --user NAME` on the coordinator, and use the line that it prints"
     elif refusal.code == "conflict":
         hint = "this folder holds another identity: `ghostwire logout`, or name another one with --state DIR"
     else:
-        hint = "join again with a new key: `ghostwire logout --force`, then `ghostwire up --server URL --key KEY`"
-    return f"the coordinator refused this node: {reason}. What to do: {hint}."
+        hint = (
+            "come back with a new key, `ghostwire up --key KEY`; where the node was deleted, forget it first with "
+            "`ghostwire logout --force`"
+        )
+    return f"{reason} What to do: {hint}."

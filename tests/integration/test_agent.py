@@ -158,6 +158,10 @@ def test_down_keeps_and_up_alone_comes_back(mesh: Mesh) -> None:
     one.up().until_connected()
     assert one.status()["self"] == before
     assert one.status()["mode"] == "userspace"
+    one.stop()
+    one.up("--hostname", "renamed", "--userspace", "--port", "0").until_connected()
+    one.until("renamed", lambda status: status["self"]["name"] == "renamed")
+    assert one.status()["self"]["ipv4"] == before["ipv4"]
 
 
 def test_one_agent_a_folder(mesh: Mesh) -> None:

@@ -113,7 +113,7 @@ class Control:
             raise ValidationError(f"a request is one line of at most {MAX_REQUEST} bytes, sent at once") from error
         try:
             request = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValidationError("a request is one line of JSON") from error
         if not isinstance(request, dict):
             raise ValidationError("a request is a JSON object with a verb")

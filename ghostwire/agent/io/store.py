@@ -28,7 +28,7 @@ ACTOR: Final = "agent"
 _SCHEMA: Final = """CREATE TABLE identity(
     id INTEGER PRIMARY KEY CHECK (id = 1), origin TEXT NOT NULL, pin BLOB NOT NULL, node_private BLOB NOT NULL,
     machine_private BLOB NOT NULL, next_private BLOB NOT NULL, node INTEGER NOT NULL, name TEXT NOT NULL,
-    key_born INTEGER NOT NULL) STRICT;
+    facts BLOB NOT NULL, key_born INTEGER NOT NULL) STRICT;
 CREATE TABLE session(
     id INTEGER PRIMARY KEY CHECK (id = 1), token TEXT, contact INTEGER NOT NULL, highest INTEGER NOT NULL) STRICT;
 CREATE TABLE part(name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -39,7 +39,7 @@ CREATE TABLE traffic(
 """
 _MIGRATIONS: Final = (zqlite.Migration(1, "initial", _SCHEMA),)
 _PUT: Final = {
-    "identity": "INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "identity": "INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "session": "INSERT OR REPLACE INTO session VALUES (1, ?, ?, ?)",
     "part": "INSERT OR REPLACE INTO part VALUES (?, ?)",
     "peer": "INSERT OR REPLACE INTO peer VALUES (?, ?)",
@@ -52,7 +52,7 @@ _DELETE: Final = {
     "profile": "DELETE FROM profile WHERE owner = ?",
 }
 _IDENTITY: Final = (
-    "origin", "pin", "node_private", "machine_private", "next_private", "node", "name", "key_born",
+    "origin", "pin", "node_private", "machine_private", "next_private", "node", "name", "facts", "key_born",
 )  # fmt: skip
 _SESSION: Final = ("token", "contact", "highest")
 _POSITION: Final = "position"

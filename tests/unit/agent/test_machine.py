@@ -60,6 +60,26 @@ def test_registers_with_its_key_once_and_comes_back_by_proof() -> None:
     assert hello.digest == meeting.machine.netmap.digest
 
 
+def test_a_known_node_says_what_it_is_when_that_has_changed() -> None:
+    first = joined()
+    again = Meeting(memory=first.memory, key=None)
+    again.begin()
+    again.accept()
+    assert isinstance(again.heard[-1], HelloBody)
+    other = Meeting(memory=first.memory, key=None)
+    other.machine._join = Join(facts=NodeFacts(hostname="renamed"))
+    other.begin()
+    other.accept()
+    [body] = other.heard
+    assert isinstance(body, RegisterBody)
+    assert body.preauth_key is None
+    other.welcome()
+    other.cut()
+    other.pass_time(11)
+    other.accept()
+    assert isinstance(other.heard[-1], HelloBody)
+
+
 def test_the_key_is_in_nothing_that_is_kept_or_shown() -> None:
     meeting = Meeting(key="very-secret")
     meeting.begin()
