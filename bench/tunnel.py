@@ -28,6 +28,8 @@ from tests.native import wireguard_go
 from tests.native.mesh import ALLOW_ALL, addresses, dial_socks
 from tests.native.namespaces import RemoteTunnel, ip, two_namespaces
 
+EXPOSED = 8099
+
 SERVER = """
 import os, socket, sys
 server = socket.create_server((sys.argv[1], int(sys.argv[2])))
@@ -106,25 +108,41 @@ def cpu_seconds(process: subprocess.Popen[str]) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def open_download(stack: ExitStack) -> tuple[int, str, list[RemoteTunnel]]:
+    """A server behind one of two rootless tunnels: its port, the other tunnel's proxy, both tunnels."""
+    port = start_server(stack)
+    tunnels = open_pair(stack, ["127.0.0.1", "127.0.0.1"], [None, None], None)
+    tunnels[1].expose(EXPOSED, f"127.0.0.1:{port}")
+    return port, tunnels[0].socks5("127.0.0.1:0", False, None), tunnels
+
+
+def measure_download(port: int, proxy: str, size: int) -> tuple[float, float]:
+    """Gbit/s through the tunnel, and of plain loopback at about the same time."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        bare = download(connection, size)
+    connection, code = dial_socks(proxy, addresses(2)[0], EXPOSED)
+    with connection:
+        if code != 0:
+            raise ConnectionError(f"the proxy answered {code}")
+        return download(connection, size), bare
+
+
+def download_pairs(stack: ExitStack, size: int, rounds: int) -> list[tuple[float, float]]:
+    port, proxy, _ = open_download(stack)
+    return [measure_download(port, proxy, size) for _ in range(rounds)]
+
+
 def userspace(size: int, rounds: int) -> list[dict[str, Any]]:
     results = []
     with ExitStack() as stack:
-        port = start_server(stack)
-        a, b = open_pair(stack, ["127.0.0.1", "127.0.0.1"], [None, None], None)
-        b.expose(8099, f"127.0.0.1:{port}")
-        proxy = a.socks5("127.0.0.1:0", False, None)
+        port, proxy, tunnels = open_download(stack)
         for _ in range(rounds):
-            with socket.create_connection(("127.0.0.1", port)) as connection:
-                bare = download(connection, size)
-            before = [cpu_seconds(t.process) for t in (a, b)]
-            connection, code = dial_socks(proxy, addresses(2)[0], 8099)
-            with connection:
-                assert code == 0, code
-                rate = download(connection, size)
-            after = [cpu_seconds(t.process) for t in (a, b)]
+            before = [cpu_seconds(t.process) for t in tunnels]
+            rate, bare = measure_download(port, proxy, size)
+            after = [cpu_seconds(t.process) for t in tunnels]
             used = [round(y - x, 2) for x, y in zip(before, after, strict=True)]
             results.append({"case": "socks5", "gbit_s": round(rate, 2), "bare_gbit_s": round(bare, 2), "cpu_s": used})
-        results.append({"case": "stats", "a": a.stats(), "b": b.stats()})
+        results.append({"case": "stats", "a": tunnels[0].stats(), "b": tunnels[1].stats()})
     return results
 
 
@@ -153,7 +171,7 @@ def devices(size: int, rounds: int, program: Path | None) -> list[dict[str, Any]
             open_wireguard_go(stack, program, names)
             paths["wireguard_go_gbit_s"] = "10.203.0.2"
         enter = ["ip", "netns", "exec"]
-        ports = {a: start_server(stack, *enter, names[1], address=a, port=8099) for a in paths.values()}
+        ports = {a: start_server(stack, *enter, names[1], address=a, port=EXPOSED) for a in paths.values()}
         for _ in range(rounds):
             result: dict[str, Any] = {"case": "tun"}
             for label, address in paths.items():
@@ -189,4 +207,5 @@ def main() -> None:
             print(json.dumps(result))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -183,6 +183,18 @@ def echo(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
+def send_all(connection: socket.socket, data: bytes) -> threading.Thread:
+    """Send everything and say that it was all, in a thread that is already running."""
+
+    def run() -> None:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
 def receive_exactly(connection: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:

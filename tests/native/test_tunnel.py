@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -14,7 +13,18 @@ import pytest
 
 from ghostwire._native import tunnel
 from ghostwire.errors import UnavailableError, ValidationError
-from tests.native.mesh import ALLOW_ALL, Relay, dial_socks, echo, introduce, mesh, open_node, receive_exactly, serve
+from tests.native.mesh import (
+    ALLOW_ALL,
+    Relay,
+    dial_socks,
+    echo,
+    introduce,
+    mesh,
+    open_node,
+    receive_exactly,
+    send_all,
+    serve,
+)
 
 
 def test_ping_both_families_both_ways() -> None:
@@ -62,8 +72,7 @@ def test_forward_and_half_close() -> None:
         host, _, local_port = local.rpartition(":")
         data = os.urandom(3_000_000)
         with socket.create_connection((host, int(local_port)), timeout=20) as connection:
-            writer = threading.Thread(target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR)))
-            writer.start()
+            writer = send_all(connection, data)
             received = receive_exactly(connection, len(data))
             assert connection.recv(1) == b""
             writer.join()
@@ -80,8 +89,7 @@ def test_a_bad_path_loses_and_reorders_but_not_bytes() -> None:
         assert code == 0
         data = os.urandom(500_000)
         with connection:
-            writer = threading.Thread(target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR)))
-            writer.start()
+            writer = send_all(connection, data)
             assert receive_exactly(connection, len(data)) == data
             writer.join()
 

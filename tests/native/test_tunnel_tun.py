@@ -115,7 +115,7 @@ def test_large_pings_pass_in_fragments(pair: Pair) -> None:
 def test_filter_is_enforced_in_front_of_the_system(pair: Pair) -> None:
     pair.introduce()
     address = addresses(2)[0]
-    rules = [{"classes": [1], "protocols": [1]}]
+    rules: list[dict[str, object]] = [{"classes": [1], "protocols": [1]}]
     pair.tunnels[1].set_filter(json.dumps(rules))
     with pair.server(address):
         assert run_in(pair.names[0], "ping", "-c", "1", "-W", "5", address).returncode == 0

@@ -10,6 +10,7 @@ from ghostwire._native import tunnel
 
 def main() -> None:
     opened: tunnel.Tunnel | None = None
+    answer: dict[str, object]
     for line in sys.stdin:
         call = json.loads(line)
         name, arguments = call["call"], call["arguments"]
@@ -17,7 +18,7 @@ def main() -> None:
         try:
             if name == "open":
                 opened = tunnel.Tunnel(raw[0])
-                result = {"port": opened.port, "tun_name": opened.tun_name, "mode": opened.mode}
+                result: object = {"port": opened.port, "tun_name": opened.tun_name, "mode": opened.mode}
             else:
                 result = getattr(opened, name)(*raw)
                 if isinstance(result, bytes):
