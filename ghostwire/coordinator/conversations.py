@@ -77,7 +77,7 @@ class Conversations:
 
     def arm_idle(self, node: Node, now: Now) -> None:
         """An ephemeral node without a session is removed once it was away too long."""
-        if node.ephemeral:
+        if node.ephemeral and not self._core.agenda.is_set(Due.IDLE, node.id):
             last = self._core.liveness.get(node.id).last_heard
             away_since = now.mono if last is None else last
             self._core.agenda.set(Due.IDLE, node.id, away_since + self._core.settings.ephemeral_idle_s)

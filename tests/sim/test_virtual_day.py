@@ -41,7 +41,7 @@ class VirtualDay:
         self.passing = self.net.key(self.users[0], ephemeral=True, life_s=2 * DAY)
         self.beats: dict[str, int] = {}
         for _ in range(nodes):
-            self.plan(self.random.uniform(0, 0.25 * hours * 3600.0), "join")
+            self.plan(self.random.uniform(0, 0.5 * hours * 3600.0), "join")
         for hour in (6, 12.5, 18):
             self.plan(hour / 24 * hours * 3600.0, "restart" if hour != 12.5 else "crash")
 
@@ -76,7 +76,7 @@ class VirtualDay:
         self.beats[node.name] = node.session
         self.plan(self.random.uniform(0, BEAT), "beat", node.name)
         self.plan(self.random.uniform(0, 600), "roam", node.name)
-        self.plan(self.random.expovariate(1 / 7200), "interrupt", node.name)
+        self.plan(self.random.expovariate(1 / 5400), "interrupt", node.name)
 
     def beat(self, node: SimNode | None) -> None:
         if node is not None and node.connected and self.beats[node.name] == node.session:
@@ -94,17 +94,17 @@ class VirtualDay:
         if node is None or not node.connected:
             return
         kind = self.random.random()
-        if kind < 0.5:
+        if kind < 0.4:
             self.net.cut(node)
             self.plan(self.random.uniform(1, 50), "back", node.name)
-        elif kind < 0.75:
+        elif kind < 0.8:
             self.net.cut(node, intent=kind < 0.6)
-            self.plan(self.random.expovariate(1 / 7200), "back", node.name)
-        elif kind < 0.9:
+            self.plan(self.random.expovariate(1 / 18000), "back", node.name)
+        elif kind < 0.92:
             node.deaf = True
             self.beats[node.name] = 0
             self.plan(self.random.uniform(30, 3600), "back", node.name)
-        elif kind < 0.95:
+        elif kind < 0.94:
             self.net.ask(RenameNode, node=node.id, name=f"box-{node.id}")
             self.plan(self.random.expovariate(1 / 7200), "interrupt", node.name)
         else:
@@ -136,6 +136,7 @@ class VirtualDay:
 
     def restart(self, _: None, *, graceful: bool = True) -> None:
         """Everyone comes back within the grace, so nobody is seen to have been away."""
+        self.check()
         before = [node for node in self.net.nodes.values() if node.connected and not node.deaf]
         self.net.restart(graceful=graceful, away_s=10.0)
         for node in self.net.nodes.values():
@@ -169,6 +170,7 @@ class VirtualDay:
         return self.trace.hexdigest()
 
 
+@pytest.mark.slow
 def test_a_day_of_a_thousand_nodes() -> None:
     day = VirtualDay(seed=20260101, nodes=1000, users=100)
     day.run()
