@@ -30,17 +30,21 @@ class Child:
 
     @classmethod
     def start(
-        cls, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, name: str = ""
+        cls, arguments: Sequence[str], log: Path, environment: Mapping[str, str | None] | None = None, name: str = ""
     ) -> Self:
-        """Start a verb in a session of its own, away from the terminal's signals."""
+        """Start a verb in a session of its own, away from the terminal's signals.
+
+        `environment` is laid over this process's; None takes a variable away.
+        """
         command = [sys.executable, "-m", "ghostwire.cli.attached", str(os.getpid()), *arguments]
+        merged: dict[str, str | None] = {**os.environ, **(environment or {})}
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env={key: value for key, value in merged.items() if value is not None},
                 start_new_session=True,
             )
         return cls(process, name or arguments[0], log)

@@ -15,6 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ghostwire.cli.demo import mesh
+from ghostwire.errors import ValidationError
+
 pytestmark = pytest.mark.integration
 
 DEMO = [sys.executable, "-m", "ghostwire.cli", "demo"]
@@ -99,10 +102,19 @@ def test_it_stays_until_it_is_ended_and_leaves_nothing(room: Path, number: signa
         log.unlink()
 
 
-def test_a_start_that_fails_says_why_and_leaves_nothing(room: Path) -> None:
-    environment = os.environ | {"GHOSTWIRE_NETWORK_IPV4_RANGE": "not a prefix"}
+def test_settings_of_this_machine_do_not_reach_it(room: Path) -> None:
+    environment = os.environ | {"GHOSTWIRE_NETWORK_IPV4_RANGE": "not a prefix", "GHOSTWIRE_KEY": "no key"}
     done = subprocess.run([*DEMO, "--once"], capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
-    assert done.returncode == 1
-    assert "not a prefix" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "100.64.0.1" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
+    monkeypatch.setattr(mesh, "POLICY", "{ this is no policy")
+    before = descendants(os.getpid())
+    with pytest.raises(ValidationError), mesh.Mesh(print):
+        pytest.fail("it started")
     assert list(room.iterdir()) == []
+    assert [process for process in descendants(os.getpid()) if process not in before] == []

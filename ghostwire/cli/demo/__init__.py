@@ -1,4 +1,4 @@
-"""`ghostwire demo`: a mesh of real processes on loopback, with real packets, gone without a trace at the end."""
+"""`ghostwire demo`: a mesh of real processes on one machine, with real packets, gone without a trace at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def command(once: bool, as_json: bool) -> int:
 
     It runs until Ctrl-C; --json implies --once. Alice's laptop, Bob's phone and a tagged server ping each other
     through WireGuard and open a page through the tunnel; the policy refuses what it does not allow. It needs no
-    rights, leaves nothing behind and talks to nobody else: everything stays on 127.0.0.1.
+    rights, leaves nothing behind, and every packet stays on this machine.
     """
     from ghostwire.cli.demo import trial
     from ghostwire.cli.demo.mesh import Mesh

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ghostwire.cli.demo import trial
-from ghostwire.cli.demo.mesh import WEB_PORT, Mesh
+from ghostwire.cli.demo.mesh import Mesh
 from ghostwire.errors import UnavailableError
 
 REFRESH_S = 1.0
@@ -22,7 +22,7 @@ def watch(mesh: Mesh, results: trial.Results) -> None:
     """Ping and redraw every second, until KeyboardInterrupt; where nobody looks at a terminal, print it once."""
     console = Console()
     if not console.is_terminal:
-        console.print(picture(mesh, results))
+        console.print(picture(mesh, results), soft_wrap=True)
         while True:
             time.sleep(REFRESH_S)
     with Live(picture(mesh, results), console=console, auto_refresh=False) as live:
@@ -37,7 +37,7 @@ def plain(mesh: Mesh, results: trial.Results) -> str:
     """The same picture as text, once."""
     console = Console()
     with console.capture() as capture:
-        console.print(picture(mesh, results))
+        console.print(picture(mesh, results), soft_wrap=True)
     return capture.get().rstrip()
 
 
@@ -115,7 +115,7 @@ def _next(mesh: Mesh) -> list[Text]:
         f"ghostwire node list --data {data}",
         f"ghostwire status --state {state}",
         f"ghostwire ping web --state {state}",
-        f"curl --proxy socks5h://localhost{laptop.proxy} http://web:{WEB_PORT}/",
+        f"curl --proxy socks5h://localhost{laptop.proxy} http://web/",
         f"ghostwire policy show --data {data}",
     )
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -109,6 +110,10 @@ class Mesh:
     def _start(self) -> None:
         page = self._stack.enter_context(Page())
         self._tell("starting the coordinator")
+        self.data.mkdir(mode=0o700)
+        (self.data / "ghostwire.yaml").write_text(
+            "# Nothing: the demo runs on defaults, whatever this machine is for.\n"
+        )
         server = self._child("coordinator", ["serve", "--data", str(self.data), "--listen", "127.0.0.1:0"])
         self.admin = self._stack.enter_context(Admin.local(self.data))
         found = server.until("ready", lambda: self._ready(), PATIENCE_S)
@@ -141,7 +146,8 @@ class Mesh:
         return Agent(plan, folder, self._child(plan.name, words))
 
     def _child(self, name: str, words: list[str]) -> Child:
-        child = Child.start(words, self.folder / f"{name}.log", name=name)
+        settings = dict.fromkeys(variable for variable in os.environ if variable.startswith("GHOSTWIRE_"))
+        child = Child.start(words, self.folder / f"{name}.log", settings, name)
         self._janitor.watch(child.pid)
         self._stack.enter_context(child)
         return child
