@@ -38,7 +38,10 @@ class Tune(msgspec.Struct, frozen=True):
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """Remember this. With `now`, it must be on disk before the next effect is performed."""
+    """Remember this. With `now`, it must be on disk before the next effect is performed.
+
+    Where it can't be, the connection is given up and the machine told that it is `lost`.
+    """
 
     memory: Memory
     now: bool = False

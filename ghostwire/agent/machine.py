@@ -323,7 +323,6 @@ class Machine:
         own = session.credentials
         self._remember(
             now,
-            at_once=True,
             node_private=own.node_private,
             next_private=b"",
             token=own.token,

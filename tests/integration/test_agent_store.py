@@ -82,6 +82,31 @@ async def test_a_small_change_of_the_map_is_a_small_write(tmp_path: Path) -> Non
     await again.close()
 
 
+async def test_a_write_that_failed_is_made_up_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = await LocalStore.open(tmp_path)
+    meeting = joined(2, 3)
+    store.keep_wishes(Wishes(hostname="one"))
+    store.keep(MEMORY)
+    store.keep_map(KeptMap.of(meeting.machine.netmap))
+    await store.flush()
+    await store._db.execute("ALTER TABLE peer RENAME TO elsewhere")
+    meeting.delta(*(peer(number) for number in range(10, 200)), gone=(2,))
+    store.keep_map(KeptMap.of(meeting.machine.netmap))
+    with pytest.raises(GhostwireError):
+        await store.flush()
+    assert "could not be kept" in caplog.text
+    await store._db.execute("ALTER TABLE elsewhere RENAME TO peer")
+    meeting.delta(gone=(10,))
+    store.keep(MEMORY)
+    store.keep_map(KeptMap.of(meeting.machine.netmap))
+    await store.close()
+    again = await LocalStore.open(tmp_path)
+    assert (await again.netmap()).digest == meeting.machine.netmap.digest
+    assert await again.memory() == MEMORY
+    assert await again.wishes() == Wishes(hostname="one")
+    await again.close()
+
+
 async def test_nothing_secret_lies_on_the_disk_in_the_clear(tmp_path: Path) -> None:
     store = await LocalStore.open(tmp_path)
     store.keep(MEMORY)

@@ -132,9 +132,7 @@ class Runner:
         elif isinstance(effect, Tune):
             self._tune(effect)
         elif isinstance(effect, Keep):
-            self._store.keep(effect.memory)
-            if effect.now:
-                await self._store.flush()
+            await self._keep(effect)
         elif isinstance(effect, KeepMap):
             self._store.keep_map(effect.kept)
         elif isinstance(effect, Dial):
@@ -145,6 +143,17 @@ class Runner:
             self._measure()
         elif isinstance(effect, Forget):
             self._forgotten = True
+
+    async def _keep(self, keep: Keep) -> None:
+        self._store.keep(keep.memory)
+        if not keep.now:
+            return
+        try:
+            await self._store.flush()
+        except GhostwireError as error:
+            # What comes next would rest on it: give the session up instead, and try again in a while.
+            self._hang_up()
+            self.machine.lost(f"what must be kept could not be: {error.message}", clock.now())
 
     def _tune(self, effect: Tune) -> None:
         try:

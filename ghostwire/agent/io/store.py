@@ -46,6 +46,7 @@ _PUT: Final = {
     "profile": "INSERT OR REPLACE INTO profile VALUES (?, ?)",
     "traffic": "INSERT OR REPLACE INTO traffic VALUES (?, ?, ?, ?)",
 }
+_CLEAR: Final = ("DELETE FROM part WHERE name <> 'wishes'", "DELETE FROM peer", "DELETE FROM profile")
 _DELETE: Final = {
     "part": "DELETE FROM part WHERE name = ?",
     "peer": "DELETE FROM peer WHERE node = ?",
@@ -59,6 +60,9 @@ _POSITION: Final = "position"
 _WISHES: Final = "wishes"
 
 
+_NO_MAP: Final = KeptMap(None, {}, {}, {})
+
+
 class LocalStore:
     """What lasts of an agent. Writes are queued in order; await `flush` to know them on disk."""
 
@@ -67,7 +71,7 @@ class LocalStore:
         self._folder = folder
         self._identity: tuple[Any, ...] = ()
         self._session: tuple[Any, ...] = ()
-        self._kept = KeptMap(None, {}, {}, {})
+        self._kept: KeptMap | None = _NO_MAP
         self._last: asyncio.Future[Any] | None = None
 
     @classmethod
@@ -75,7 +79,11 @@ class LocalStore:
         """Open the store in `folder`, made where it is missing. Raises what `zqlite.open` raises."""
         key = keyring.load_or_create(folder / KEY_FILE)
         db = await zqlite.open(folder / FILE, key=key, readers=(1, 1))
-        await zqlite.migrate.apply(db, _MIGRATIONS)
+        try:
+            await zqlite.migrate.apply(db, _MIGRATIONS)
+        except BaseException:
+            await db.close()
+            raise
         return cls(db, folder)
 
     # Reading, at the start.
@@ -97,13 +105,14 @@ class LocalStore:
         parts.pop(_WISHES, None)
         if position is None:
             return NetMap()
-        self._kept = KeptMap(
+        kept = KeptMap(
             msgspec.msgpack.decode(position, type=Position | None),
             parts,
             dict(await self._db.query("SELECT node, body FROM peer")),
             dict(await self._db.query("SELECT owner, body FROM profile")),
         )
-        return self._kept.restore()
+        self._kept = kept
+        return kept.restore()
 
     async def wishes(self) -> Wishes | None:
         """What the last run was asked for."""
@@ -132,10 +141,14 @@ class LocalStore:
     def keep_map(self, kept: KeptMap) -> None:
         """Keep what changed of the map."""
         statements = []
-        statements += _differences("part", self._kept.parts, kept.parts)
-        statements += _differences("peer", self._kept.peers, kept.peers)
-        statements += _differences("profile", self._kept.profiles, kept.profiles)
-        if kept.position != self._kept.position:
+        before = self._kept
+        if before is None:
+            statements += [zqlite.Statement(sql) for sql in _CLEAR]
+            before = _NO_MAP
+        statements += _differences("part", before.parts, kept.parts)
+        statements += _differences("peer", before.peers, kept.peers)
+        statements += _differences("profile", before.profiles, kept.profiles)
+        if kept.position != before.position:
             statements.append(zqlite.Statement(_PUT["part"], (_POSITION, msgspec.msgpack.encode(kept.position))))
         self._kept = kept
         self._submit("netmap", statements)
@@ -170,12 +183,14 @@ class LocalStore:
     def _submit(self, kind: str, statements: list[zqlite.Statement]) -> None:
         if statements:
             self._last = self._db.submit(zqlite.Operation(kind, ACTOR, tuple(statements)))
-            self._last.add_done_callback(_report)
+            self._last.add_done_callback(self._written)
 
-
-def _report(written: asyncio.Future[Any]) -> None:
-    """A write that nobody waits for must not fail in silence; the agent itself goes on without."""
-    if not written.cancelled() and (error := written.exception()) is not None:
+    def _written(self, written: asyncio.Future[Any]) -> None:
+        """A write that nobody waits for must not fail in silence. The agent goes on, and writes all of it next time."""
+        if written.cancelled() or (error := written.exception()) is None:
+            return
+        self._identity = self._session = ()
+        self._kept = None
         logger().error("what this node knows could not be kept: %s", error)
 
 

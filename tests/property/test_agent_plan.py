@@ -1,0 +1,125 @@
+"""Desired against actual: whatever the map does, the tunnel ends up with exactly what the map grants now."""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ghostwire.agent.plan import DropPeer, Plan, SetFilter, SetKey, SetPeer, SetSelf
+from ghostwire.model.filter import FilterRule
+from ghostwire.model.position import Position
+from ghostwire.wire.messages import MapDelta, MapFull, Parts
+from ghostwire.wire.netmap import Dns, NetMap, Network, Peer, Relays, SelfNode, encode_part
+
+NUMBERS = st.integers(1, 6)
+PEERS = st.builds(
+    Peer,
+    id=NUMBERS,
+    name=st.sampled_from(["a", "b"]),
+    key=st.sampled_from([bytes([n]) * 32 for n in range(4)]),
+    ipv4=st.sampled_from(["100.64.0.1", "100.64.0.2", ""]),
+    ipv6=st.just("fd7a::1"),
+    online=st.booleans(),
+    until=st.sampled_from([0, 0, 50, 100, 150]),
+)
+RULES = st.lists(st.builds(FilterRule, same_owner=st.booleans(), until=st.sampled_from([0, 7])), max_size=2).map(tuple)
+
+
+class PlanMachine(RuleBasedStateMachine):
+    """The tunnel here is a dict that does as it is told."""
+
+    @initialize(peers=st.lists(PEERS, max_size=4), rules=RULES)
+    def begin(self, peers: list[Peer], rules: tuple[FilterRule, ...]) -> None:
+        self.netmap, self.plan = NetMap(), Plan()
+        self.utc, self.seq, self.halted, self.domain = 10, 0, False, "mesh"
+        self.private = b"k" * 32
+        self.told: dict[int, SetPeer] = {}
+        self.key = self.filter = b""
+        self.own: SelfNode | None = None
+        self.full(peers, rules)
+
+    def position(self) -> Position:
+        self.seq += 1
+        return Position(b"l", self.seq, b"b", 0)
+
+    @rule(peers=st.lists(PEERS, max_size=4), rules=RULES)
+    def full(self, peers: list[Peer], rules: tuple[FilterRule, ...]) -> None:
+        parts = Parts(
+            self=encode_part(SelfNode(id=9, name="self", key=b"s" * 32, ipv4="100.64.0.9", ipv6="")),
+            filter=encode_part(rules),
+            dns=encode_part(Dns()),
+            relays=encode_part(Relays()),
+            network=self.network(),
+            peers={peer.id: encode_part(peer) for peer in peers},
+        )
+        self.netmap.apply_page(MapFull(page=0, parts=parts, last=True, position=self.position()))
+        self.tune()
+
+    def network(self) -> bytes:
+        return encode_part(Network(id="n", domain=self.domain, max_age_s=1.0, heartbeat_s=1.0))
+
+    @rule(peers=st.lists(PEERS, max_size=2), gone=st.lists(NUMBERS, max_size=2))
+    def delta(self, peers: list[Peer], gone: list[int]) -> None:
+        parts = Parts(peers={peer.id: encode_part(peer) for peer in peers})
+        self.netmap.apply_delta(MapDelta(position=self.position(), parts=parts, gone=tuple(gone)))
+        if not self.plan.cuts(self.netmap):
+            assert set(self.told) <= set(self.netmap.peers)
+        self.tune()
+
+    @rule(rules=RULES)
+    def filtering(self, rules: tuple[FilterRule, ...]) -> None:
+        self.netmap.apply_delta(MapDelta(position=self.position(), parts=Parts(filter=encode_part(rules))))
+        self.tune()
+
+    @rule(domain=st.sampled_from(["mesh", "other", ""]))
+    def renaming(self, domain: str) -> None:
+        self.domain = domain
+        self.netmap.apply_delta(MapDelta(position=self.position(), parts=Parts(network=self.network())))
+        self.tune()
+
+    @rule(step=st.integers(1, 60))
+    def time(self, step: int) -> None:
+        self.utc += step
+        self.tune()
+
+    @rule(halted=st.booleans())
+    def halting(self, halted: bool) -> None:
+        self.halted = halted
+        self.tune()
+
+    @rule(letter=st.sampled_from([b"k", b"m"]))
+    def rotating(self, letter: bytes) -> None:
+        self.private = letter * 32
+        self.tune()
+
+    def tune(self) -> None:
+        for step in self.plan.steps(self.netmap, self.private, self.utc, self.halted):
+            if isinstance(step, SetPeer):
+                self.told[step.peer.id] = step
+            elif isinstance(step, DropPeer):
+                del self.told[step.id]
+            elif isinstance(step, SetKey):
+                self.key = step.private
+            elif isinstance(step, SetFilter):
+                self.filter = step.rules
+            elif isinstance(step, SetSelf):
+                self.own = step.node
+        # Told once, nothing is left to tell.
+        assert self.plan.steps(self.netmap, self.private, self.utc, self.halted) == ()
+
+    @invariant()
+    def the_tunnel_is_what_the_map_grants(self) -> None:
+        if not hasattr(self, "netmap"):
+            return
+        granted = {
+            peer.id: SetPeer(peer, self.domain)
+            for peer in self.netmap.all_peers()
+            if not self.halted and (peer.until == 0 or peer.until > self.utc)
+        }
+        assert self.told == granted
+        assert self.filter == self.netmap.parts["filter"]
+        assert self.own == self.netmap.own()
+        assert self.key == self.private
+        ends = [peer.peer.until for peer in granted.values() if peer.peer.until]
+        assert self.plan.next_end == min(ends, default=0)
+
+
+TestPlan = PlanMachine.TestCase
