@@ -105,7 +105,7 @@ async def measure(added: float) -> dict[str, float]:
 
 
 class Registration:
-    """`track_gain_N`: the rate of N clients over that of one; `track_over_bare`: a lone one's time over a bare one's."""
+    """`track_gain_N`: N clients' rate over that of one; `track_over_bare`: a lone one's time over a bare commit's."""
 
     added = 0.0
     timeout = 600
