@@ -1,0 +1,90 @@
+"""A peer query over a live session: 1,000 sessions, 3,000 a second, beside a server that does nothing but answer.
+
+Both serve in processes of their own, in turns; arrivals are a Poisson process, and time counts from the scheduled one.
+"""
+
+import random
+import statistics
+
+from bench.load.clients import Connection, Node, Serving, open_loop, query
+
+SESSIONS = 1000
+USERS = 100
+RATE = 3000.0
+SECONDS = 3.0
+ROUNDS = 5
+
+
+def schedule(seed: int) -> list[float]:
+    draw = random.Random(seed)
+    found, at = [], 0.05
+    while at < SECONDS:
+        found.append(at)
+        at += draw.expovariate(RATE)
+    return found
+
+
+def percentile(times: list[float], share: float) -> float:
+    return sorted(times)[int(share * len(times))]
+
+
+class Queries:
+    """Peers that a node asks for by name."""
+
+    timeout = 300
+
+    def setup(self) -> None:
+        self._measured: dict[str, list[tuple[float, float]]] = {}
+
+    def measure(self) -> dict[str, list[tuple[float, float]]]:
+        """(p50, p99) in seconds of each round, of this server and of the raw one."""
+        if self._measured:
+            return self._measured
+        with Serving("ghostwire", USERS) as ours, Serving("raw") as raw:
+            nodes = [Node(ours, ours.keys[at % USERS], f"node-{at}") for at in range(SESSIONS)]
+            for node in nodes:
+                node.join()
+            for node in nodes:
+                settle(node.connection)
+            # Each asks for the next node of its own user.
+            requests = [query(f"node-{(at + USERS) % SESSIONS}") for at in range(SESSIONS)]
+            plain = [Connection(raw.port) for _ in range(SESSIONS)]
+            sides = {"ours": [node.connection for node in nodes], "raw": plain}
+            found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+            for turn in range(ROUNDS):
+                for name, connections in sides.items():
+                    times = open_loop(connections, requests, schedule(turn))
+                    found[name].append((percentile(times, 0.5), percentile(times, 0.99)))
+            for connection in (*sides["ours"], *plain):
+                connection.close()
+        self._measured = found
+        return found
+
+    def median(self, side: str, at: int) -> float:
+        return statistics.median(round_[at] for round_ in self.measure()[side])
+
+    def track_p99(self) -> float:
+        return self.median("ours", 1) * 1000
+
+    def track_p50(self) -> float:
+        return self.median("ours", 0) * 1000
+
+    def track_p99_over_raw(self) -> float:
+        return self.median("ours", 1) / self.median("raw", 1)
+
+    def track_p50_over_raw(self) -> float:
+        return self.median("ours", 0) / self.median("raw", 0)
+
+
+def settle(connection: Connection) -> None:
+    """Read away what came while others joined."""
+    connection.socket.settimeout(0.002)
+    try:
+        while True:
+            connection.read()
+    except TimeoutError:
+        connection.buffer = b""
+
+
+for method in (Queries.track_p99, Queries.track_p50):
+    method.unit = "ms"  # type: ignore[attr-defined]

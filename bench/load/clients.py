@@ -1,0 +1,219 @@
+"""Clients without an event loop: blocking where nothing is timed, one epoll where something is."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from ghostwire.model.node import NodeFacts
+from ghostwire.wire import codec
+from ghostwire.wire.client_session import ClientSession, Credentials
+from ghostwire.wire.keys import clamp, public_key
+from ghostwire.wire.messages import Query, Welcome
+from ghostwire.wire.netmap import NetMap
+
+ROOT = Path(__file__).parents[2]
+
+
+class Serving:
+    """A server process. `cpu_s` is what it has used."""
+
+    def __init__(self, kind: str, users: int = 0, sync_ms: float = 0.0) -> None:
+        self._kept = tempfile.TemporaryDirectory(prefix="gw-bench-")
+        self.directory = Path(self._kept.name) / "server"
+        command = [sys.executable, "-m", "bench.load.serving", kind, str(self.directory), str(users), str(sync_ms)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert self._process.stdout is not None
+        said = json.loads(self._process.stdout.readline())
+        self.port: int = said["port"]
+        self.keys: list[str] = said.get("keys", [])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._kept.cleanup()
+
+    @property
+    def cpu_s(self) -> float:
+        used = psutil.Process(self._process.pid).cpu_times()
+        return used.user + used.system
+
+
+def masked(payload: bytes) -> bytes:
+    """A client's frame, masked with zeros: the server unmasks it like any other."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x82, 0x80 | size)) + bytes(4) + payload
+    return bytes((0x82, 0xFE)) + size.to_bytes(2, "big") + bytes(4) + payload
+
+
+class Connection:
+    """One WebSocket connection."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+        self.socket.sendall(
+            b"GET /v1/session HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            b"Sec-WebSocket-Protocol: ghostwire.v1\r\n\r\n"
+        )
+        while b"\r\n\r\n" not in self.buffer:
+            self.buffer += self.socket.recv(65536)
+        self.buffer = self.buffer.partition(b"\r\n\r\n")[2]
+
+    def frames(self) -> list[bytes]:
+        """Every whole message in the buffer."""
+        found = []
+        while len(self.buffer) >= 2:
+            size, at = self.buffer[1], 2
+            if size == 126:
+                size, at = int.from_bytes(self.buffer[2:4], "big"), 4
+            elif size == 127:
+                size, at = int.from_bytes(self.buffer[2:10], "big"), 10
+            if len(self.buffer) < at + size:
+                break
+            found.append(self.buffer[at : at + size])
+            self.buffer = self.buffer[at + size :]
+        return found
+
+    def read(self) -> list[bytes]:
+        """Wait for at least one message."""
+        while not (found := self.frames()):
+            data = self.socket.recv(262144)
+            if not data:
+                raise ConnectionError("the server closed")
+            self.buffer += data
+        return found
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Node:
+    """A connection that has its challenge, and the `register` that answers it, not yet sent."""
+
+    def __init__(self, serving: Serving, key: str, name: str) -> None:
+        self.connection = Connection(serving.port)
+        who = Credentials(
+            node_private=clamp(os.urandom(32)),
+            machine_key=public_key(clamp(os.urandom(32))),
+            facts=NodeFacts(hostname=name),
+            preauth_key=key,
+        )
+        self.session = ClientSession(who, NetMap(), f"http://127.0.0.1:{serving.port}")
+        self.take(self.connection.read())
+        request = self.session.poll_transmit()
+        assert request is not None
+        self.request = masked(request)
+
+    def take(self, frames: Sequence[bytes]) -> None:
+        for frame in frames:
+            self.session.receive(frame)
+
+    def join(self) -> None:
+        """Register and take the map."""
+        self.connection.socket.sendall(self.request)
+        while self.session.netmap.position is None:
+            self.take(self.connection.read())
+
+
+def register_all(clients: list[list[Node]]) -> tuple[list[float], float]:
+    """Each client registers its nodes, one after the other. Seconds from `register` to `welcome`, and in all."""
+    poll = select.epoll()
+    waiting: dict[int, tuple[list[Node], int, float]] = {}
+    times: list[float] = []
+
+    def send(nodes: list[Node], turn: int) -> None:
+        found = nodes[turn].connection.socket
+        waiting[found.fileno()] = (nodes, turn, time.perf_counter())
+        found.sendall(nodes[turn].request)
+
+    for nodes in clients:
+        for node in nodes:
+            poll.register(node.connection.socket.fileno(), select.EPOLLIN)
+    began = time.perf_counter()
+    for nodes in clients:
+        send(nodes, 0)
+    while waiting:
+        for number, _ in poll.poll():
+            if number not in waiting:
+                poll.unregister(number)  # its map and its peers' deltas are not read: they fit into its buffers
+                continue
+            nodes, turn, since = waiting[number]
+            connection = nodes[turn].connection
+            connection.buffer += connection.socket.recv(262144)
+            frames = connection.frames()
+            if not frames:
+                continue
+            times.append(time.perf_counter() - since)
+            assert isinstance(codec.decode_from_server(frames[0]), Welcome)
+            del waiting[number]
+            if turn + 1 < len(nodes):
+                send(nodes, turn + 1)
+    total = time.perf_counter() - began
+    poll.close()
+    return times, total
+
+
+def open_loop(connections: Sequence[Connection], requests: Sequence[bytes], schedule: Sequence[float]) -> list[float]:
+    """Send request `i` on connection `i` of the round at `schedule[i]` seconds; seconds from then to its answer.
+
+    Time counts from the scheduled moment, so a stall of the server, or of this client, is not hidden.
+    """
+    poll = select.epoll()
+    by_number = {}
+    for connection in connections:
+        connection.socket.setblocking(False)
+        by_number[connection.socket.fileno()] = (connection, deque[float]())
+        poll.register(connection.socket.fileno(), select.EPOLLIN)
+    times: list[float] = []
+    sent, count = 0, len(schedule)
+    began = time.perf_counter()
+    while len(times) < count:
+        now = time.perf_counter() - began
+        while sent < count and schedule[sent] <= now:
+            turn = sent % len(connections)
+            connection = connections[turn]
+            by_number[connection.socket.fileno()][1].append(schedule[sent])
+            connection.socket.send(requests[turn])
+            sent += 1
+        for number, _ in poll.poll(0 if sent < count else 0.001):
+            connection, due = by_number[number]
+            connection.buffer += connection.socket.recv(65536)
+            arrived = time.perf_counter() - began
+            for _ in connection.frames():
+                times.append(arrived - due.popleft())
+    poll.close()
+    return times
+
+
+def query(name: str) -> bytes:
+    """The frame of a query for one peer."""
+    return masked(codec.encode(Query(id=1, name=name)))

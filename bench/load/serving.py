@@ -1,0 +1,81 @@
+"""A server in a process of its own: `python -m bench.load.serving KIND DIR USERS SYNC_MS`.
+
+KIND `ghostwire` serves a network in which each of USERS users has a reusable pre-auth key; `raw` answers each WebSocket
+message with a fixed one, over nothing but uvloop: the least that such a server can cost. It prints one line of JSON and
+serves until its standard input closes. SYNC_MS is added to each sync of the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import sys
+from pathlib import Path
+
+import uvloop
+
+from ghostwire.coordinator.commands import CreatePreauthKey
+from ghostwire.coordinator.settings import Settings
+from ghostwire.server import Limits, ServeOptions, Server
+from ghostwire.server.session.frames import Opcode, Reader, frame
+from ghostwire.testing.crash.latency import slow_sync
+
+ANSWER = frame(bytes(150))
+UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+LIMITS = Limits(handshakes=5000, handshakes_per_address=5000, unproved_s=600.0)
+
+
+class Raw(asyncio.Protocol):
+    """Upgrades anyone, answers any message."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.reader: Reader | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.reader is None:
+            self.reader = Reader(65536)
+            self.transport.write(UPGRADE)
+            return
+        self.reader.feed(data)
+        while (found := self.reader.poll()) is not None:
+            if found[0] == Opcode.BINARY:
+                self.transport.write(ANSWER)
+
+
+async def closed_input() -> None:
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+async def raw() -> None:
+    server = await asyncio.get_running_loop().create_server(Raw, "127.0.0.1", 0)
+    print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
+    await closed_input()
+
+
+async def ghostwire(directory: Path, users: int, vfs: str | None) -> None:
+    options = ServeOptions(data=directory, settings=Settings(), listen="127.0.0.1:0", tls_off=True, limits=LIMITS)
+    async with Server(options, vfs=vfs) as server:
+        keys = []
+        for number in range(users):
+            made = await server.driver.ask(
+                lambda op, number=number: CreatePreauthKey(op=op, actor="bench", user=f"user-{number}", uses=None)
+            )
+            keys.append(made.secret)
+        gc.collect()
+        gc.freeze()
+        print(json.dumps({"port": server.port, "keys": keys}), flush=True)
+        await closed_input()
+
+
+def main(kind: str, directory: str, users: int, sync_ms: float) -> None:
+    with contextlib.ExitStack() as stack:
+        vfs = stack.enter_context(slow_sync(sync_ms / 1000)) if sync_ms else None
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(raw() if kind == "raw" else ghostwire(Path(directory), users, vfs))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
