@@ -1,0 +1,68 @@
+"""Coordinators over networks of any size, made from tables at once, with a store that says yes to everything."""
+
+import random
+from typing import Any
+
+from ghostwire.coordinator import Coordinator, Settings, Snapshot
+from ghostwire.coordinator.commands import Command, Committed, OpenSession
+from ghostwire.coordinator.effects import Persist, Refuse, Reply
+from ghostwire.model.credential import PolicyVersion
+from ghostwire.model.node import Node
+from ghostwire.model.user import User
+from ghostwire.testing.clock import ManualClock
+
+EVERYONE = '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}'
+"""Everyone sees everyone: the widest map that there is."""
+
+
+class Network:
+    """`nodes` nodes of users with `each` of them; without a policy each user sees their own."""
+
+    def __init__(self, nodes: int, each: int = 10, policy: str | None = None) -> None:
+        self.random = random.Random(nodes)
+        self.clock = ManualClock()
+        self.keys = [self.random.randbytes(31) + b"\x01" for _ in range(nodes)]
+        tables: dict[str, tuple[Any, ...]] = {
+            "users": tuple(User(id=1 + n, name=f"user{n}") for n in range(max(nodes // each, 1))),
+            "nodes": tuple(self._node(number, each) for number in range(nodes)),
+        }
+        if policy is not None:
+            tables["policies"] = (PolicyVersion(number=1, text=policy, author="bench", at=1),)
+        snapshot = Snapshot(log_id=bytes(16), seq=1, boot=bytes(16), mac_key=bytes(32), tables=tables)
+        self.coordinator = Coordinator(Settings(), snapshot, self.random.randbytes, self.clock())
+        self._op = 0
+        self._seq = 1
+
+    def _node(self, number: int, each: int) -> Node:
+        return Node(
+            id=1 + number,
+            slot=number,
+            name=f"node-{number}",
+            node_key=self.keys[number],
+            machine_key=self.keys[number],
+            ipv4=f"100.{65 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
+            ipv6=f"fd7a:115c:a1e0:1::{1 + number:x}",
+            user_id=1 + number // each,
+        )
+
+    def ask(self, make: type[Command], **fields: Any) -> Any:
+        """Give a command, carry out what comes of it, and return what it is answered."""
+        self._op += 1
+        self.coordinator.handle(make(op=self._op, actor="bench", **fields), self.clock())
+        return self.drain()
+
+    def drain(self) -> Any:
+        answer: Any = None
+        while (effect := self.coordinator.poll_effect()) is not None:
+            if isinstance(effect, Persist):
+                self._seq += 1
+                self.coordinator.handle(Committed(persist=effect.persist, seq=self._seq, ts=0), self.clock())
+            elif isinstance(effect, Reply):
+                answer = effect.value
+            elif isinstance(effect, Refuse):
+                raise effect.error
+        return answer
+
+    def connect(self, number: int) -> Any:
+        """Open the session of a node by its number."""
+        return self.ask(OpenSession, node_key=self.keys[number])
