@@ -236,10 +236,8 @@ class Machine:
             self._hang_up()
             self._retry(event.reason or "the coordinator ended the session", now, event.retry_after)
         elif isinstance(event, Pending):
-            self.waiting_for = event.url
-            self._say("warning", f"this node waits for approval: {event.url}")
             self._hang_up()
-            self._retry("waiting for approval", now, event.retry_after)
+            self._retry(f"this node waits for approval at {event.url}", now, event.retry_after)
         elif isinstance(event, RotateOrder):
             self._say("info", f"the coordinator asks for a new node key{f': {event.reason}' if event.reason else ''}")
             self.rotate(now)
@@ -248,7 +246,6 @@ class Machine:
 
     def _welcomed(self, welcome: Welcome, session: ClientSession, now: Now) -> None:
         self.phase, self.waiting_for = "live", ""
-        self._backoff.reset()
         self._reckoning.heard(welcome.utc, now)
         private = session.credentials.node_private
         fresh = private != self.memory.node_private
@@ -284,6 +281,8 @@ class Machine:
         self._schedule_rotation(now)
 
     def _acknowledged(self, ack: HeartbeatAck, now: Now) -> None:
+        # Not at the welcome: a session that something ends at once, again and again, is a failure too.
+        self._backoff.reset()
         sent = self._timers.pop("answer", None)
         if sent is not None:
             self.latency_s = now.mono - (sent - ANSWER_S)
@@ -394,7 +393,10 @@ class Machine:
             self._timers.pop(name, None)
         delay = self._backoff.next(retry_after)
         self._timers["dial"] = now.mono + delay
-        level: Literal["warning", "info"] = "warning" if was_live else "info"
+        level: Literal["debug", "info", "warning"] = "debug" if reason == self.waiting_for else "info"
+        self.waiting_for = reason
+        if was_live:
+            level = "warning"
         self._say(level, f"no session with {self.memory.origin}: {reason}; trying again in {delay:.1f} s")
 
     def _hang_up(self) -> None:

@@ -16,7 +16,7 @@ from ghostwire.agent.io.control import Control
 from ghostwire.agent.io.folder import Folder
 from ghostwire.agent.io.journal import Journal, logger
 from ghostwire.agent.io.sample import Sampler
-from ghostwire.errors import ConflictError, NotFoundError, UnavailableError
+from ghostwire.errors import ConflictError, NotFoundError, PermissionDeniedError, UnavailableError
 
 
 async def answer(request: dict[str, Any]) -> Any:
@@ -97,7 +97,15 @@ def test_a_folder_is_held_by_one_and_closed_to_others(tmp_path: Path) -> None:
     with pytest.raises(ConflictError, match="ghostwire down"):
         Folder.take(path)
     held.release()
+    path.chmod(0o711)
     Folder.take(path).release()
+    assert path.stat().st_mode & 0o777 == 0o700
+    other = tmp_path / "other"
+    other.mkdir(mode=0o755)
+    (other / "letters").touch()
+    with pytest.raises(PermissionDeniedError, match="--state"):
+        Folder.take(other)
+    assert other.stat().st_mode & 0o777 == 0o755
 
 
 def test_endpoints_are_what_other_machines_can_use() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -64,9 +62,3 @@ class _Once:
         descriptor, self._descriptor = self._descriptor, -1
         with os.fdopen(descriptor, "wb") as pipe:
             pipe.write(msgspec.json.encode(report))
-
-
-def describe(report: Report) -> dict[str, Any]:
-    """The report as plain values."""
-    plain: dict[str, Any] = json.loads(msgspec.json.encode(report))
-    return plain

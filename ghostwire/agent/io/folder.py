@@ -9,6 +9,7 @@ from pathlib import Path
 from ghostwire.errors import ConflictError, PermissionDeniedError
 
 LOCK = "agent.lock"
+OWN_FILES = frozenset({LOCK, "agent.log", "agent.db"})
 
 
 class Folder:
@@ -22,8 +23,7 @@ class Folder:
     def take(cls, path: Path) -> Folder:
         """Make the folder where it is missing and lock it. Raises `ConflictError` while another agent holds it."""
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.chmod(0o700)
+            _close(path)
             descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise PermissionDeniedError(
@@ -43,3 +43,14 @@ class Folder:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _close(path: Path) -> None:
+    """Make the folder, or close it where it is an agent's. Somebody else's folder is left as it is and refused."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.stat().st_mode & 0o077:
+        return
+    names = {entry.name for entry in path.iterdir()}
+    if names and not names & OWN_FILES:
+        raise PermissionDeniedError(f"{path} is open to others and holds other things: name a --state DIR of its own")
+    path.chmod(0o700)

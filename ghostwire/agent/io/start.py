@@ -8,6 +8,7 @@ import platform
 import pwd
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -33,6 +34,9 @@ from ghostwire.wire.netmap import NetMap
 
 Ready = Callable[[list[str]], None]
 
+LATE_S: Final = 20.0
+"""After this a node that is not up yet says what it waits for."""
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What `ghostwire up` was asked. `wishes` None: as the last time. `pin` is SHA-256 of the coordinator's SPKI."""
@@ -48,7 +52,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run(request: Request, ready: Ready) -> Quit:
-    """Run an agent in `request.folder` until it ends. `ready` is called once with lines that say how it came up.
+    """Run an agent in `request.folder` until it ends.
+
+    `ready` is called with lines that say how it came up, and before that, where it takes long, what it waits for.
 
     Raises `ConflictError` while another agent runs there, `ValidationError` for what can't be asked, and what the
     store and the tunnel raise.
@@ -101,15 +107,22 @@ async def _serve(runner: Runner, folder: Path, operator: int | None, ready: Read
 
     def on_ready() -> None:
         runner.on_ready = lambda: None
+        late.cancel()
         ready(introduce(runner))
 
+    def on_late() -> None:
+        why = runner.machine.waiting_for or "no coordinator answers"
+        ready([f"Not up yet: {why}. The agent goes on trying."])
+
     runner.on_ready = on_ready
+    late = asyncio.get_running_loop().call_later(LATE_S, on_late)
     await control.open(folder)
     ended = Quit("internal", "the agent ended by a fault of its own")
     try:
         ended = await runner.run()
         return ended
     finally:
+        late.cancel()
         answers.ended.set_result(ended)
         await control.close()
 

@@ -303,7 +303,7 @@ def test_approval_is_awaited() -> None:
     meeting.begin()
     meeting.accept()
     meeting.say(Pending(url="https://mesh.example/approve/1", retry_after=5.0))
-    assert meeting.machine.waiting_for == "https://mesh.example/approve/1"
+    assert "https://mesh.example/approve/1" in meeting.machine.waiting_for
     meeting.pass_time(6.1)
     meeting.join()
     assert meeting.machine.waiting_for == ""
