@@ -40,11 +40,29 @@ pub enum Arrival {
     Refused,
 }
 
+/// What every session of this node is made with.
+pub struct Identity {
+    pub secret: StaticSecret,
+    pub public: PublicKey,
+    /// Sessions share one that never limits: the router's own guards the door.
+    unlimited: Arc<RateLimiter>,
+}
+
+impl Identity {
+    pub fn new(secret: StaticSecret) -> Self {
+        let public = PublicKey::from(&secret);
+        Self { secret, public, unlimited: Arc::new(RateLimiter::new(&public, u64::MAX)) }
+    }
+}
+
 pub struct Peer {
     pub config: PeerConfig,
     pub key: PublicKey,
     pub slot: u32,
-    tunn: Tunn,
+    identity: Arc<Identity>,
+    /// Made when the peer is first spoken to or heard of: it costs a key agreement and some kilobytes, and most peers
+    /// of a large network never speak to each other.
+    tunn: Option<Box<Tunn>>,
     /// Where the peer's last authenticated packet came from.
     pub endpoint: Option<SocketAddr>,
     last_sent: u64,
@@ -64,19 +82,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(
-        config: PeerConfig,
-        key: PublicKey,
-        slot: u32,
-        secret: &StaticSecret,
-        limiter: Arc<RateLimiter>,
-    ) -> Self {
-        let tunn = Tunn::new(secret.clone(), key, None, None, slot, Some(limiter));
+    pub fn new(config: PeerConfig, key: PublicKey, slot: u32, identity: Arc<Identity>) -> Self {
         Self {
             config,
             key,
             slot,
-            tunn,
+            identity,
+            tunn: None,
             endpoint: None,
             last_sent: 0,
             last_received: None,
@@ -93,9 +105,11 @@ impl Peer {
         }
     }
 
-    /// Start over with another private key of this node.
-    pub fn restart(&mut self, secret: &StaticSecret, limiter: Arc<RateLimiter>) {
-        self.tunn = Tunn::new(secret.clone(), self.key, None, None, self.slot, Some(limiter));
+    /// Start over, with another key of this node or of the peer.
+    pub fn restart(&mut self, key: PublicKey, identity: Arc<Identity>) {
+        self.key = key;
+        self.identity = identity;
+        self.tunn = None;
         self.last_handshake = None;
         self.last_received = None;
         self.last_initiation = None;
@@ -109,13 +123,21 @@ impl Peer {
     }
 
     fn has_session(&self) -> bool {
-        self.tunn.time_since_last_handshake().is_some()
+        self.tunn.as_ref().is_some_and(|tunn| tunn.time_since_last_handshake().is_some())
+    }
+
+    fn tunn(&mut self) -> &mut Tunn {
+        let Self { tunn, identity, key, slot, .. } = self;
+        tunn.get_or_insert_with(|| {
+            let limiter = Some(identity.unlimited.clone());
+            Box::new(Tunn::new(identity.secret.clone(), *key, None, None, *slot, limiter))
+        })
     }
 
     /// Encrypt a packet and send it, or queue it behind a handshake.
     pub fn send(&mut self, packet: &[u8], udp: &mut Udp, now: u64) {
         let space = udp.space((packet.len() + OVERHEAD).max(HANDSHAKE_SIZE));
-        let (kind, size) = match self.tunn.encapsulate(packet, space) {
+        let (kind, size) = match self.tunn().encapsulate(packet, space) {
             TunnResult::WriteToNetwork(message) => (message[0], message.len()),
             _ => {
                 self.queued = true;
@@ -140,7 +162,7 @@ impl Peer {
     /// Begin a handshake everywhere, or repeat its first message.
     pub fn initiate(&mut self, udp: &mut Udp, now: u64) {
         let mut buffer = [0; HANDSHAKE_SIZE];
-        if let TunnResult::WriteToNetwork(message) = self.tunn.format_handshake_initiation(&mut buffer, true) {
+        if let TunnResult::WriteToNetwork(message) = self.tunn().format_handshake_initiation(&mut buffer, true) {
             let size = message.len();
             self.send_initiation(&buffer[..size], true, udp, now);
         }
@@ -197,7 +219,10 @@ impl Peer {
     /// A datagram that names this peer. `plain` holds the decrypted packet afterwards.
     pub fn receive(&mut self, datagram: &[u8], from: SocketAddr, plain: &mut [u8], udp: &mut Udp, now: u64) -> Arrival {
         let kind = datagram.first().copied().unwrap_or(0);
-        let arrival = match self.tunn.decapsulate(Some(from.ip()), datagram, plain) {
+        if self.tunn.is_none() && kind != MESSAGE_INITIATION {
+            return Arrival::Refused;
+        }
+        let arrival = match self.tunn().decapsulate(Some(from.ip()), datagram, plain) {
             TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
                 Arrival::Packet(packet.len())
             }
@@ -236,7 +261,7 @@ impl Peer {
     }
 
     fn note_handshake_rtt(&mut self) {
-        if let (.., Some(rtt)) = self.tunn.stats() {
+        if let (.., Some(rtt)) = self.tunn().stats() {
             self.rtt_ms = Some(f64::from(rtt));
         }
     }
@@ -245,7 +270,7 @@ impl Peer {
         self.queued = false;
         loop {
             let space = udp.space(usize::from(u16::MAX));
-            let TunnResult::WriteToNetwork(message) = self.tunn.decapsulate(None, &[], space) else { return };
+            let TunnResult::WriteToNetwork(message) = self.tunn().decapsulate(None, &[], space) else { return };
             let size = message.len();
             let Some(endpoint) = self.endpoint else { return };
             self.tx_bytes += size as u64;
@@ -270,8 +295,8 @@ impl Peer {
     /// To be called a few times a second: rekeys, retries, keepalives.
     pub fn tick(&mut self, udp: &mut Udp, now: u64) {
         let mut buffer = [0; HANDSHAKE_SIZE];
-        let due = match self.tunn.update_timers(&mut buffer) {
-            TunnResult::WriteToNetwork(message) => Some((message[0], message.len())),
+        let due = match self.tunn.as_mut().map(|tunn| tunn.update_timers(&mut buffer)) {
+            Some(TunnResult::WriteToNetwork(message)) => Some((message[0], message.len())),
             _ => None,
         };
         match due {

@@ -3,7 +3,7 @@ use crate::TunnelError;
 use crate::allowed::AllowedIps;
 use crate::clock::Clock;
 use crate::config::{PeerConfig, bytes_from_hex};
-use crate::peer::{Arrival, MESSAGE_DATA, Peer};
+use crate::peer::{Arrival, Identity, MESSAGE_DATA, Peer};
 use crate::ping::Pings;
 use crate::udp::Udp;
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -56,11 +56,9 @@ pub struct Router {
     pub counters: RouterCounters,
     pub mtu: usize,
     pub own: Vec<IpAddr>,
-    secret: StaticSecret,
-    public: PublicKey,
-    /// Guards the door; the one inside each session never limits, so that nothing is counted twice.
+    identity: Arc<Identity>,
+    /// Guards the door against floods of handshakes.
     limiter: RateLimiter,
-    unlimited: Arc<RateLimiter>,
     peers: Vec<Option<Peer>>,
     free: VecDeque<u32>,
     by_key: HashMap<[u8; 32], u32>,
@@ -93,7 +91,7 @@ impl CheckedPeers {
 
 impl Router {
     pub fn new(secret: StaticSecret, udp: Udp, mtu: u16) -> Self {
-        let public = PublicKey::from(&secret);
+        let identity = Arc::new(Identity::new(secret));
         let clock = Clock::new();
         Self {
             now: clock.now(),
@@ -105,10 +103,8 @@ impl Router {
             counters: RouterCounters::default(),
             mtu: usize::from(mtu),
             own: Vec::new(),
-            limiter: RateLimiter::new(&public, HANDSHAKES_UNDER_LOAD),
-            unlimited: Arc::new(RateLimiter::new(&public, u64::MAX)),
-            secret,
-            public,
+            limiter: RateLimiter::new(&identity.public, HANDSHAKES_UNDER_LOAD),
+            identity,
             peers: Vec::new(),
             free: VecDeque::new(),
             by_key: HashMap::new(),
@@ -139,13 +135,11 @@ impl Router {
 
     /// Replace the private key; every session starts over.
     pub fn set_secret(&mut self, secret: StaticSecret) {
-        self.public = PublicKey::from(&secret);
-        self.secret = secret;
-        self.limiter = RateLimiter::new(&self.public, HANDSHAKES_UNDER_LOAD);
-        self.unlimited = Arc::new(RateLimiter::new(&self.public, u64::MAX));
+        self.identity = Arc::new(Identity::new(secret));
+        self.limiter = RateLimiter::new(&self.identity.public, HANDSHAKES_UNDER_LOAD);
         let now = self.now.ms;
         for peer in self.peers.iter_mut().flatten() {
-            peer.restart(&self.secret, self.unlimited.clone());
+            peer.restart(peer.key, self.identity.clone());
             if peer.config.keepalive > 0 {
                 peer.initiate(&mut self.udp, now);
             }
@@ -198,8 +192,7 @@ impl Router {
                 if peer.key != key {
                     self.by_key.remove(peer.key.as_bytes());
                     self.by_key.insert(*key.as_bytes(), slot);
-                    peer.key = key;
-                    peer.restart(&self.secret, self.unlimited.clone());
+                    peer.restart(key, self.identity.clone());
                 }
                 peer.update(config, &mut self.udp, now);
             }
@@ -211,7 +204,7 @@ impl Router {
         });
         self.by_key.insert(*key.as_bytes(), slot);
         self.by_id.insert(config.id, slot);
-        let mut peer = Peer::new(config, key, slot, &self.secret, self.unlimited.clone());
+        let mut peer = Peer::new(config, key, slot, self.identity.clone());
         if peer.config.keepalive > 0 {
             peer.initiate(&mut self.udp, now);
         }
@@ -342,7 +335,7 @@ impl Router {
                 match self.limiter.verify_packet(Some(from.ip()), datagram, &mut cookie) {
                     Ok(Packet::HandshakeResponse(response)) => response.receiver_idx,
                     Ok(Packet::HandshakeInit(init)) => {
-                        let half = parse_handshake_anon(&self.secret, &self.public, &init).ok()?;
+                        let half = parse_handshake_anon(&self.identity.secret, &self.identity.public, &init).ok()?;
                         return self.by_key.get(&half.peer_static_public).copied();
                     }
                     Err(TunnResult::WriteToNetwork(reply)) => {
