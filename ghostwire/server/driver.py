@@ -15,9 +15,10 @@ from ghostwire.coordinator import Coordinator
 from ghostwire.coordinator.commands import Command, Committed, Failed
 from ghostwire.coordinator.effects import CloseSession, Effect, Flush, Persist, Push, Refuse, Reply, Send
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
+from ghostwire.model.time import Now
 from ghostwire.server.clock import Clock
 from ghostwire.server.fanout import Fanout, Live
-from ghostwire.server.metrics import Timings
+from ghostwire.server.witness import Witness
 
 Answer = Callable[[Any, GhostwireError | None], None]
 """What is called once with (value, None) or (None, error)."""
@@ -41,9 +42,9 @@ class Store(Protocol):
 class Driver:
     """Runs one coordinator on one event loop. All of its methods belong to that loop's thread."""
 
-    def __init__(self, coordinator: Coordinator, store: Store, fanout: Fanout, clock: Clock, timings: Timings) -> None:
+    def __init__(self, coordinator: Coordinator, store: Store, fanout: Fanout, clock: Clock, witness: Witness) -> None:
         self.coordinator = coordinator
-        self._timings = timings
+        self._witness = witness
         self.fanout = fanout
         self.clock = clock
         self.close_session: Callable[[Live, CloseSession], None] = _ignore
@@ -110,7 +111,7 @@ class Driver:
     def _handle(self, command: Command | Committed | Failed) -> None:
         now = self.clock()
         self.coordinator.handle(command, now)
-        self._timings.handled(self.clock().mono - now.mono)
+        self._witness.handled(type(command).__name__, now)
         self._drain()
 
     def _drain(self) -> None:
@@ -152,19 +153,20 @@ class Driver:
 
     def _persist(self, effect: Persist) -> None:
         self._open_persists += 1
-        self._store.submit(effect).add_done_callback(partial(self._settled, effect.persist, self.clock().mono))
+        self._store.submit(effect).add_done_callback(partial(self._settled, effect, self.clock()))
 
-    def _settled(self, persist: int, since: float, future: asyncio.Future[Any]) -> None:
+    def _settled(self, effect: Persist, since: Now, future: asyncio.Future[Any]) -> None:
         self._open_persists -= 1
-        self._timings.query.observe(self.clock().mono - since)
         error = future.exception()
         if error is None:
             row = future.result()
-            self._handle(Committed(persist=persist, seq=row.seq, ts=row.ts))
+            self._witness.committed(effect, since, row)
+            self._handle(Committed(persist=effect.persist, seq=row.seq, ts=row.ts))
         else:
             if not isinstance(error, GhostwireError):
                 error = InternalError(f"the store failed: {type(error).__name__}: {error}")
-            self._handle(Failed(persist=persist, conflict=isinstance(error, ConflictError), error=error))
+            self._witness.failed(effect, since, error)
+            self._handle(Failed(persist=effect.persist, conflict=isinstance(error, ConflictError), error=error))
         if self._idle is not None and not self._open_persists and not self._idle.done():
             self._idle.set_result(None)
 

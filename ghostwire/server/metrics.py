@@ -45,11 +45,12 @@ class Timings:
         """The coordinator encoded a delta once, for so many sessions."""
         self.delta_viewers.observe(viewers)
 
-    def handled(self, seconds: float) -> None:
-        """A command took so long: if whole maps were built, that is what it was for."""
-        if self._built:
-            self.netmap_build.observe(seconds / self._built)
-            self._built = 0
+    def handled(self, seconds: float) -> int:
+        """A command took so long: if whole maps were built, that is what it was for. Returns how many were."""
+        built, self._built = self._built, 0
+        if built:
+            self.netmap_build.observe(seconds / built)
+        return built
 
 
 class Counted(Collector):

@@ -33,6 +33,7 @@ from ghostwire.server.rest.front import Front
 from ghostwire.server.session.node import SessionShell
 from ghostwire.server.status import Reporter
 from ghostwire.server.store.store import ServerStore
+from ghostwire.server.witness import Witness
 
 RENEWAL_CHECK_S: Final = 6 * 3600.0
 DRAIN_S: Final = 3.0
@@ -86,11 +87,12 @@ class Server:
         self.timings = Timings()
         self.store = await ServerStore.open(self.options, self._store_failed, self._vfs)
         try:
-            self.store.flush_failed = self._flush_failed
+            self.store.volatile.failed = self._flush_failed
             snapshot = await self.store.load(self._entropy)
             coordinator = Coordinator(self.options.settings, snapshot, self._entropy, self._clock())
-            coordinator.view.counters.observer = self.timings
-            self.driver = Driver(coordinator, self.store, Fanout(loop), self._clock, self.timings)
+            self._witness = Witness(self.observer, self.timings, self._clock)
+            coordinator.view.counters.observer = self._witness
+            self.driver = Driver(coordinator, self.store, Fanout(loop), self._clock, self._witness)
             listening = public.bind(self.naming.listen)
         except BaseException:
             await self.store.close()
@@ -140,7 +142,7 @@ class Server:
         options, limits = self.options, self.options.limits
         self.tls = tls_identity(options, self.naming, started[1])
         gate = open_gate(options, self.naming, self.tls, self._entropy)
-        self.sessions = SessionShell(self.driver, gate, self._entropy, limits)
+        self.sessions = SessionShell(self.driver, gate, self._entropy, limits, self.observer)
         self.driver.close_session = self.sessions.end
         pin = self.tls.pin if self.tls is not None and self.tls.self_signed else None
         self.reporter = Reporter(
@@ -149,8 +151,10 @@ class Server:
         self.admission = Admission(limits)
         desk = Desk(self.driver, self.reporter, Exposition(self, self.timings).text)
         self.application = application(desk, self.observer, limits.body_bytes)
-        doors = Doors(self.naming.origins(), options.trusted_proxies)
-        self._http = HttpShell(Front(self.application, doors, self._check_token), limits)
+        self._doors = doors = Doors(self.naming.origins(), options.trusted_proxies)
+        self._http = HttpShell(
+            Front(self.application, doors, self._check_token, self._clock, self._witness.answered), limits
+        )
         self._routes = Routes(limits, self.admission, doors, self._http_connection, self.sessions.connect)
         control = admin.bind(options.data)
         self._admitted = admin.Admitted(options.admin_uids)
@@ -163,7 +167,7 @@ class Server:
 
     def _public(self, connection: socket.socket) -> Router | None:
         address = public.peer_address(connection)
-        if not self.admission.admit(address):
+        if not self.admission.admit(address, shared=self._doors.trusts(address)):
             return None
         return Router(self._routes, address, self.tls is not None, asyncio.get_running_loop())
 

@@ -8,7 +8,10 @@ from ghostwire.server.options import Limits
 
 
 class Admission:
-    """Counts connections. One that is admitted is `known` once (its first request is complete) and `gone` once."""
+    """Counts connections. One that is admitted is `known` once and `gone` once.
+
+    An HTTP connection is known when its first request is complete, a node's when its session stands.
+    """
 
     __slots__ = ("_by_address", "_limits", "open", "refused", "unknown")
 
@@ -19,16 +22,17 @@ class Admission:
         self.unknown = 0
         self.refused = 0
 
-    def admit(self, address: str) -> bool:
-        """Whether one more connection from there may stand; if so it counts as unknown."""
+    def admit(self, address: str, *, shared: bool = False) -> bool:
+        """Whether one more connection from there may stand; if so it counts as unknown.
+
+        `shared` addresses (trusted proxies) stand for many clients: only the bounds on all of them hold.
+        """
         if (
             self.open >= self._limits.connections
             or self.unknown >= self._limits.handshakes
-            or self._by_address[address] >= self._limits.handshakes_per_address
+            or (not shared and self._by_address.get(address, 0) >= self._limits.handshakes_per_address)
         ):
             self.refused += 1
-            if not self._by_address[address]:
-                del self._by_address[address]
             return False
         self.open += 1
         self.unknown += 1
@@ -36,7 +40,7 @@ class Admission:
         return True
 
     def known(self, address: str) -> None:
-        """The connection's first request is complete."""
+        """It is known now who or what this connection is for."""
         self.unknown -= 1
         self._by_address[address] -= 1
         if not self._by_address[address]:

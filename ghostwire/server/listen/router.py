@@ -16,6 +16,27 @@ from ghostwire.server.listen.hosts import Doors
 from ghostwire.server.options import Limits
 
 
+class Arrival:
+    """A node's connection as the bounds see it. `address` is where it comes from, behind any trusted proxy."""
+
+    __slots__ = ("_admission", "_known", "_peer", "address")
+
+    def __init__(self, admission: Admission, peer: str, address: str) -> None:
+        self._admission, self._peer, self.address = admission, peer, address
+        self._known = False
+
+    def known(self) -> None:
+        """Its session stands."""
+        if not self._known:
+            self._known = True
+            self._admission.known(self._peer)
+
+    def gone(self) -> None:
+        """It has ended."""
+        self.known()
+        self._admission.gone()
+
+
 class Routes:
     """What the router needs: the bounds, the doors, and the makers of the protocols behind them."""
 
@@ -27,7 +48,7 @@ class Routes:
         admission: Admission,
         doors: Doors,
         http: Callable[[Callable[[], None]], asyncio.Protocol],
-        session: Callable[[str, Callable[[], None]], asyncio.Protocol],
+        session: Callable[[Arrival], asyncio.Protocol],
     ) -> None:
         self.limits, self.admission, self.doors = limits, admission, doors
         self.http = http
@@ -68,6 +89,7 @@ class Router(Accepted):
         if head is not None and head.opens_session:
             self._open_session(head, self._data[end + len(END) :])
         else:
+            self._routes.admission.known(self._address)
             self._hand_over(self._routes.http(self._routes.admission.gone), self._data)
 
     def eof_received(self) -> bool:
@@ -100,8 +122,8 @@ class Router(Accepted):
             return
         assert self._transport is not None  # noqa: S101 - narrows the type only
         self._transport.write(answer)
-        address = doors.client(peer, head.headers)
-        self._hand_over(self._routes.session(address, self._routes.admission.gone), rest)
+        arrival = Arrival(self._routes.admission, peer, doors.client(peer, head.headers))
+        self._hand_over(self._routes.session(arrival), rest)
 
     def _hand_over(self, protocol: asyncio.Protocol, data: bytes) -> None:
         transport, self._transport = self._transport, None
@@ -109,7 +131,6 @@ class Router(Accepted):
         assert self._timer is not None  # noqa: S101 - narrows the type only
         self._timer.cancel()
         self._data = b""
-        self._routes.admission.known(self._address)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if data:

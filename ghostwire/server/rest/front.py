@@ -7,10 +7,14 @@ from typing import Any, Final
 
 from ghostwire.errors import AuthenticationError, GhostwireError
 from ghostwire.model.credential import ApiToken
+from ghostwire.model.time import Now
+from ghostwire.server.clock import Clock
 from ghostwire.server.listen.hosts import Doors
 from ghostwire.server.rest.access import GRANT, NOBODY, OPEN, Caller
 from ghostwire.server.rest.problem import encode, problem_of
 
+Tell = Callable[[str, str, int, Now], None]
+"""Told of each answer: method, path, status, and when the request came."""
 CheckToken = Callable[[str], ApiToken]
 """The token of a secret. Raises `AuthenticationError`."""
 
@@ -20,17 +24,20 @@ SECURITY_HEADERS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-op
 class Front:
     """The application as connections see it."""
 
-    __slots__ = ("_application", "_check", "_doors")
+    __slots__ = ("_application", "_check", "_clock", "_doors", "_tell")
 
-    def __init__(self, application: Any, doors: Doors, check: CheckToken) -> None:
+    def __init__(self, application: Any, doors: Doors, check: CheckToken, clock: Clock, tell: Tell) -> None:
         self._application, self._doors, self._check = application, doors, check
+        self._clock, self._tell = clock, tell
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
+        since = self._clock()
 
         async def send_guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
+                self._tell(scope["method"], scope["path"], message["status"], since)
             await send(message)
 
         try:

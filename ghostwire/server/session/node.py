@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ghostwire.coordinator.commands import (
     HeartbeatNode,
@@ -22,6 +22,7 @@ from ghostwire.coordinator.effects import CloseSession, KeyRotated, Registered, 
 from ghostwire.errors import GhostwireError, ResourceExhaustedError, WireError
 from ghostwire.server.driver import Driver
 from ghostwire.server.errors import status_of, status_of_code
+from ghostwire.server.observer import Level, Observer, Value
 from ghostwire.server.options import Limits
 from ghostwire.server.session.counters import SessionCounters
 from ghostwire.server.session.rate import Bucket
@@ -50,22 +51,36 @@ FORGIVEN: Final = 50
 """Frames beyond the rate that are refused one by one; after that the session is closed."""
 
 
+class Arrival(Protocol):
+    """The connection as the listener's bounds see it; told once when it is known, and when it is gone."""
+
+    address: str
+
+    def known(self) -> None:
+        """The session stands."""
+
+    def gone(self) -> None:
+        """The connection has ended."""
+
+
 class SessionShell:
     """What all node sessions of one server share."""
 
-    __slots__ = ("counters", "driver", "empty", "entropy", "gate", "limits", "loop", "standing")
+    __slots__ = ("counters", "driver", "empty", "entropy", "gate", "limits", "loop", "observer", "standing")
 
-    def __init__(self, driver: Driver, gate: Gate, entropy: Callable[[int], bytes], limits: Limits) -> None:
+    def __init__(
+        self, driver: Driver, gate: Gate, entropy: Callable[[int], bytes], limits: Limits, observer: Observer
+    ) -> None:
         self.driver, self.gate, self.entropy, self.limits = driver, gate, entropy, limits
+        self.observer = observer
         self.loop = asyncio.get_running_loop()
         self.counters = SessionCounters()
         self.standing: set[NodeSession] = set()
         self.empty = asyncio.Event()
 
-    def connect(self, address: str, gone: Callable[[], None]) -> SessionTransport:
-        """The protocol of a connection that was upgraded; `gone` is called when it ends."""
-        session = NodeSession(self, address, gone)
-        return session.transport
+    def connect(self, arrival: Arrival) -> SessionTransport:
+        """The protocol of a connection that was upgraded."""
+        return NodeSession(self, arrival).transport
 
     def end(self, live: Any, effect: CloseSession) -> None:
         """Do what the coordinator says of a live session."""
@@ -92,12 +107,11 @@ class NodeSession:
     """One connection, from its challenge to its end. `node`, `slot` and `session` stand once it has its session."""
 
     __slots__ = (
-        "_address",
+        "_arrival",
         "_behind",
         "_bucket",
         "_busy",
         "_excess",
-        "_gone",
         "_leaving",
         "_protocol",
         "_shell",
@@ -109,8 +123,8 @@ class NodeSession:
         "transport",
     )
 
-    def __init__(self, shell: SessionShell, address: str, gone: Callable[[], None]) -> None:
-        self._shell, self._address, self._gone = shell, address, gone
+    def __init__(self, shell: SessionShell, arrival: Arrival) -> None:
+        self._shell, self._arrival = shell, arrival
         self._protocol = ServerSession(shell.gate, shell.entropy)
         self._bucket: Bucket | None = None
         self._busy = False
@@ -156,12 +170,11 @@ class NodeSession:
             shell.empty.set()
         if self._timer is not None:
             self._timer.cancel()
-        if self.session >= 0:
-            shell.counters.closed += 1
-            shell.driver.fanout.detach(self)
-            self._report_closed(self.node, self.session, intent=False)
-            self.session = -1
-        self._gone()
+        session = self.session
+        self._forget()
+        if session >= 0:
+            self._report_closed(self.node, session, intent=False)
+        self._arrival.gone()
 
     # The fan-out's side.
 
@@ -265,9 +278,11 @@ class NodeSession:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._arrival.known()
         self._protocol.establish(node_key)
         self.node, self.slot, self.session = opened.node, opened.slot, opened.session
         self._shell.counters.opened += 1
+        self._note("session.opened", "debug", node=self.node, session=self.session)
         self.deliver(opened.frames)
         replaced = self._shell.driver.fanout.attach(self)
         if isinstance(replaced, NodeSession):
@@ -376,6 +391,8 @@ class NodeSession:
 
     def _refuse(self, error: GhostwireError, *, final: bool, query: int | None = None) -> None:
         self._shell.counters.refused[error.code] += 1
+        level: Level = "info" if final else "debug"
+        self._note("session.refused", level, node=self.node, code=error.code, reason=error.message)
         refusal = Refusal(
             code=error.code, message=error.message, retry_after=error.retry_after, final=final, query=query
         )
@@ -383,9 +400,13 @@ class NodeSession:
         if final:
             self.transport.close(status_of(error).ws, error.message)
 
+    def _note(self, name: str, level: Level, /, **fields: Value) -> None:
+        self._shell.observer.event(level, name, address=self._arrival.address, **fields)
+
     def _forget(self) -> None:
         """The session is over for the server; only its connection still stands."""
         if self.session >= 0:
+            self._note("session.closed", "debug", node=self.node, session=self.session)
             self._shell.counters.closed += 1
             self._shell.driver.fanout.detach(self)
             self.session = -1

@@ -16,8 +16,8 @@ from ghostwire.errors import DatabaseError, PermissionDeniedError
 from ghostwire.model.change import ChangeRecord, Put
 from ghostwire.model.credential import Setting
 from ghostwire.server.options import ServeOptions
-from ghostwire.server.store import facts
 from ghostwire.server.store.tables import TABLES, statement
+from ghostwire.server.store.volatile import VolatileStore
 from ghostwire.zqlite import keyring
 from ghostwire.zqlite.operation import Operation
 
@@ -30,11 +30,9 @@ VERIFIED: Final = 1000
 class ServerStore:
     """`ghostwire.db` (class D: an answer means fsynced) and `history.db` (class L: on disk within seconds)."""
 
-    def __init__(self, durable: zqlite.Store, history: zqlite.Store) -> None:
+    def __init__(self, durable: zqlite.Store, volatile: VolatileStore) -> None:
         self.durable = durable
-        self.history = history
-        self.flush_failed: Callable[[BaseException], None] = _ignore
-        self.flushes = 0
+        self.volatile = volatile
 
     @classmethod
     async def open(
@@ -69,7 +67,7 @@ class ServerStore:
             await history.close()
             await durable.close()
             raise
-        return cls(durable, history)
+        return cls(durable, VolatileStore(history))
 
     async def load(self, entropy: Callable[[int], bytes]) -> Snapshot:
         """Everything that a coordinator starts from. Raises `DatabaseError` where the log's end does not hold."""
@@ -82,7 +80,7 @@ class ServerStore:
             insert = statement(Put("settings", made))
             seq = (await self.durable.submit(Operation("initialise", "server", (insert,)))).seq
             tables["settings"] = (*tables["settings"], made)
-        kept = facts.read(await self.history.query(facts.SELECT))
+        kept = await self.volatile.load()
         return Snapshot(
             log_id=log_id(self.durable.identity, self.durable.epoch),
             seq=seq,
@@ -100,21 +98,13 @@ class ServerStore:
         return self.durable.submit(Operation(persist.kind, persist.actor, statements))
 
     def flush(self, effect: Flush) -> None:
-        """Write volatile facts; nobody waits for it, and a failure is told to `flush_failed`."""
-        statements = tuple(facts.statements(effect.facts))
-        if statements:
-            self.flushes += 1
-            self.history.submit(Operation("flush", "coordinator", statements)).add_done_callback(self._flushed)
+        """Write volatile facts; nobody waits for it."""
+        self.volatile.flush(effect)
 
     async def close(self) -> None:
         """Finish what is queued and free both files."""
-        await self.history.close()
+        await self.volatile.close()
         await self.durable.close()
-
-    def _flushed(self, future: asyncio.Future[ChangeRecord]) -> None:
-        error = future.exception()
-        if error is not None:
-            self.flush_failed(error)
 
     async def _verify(self) -> None:
         rows = await self.durable.query(
@@ -166,7 +156,3 @@ def _load(reader: Any) -> tuple[dict[str, tuple[Any, ...]], int]:
     tables = {name: tuple(map(table.record, reader.query(table.select))) for name, table in TABLES.items()}
     (seq,) = reader.query("SELECT coalesce(max(seq), 0) FROM change")[0]
     return tables, seq
-
-
-def _ignore(error: BaseException) -> None:
-    return

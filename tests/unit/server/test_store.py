@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from ghostwire.server.options import ServeOptions
 from ghostwire.server.store.replay import replay
 from ghostwire.server.store.store import ServerStore
 from ghostwire.server.store.tables import TABLES
+from ghostwire.server.store.volatile import VolatileStore
 
 MAC, MAC2, MAC3 = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
 
@@ -151,6 +153,23 @@ async def test_volatile_facts_come_back_and_the_newest_counts(options: ServeOpti
     assert snapshot.volatile == (second, other)
     assert snapshot.mark == mark
     assert snapshot.changes == tuple(changes[1:])
+    await store.close()
+
+
+async def test_the_log_of_what_may_be_lost_does_not_grow_without_end(options: ServeOptions) -> None:
+    store = await open_store(options)
+    volatile = VolatileStore(store.volatile.store, keep=10)
+    mark = FlushMark(boot=bytes(16), vseq=1, seq=1, utc=1)
+    for at in range(100):
+        volatile.flush(Flush(facts=(NodeSeen(node_id=at % 3, last_seen=at), mark)))
+        await asyncio.sleep(0.002)
+    await volatile.close()
+    await store.durable.close()
+    store = await open_store(options)
+    rows = await store.volatile.store.query_one("SELECT count(*) FROM change")
+    assert rows is not None
+    assert rows[0] < 60
+    assert [seen.last_seen for seen in (await store.load(os.urandom)).volatile] == [99, 97, 98]
     await store.close()
 
 
