@@ -102,7 +102,9 @@ def test_one_machine_asking_twice_at_once_is_one_node_and_one_use(seed: int) -> 
     st.integers(0, 2**32),
     st.sampled_from(["sequential", "random"]),
     st.floats(0, 0.4),
-    st.lists(st.sampled_from(["register", "delete", "rename", "expire", "key", "revoke", "user", "settle"]), max_size=60),
+    st.lists(
+        st.sampled_from(["register", "delete", "rename", "expire", "key", "revoke", "user", "settle"]), max_size=60
+    ),
 )
 def test_whatever_the_store_answers_books_balance_and_everyone_is_answered(
     seed: int, allocation: str, failures: float, acts: list[str]

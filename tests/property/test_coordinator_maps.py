@@ -1,10 +1,12 @@
 """Random histories: whatever happens, in whatever order it becomes durable, every node holds its fresh map."""
 
+import json
+
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from ghostwire.coordinator import Settings
+from ghostwire.coordinator import Coordinator, Settings
 from ghostwire.coordinator.commands import (
     ApplyPolicy,
     ApproveRoutes,
@@ -21,6 +23,7 @@ from ghostwire.coordinator.commands import (
     SetUserRole,
     TagNode,
 )
+from ghostwire.coordinator.map_pages import MapParts
 from ghostwire.coordinator.state import State
 from ghostwire.errors import GhostwireError
 from ghostwire.testing.simnet import SimNet, SimNode
@@ -29,17 +32,33 @@ from tests.reference.netmap_check import check_all
 USERS = ("alice", "bob", "carol")
 TAGS = ("tag:web", "tag:db")
 ROUTES = ("10.1.0.0/24", "10.2.0.0/24")
-OWNERS = '"groups": {"group:dev": ["alice@", "bob@"]}, "tagOwners": {"tag:web": ["group:dev"], "tag:db": ["alice@"]}'
+
+
+def policy(*rules: dict[str, object] | None) -> str:
+    """A text with groups, tag owners and postures; with None for a rule, one that has no rules at all."""
+    return json.dumps(
+        {
+            "groups": {"group:dev": ["alice@", "bob@"]},
+            "tagOwners": {"tag:web": ["group:dev"], "tag:db": ["alice@"]},
+            "postures": {"posture:linux": ["node:os == 'linux'"]},
+        }
+        | ({} if None in rules else {"acls": [{"action": "accept", **rule} for rule in rules if rule]})
+    )
+
+
 POLICIES = (
-    "{%s}" % OWNERS,
-    '{%s, "acls": []}' % OWNERS,
-    '{%s, "acls": [{"action": "accept", "src": ["group:dev"], "dst": ["tag:web:80,443"]}]}' % OWNERS,
-    '{%s, "acls": [{"action": "accept", "src": ["tag:web"], "dst": ["tag:db:5432"]},'
-    ' {"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self:*"]}]}' % OWNERS,
-    '{%s, "acls": [{"action": "accept", "src": ["carol@"], "dst": ["10.1.0.0/16:*", "alice@:22"]}]}' % OWNERS,
-    '{%s, "acls": [{"action": "accept", "src": ["*"], "dst": ["tag:web:*"]}]}' % OWNERS,
+    policy(None),
+    policy(),
+    policy({"src": ["group:dev"], "dst": ["tag:web:80,443"]}),
+    policy(
+        {"src": ["tag:web"], "dst": ["tag:db:5432"]}, {"src": ["autogroup:member"], "dst": ["autogroup:self:*"]}
+    ).replace(', "postures": {"posture:linux": ["node:os == \'linux\'"]}', ""),
+    policy({"src": ["carol@"], "dst": ["10.1.0.0/16:*", "alice@:22"]}),
+    policy({"src": ["autogroup:admin"], "dst": ["*:*"]}),
+    policy({"src": ["*"], "dst": ["tag:web:*"]}),
+    policy({"src": ["autogroup:member"], "srcPosture": ["posture:linux"], "dst": ["tag:web:80", "autogroup:self:*"]}),
 )
-"""Texts of the policy language that between them use owners, groups, roles, tags, prefixes and everyone."""
+"""Between them they use owners, groups, roles, tags, prefixes, routes, postures and everyone."""
 
 machines = Bundle("machines")
 owners = st.one_of(
@@ -55,15 +74,22 @@ class Histories(RuleBasedStateMachine):
     def begin(self, seed: int, window: int) -> None:
         self.net = SimNet(Settings(window=window, ephemeral_idle_s=300.0), seed=seed)
         self.serial = 0
+        self.maps: dict[tuple[Coordinator, int], tuple[MapParts, int]] = {}
 
     # Comings and goings.
 
-    @rule(target=machines, owner=owners, ephemeral=st.booleans(), name=st.sampled_from(["laptop", "srv", "Ünï.x"]))
-    def join(self, owner: dict[str, object], ephemeral: bool, name: str) -> SimNode:
+    @rule(
+        target=machines,
+        owner=owners,
+        ephemeral=st.booleans(),
+        name=st.sampled_from(["laptop", "srv", "Ünï.x"]),
+        os=st.sampled_from(["", "linux", "darwin"]),
+    )
+    def join(self, owner: dict[str, object], ephemeral: bool, name: str, os: str) -> SimNode:
         self.serial += 1
         node = self.net.node(f"{name}#{self.serial}")
         secret = self.net.key(ephemeral=ephemeral, **owner)
-        self.net.register(node, secret, hostname=name, routable_routes=ROUTES)
+        self.net.register(node, secret, hostname=name, os=os, routable_routes=ROUTES)
         return self.net.connect(node)
 
     @rule(node=machines)
@@ -86,9 +112,10 @@ class Histories(RuleBasedStateMachine):
         """The connection still stands for the coordinator, but nothing arrives: the next one must make up for it."""
         node.deaf = True
 
-    @rule(node=machines, owner=owners)
-    def register_again(self, node: SimNode, owner: dict[str, object]) -> None:
-        self._try(RegisterNode, **self.net.registration(node, self.net.key(**owner)))
+    @rule(node=machines, owner=owners, routes=st.sampled_from([(), ROUTES]), os=st.sampled_from(["", "linux"]))
+    def register_again(self, node: SimNode, owner: dict[str, object], routes: tuple[str, ...], os: str) -> None:
+        facts = {"os": os, "routable_routes": routes}
+        self._try(RegisterNode, **self.net.registration(node, self.net.key(**owner), **facts))
 
     @rule(node=machines)
     def beat(self, node: SimNode) -> None:
@@ -175,6 +202,20 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "net"):
             check_all(self.net)
             assert self.net.coordinator.view.counters.digest_mismatches == 0
+
+    @invariant()
+    def the_affected_are_all_whose_map_changed(self) -> None:
+        if hasattr(self, "net"):
+            core = self.net.coordinator._core
+            now = {
+                (self.net.coordinator, node.id): (core.mapper.parts(node), core.window.last_change(node.slot))
+                for node in core.state.nodes.values()
+                if not node.expired
+            }
+            for key, (parts, changed) in now.items():
+                before = self.maps.get(key)
+                assert before is None or before[0] == parts or before[1] != changed
+            self.maps = now
 
     @invariant()
     def state_is_tables_and_log(self) -> None:

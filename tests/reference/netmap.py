@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from pyroaring import BitMap
 
+from ghostwire.model.filter import FilterRule
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
 from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
@@ -26,13 +27,14 @@ class ReferenceMaps:
         policy_text: str | None,
         shown: Mapping[int, Shown],
         pools: tuple[str, ...],
+        bindings: Mapping[str, int],
     ) -> None:
         self.nodes = {node.id: node for node in nodes.values() if not node.expired}
         self.users = users
         self.shown = shown
         policy = default_policy() if policy_text is None else Policy.parse(policy_text)
         people = [UserFacts(id=u.id, name=u.name, email=u.email, role=u.role) for u in users.values()]
-        self.engine = Engine.build(policy, people, [self._facts(node) for node in self.nodes.values()], pools)
+        self.engine = Engine.build(policy, people, [self._facts(n) for n in self.nodes.values()], pools, bindings)
         self.numbers: dict[int, int] = {}
 
     def learn_numbers(self, known: Mapping[int, int]) -> None:
@@ -79,12 +81,13 @@ class ReferenceMaps:
             key_expiry=node.key_expiry,
         )
 
-    def rules(self, viewer: int) -> tuple[object, ...]:
-        rules = self.engine.native_filter(self.nodes[viewer].slot)
-        return tuple(
-            msgspec.structs.replace(rule, classes=tuple(sorted(self.numbers[c] for c in rule.classes)))
-            for rule in rules
-        )
+    def rules(self, viewer: int) -> tuple[FilterRule, ...]:
+        """The order in which a rule names its sources means nothing."""
+        found = []
+        for rule in self.engine.native_filter(self.nodes[viewer].slot):
+            classes = tuple(sorted(self.numbers[c] for c in rule.classes))
+            found.append(msgspec.structs.replace(rule, classes=classes, prefixes=tuple(sorted(set(rule.prefixes)))))
+        return tuple(found)
 
     def profiles(self, viewer: int) -> dict[int, Profile]:
         owners = {peer.owner for peer in self.peers(viewer).values()} | {self.own(viewer).owner}

@@ -19,9 +19,20 @@ def reference(net: SimNet) -> ReferenceMaps:
         None if policy is None else policy.text,
         {n: Shown(online=view.health(n).is_online, endpoints=view.endpoints(n)) for n in nodes},
         (net.settings.ipv4_pool, net.settings.ipv6_pool),
+        bindings(net),
     )
     maps.learn_numbers({n: view.netmap(n).own().class_id for n in maps.nodes})
     return maps
+
+
+def bindings(net: SimNet) -> dict[str, int]:
+    """Which users the names of the policy mean, as the store has it."""
+    policy = net.coordinator.view.policy()
+    for setting in net.store.tables()["settings"]:
+        if setting.name == "policy_bindings" and policy is not None:
+            number, found = msgspec.msgpack.decode(setting.value, type=tuple[int, dict[str, int]])
+            return found if number == policy.number else {}
+    return {}
 
 
 def check_node(net: SimNet, maps: ReferenceMaps, node: SimNode) -> None:
