@@ -126,6 +126,7 @@ class Core:
         self.volatile.step()
         self.moved()
         self.mapper.presence_changed(node)
+        self.counters.observer.presence(node, "online" if self.liveness.get(node.id).online else "offline")
         self.volatile.note(node.id, now, self.settings.flush_s)
 
     def close_session(self, node: int, code: str, reason: str) -> None:

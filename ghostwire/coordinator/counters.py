@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
+
+from ghostwire.model.node import Node
 
 
 class Observer(Protocol):
@@ -15,6 +17,9 @@ class Observer(Protocol):
     def delta_encoded(self, viewers: int, size: int) -> None:
         """A delta was encoded once, for so many viewers, in so many bytes."""
 
+    def presence(self, node: Node, state: Literal["online", "grace", "offline"]) -> None:
+        """Peers are shown a node as there or away now; in `grace` they see no change yet."""
+
 
 class Unobserved:
     """The observer that nobody is."""
@@ -23,6 +28,9 @@ class Unobserved:
         """Take no notice."""
 
     def delta_encoded(self, viewers: int, size: int) -> None:
+        """Take no notice."""
+
+    def presence(self, node: Node, state: Literal["online", "grace", "offline"]) -> None:
         """Take no notice."""
 
 

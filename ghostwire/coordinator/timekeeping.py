@@ -109,6 +109,8 @@ class Timekeeper:
         turn = core.liveness.due(node, now)
         if turn == "grace":
             core.counters.heartbeats["missed"] += 1
+            if record is not None:
+                core.counters.observer.presence(record, "grace")
         if turn != "offline" or record is None:
             return
         core.presence_changed(record, now)

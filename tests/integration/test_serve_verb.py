@@ -1,5 +1,6 @@
 """`serve` as a process: where its settings come from, what it says, how it ends."""
 
+import gzip
 import json
 import os
 import pty
@@ -7,11 +8,15 @@ import select
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from ghostwire.cli import run
 from ghostwire.cli.admin import Admin
@@ -161,6 +166,60 @@ def test_no_secret_is_in_the_log(room: Path, capsys: pytest.CaptureFixture[str])
     log = child.log.read_text()
     assert key not in log
     assert token not in log
+
+
+def events(child: Child) -> dict[str, dict[str, object]]:
+    lines = (json.loads(line) for line in child.log.read_text().splitlines() if line.startswith("{"))
+    return {line["event"]: line for line in lines}
+
+
+def test_changes_are_logged_and_traced(room: Path, collector: HTTPServer) -> None:
+    endpoint = f"http://127.0.0.1:{collector.server_port}"
+    with serve(room, "--log-level", "debug", environment={"GHOSTWIRE_TELEMETRY_OTLP_ENDPOINT": endpoint}) as child:
+        ready(child, room)
+        with Admin.local(room / "server") as admin:
+            made = admin.post("/v1/preauth-keys", {"user": "alice"})
+    assert child.stop() == 0
+    told = events(child)
+    assert {"server.started", "preauth_key.create", "http", "server.stopped"} <= set(told)
+    assert told["preauth_key.create"]["level"] == "info"
+    assert told["preauth_key.create"]["login"] == "alice"
+    assert (told["http"]["level"], told["http"]["resource"]) == ("debug", "/v1/preauth-keys")
+    assert made["key"] not in child.log.read_text()
+    names = {span.name for span in spans(collector)}
+    assert {"commit", "http"} <= names
+
+
+class Collector(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        packed = self.headers.get("content-encoding") == "gzip"
+        self.server.seen.append(gzip.decompress(body) if packed else body)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[HTTPServer]:
+    server = HTTPServer(("127.0.0.1", 0), Collector)
+    server.seen = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def spans(collector: HTTPServer) -> Iterator[Span]:
+    for body in collector.seen:  # type: ignore[attr-defined]
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for scope in resource.scope_spans:
+                yield from scope.spans
 
 
 def test_config_show_explains(room: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
