@@ -79,6 +79,7 @@ class Machine:
         self._rotating = False
         self._try_next = False
         self._metrics_at = 0.0
+        self._next_end = 0
         self._timers: dict[str, float] = {"look": now.mono + LOOK_S, "keep": now.mono + KEEP_S}
 
     # What the shell calls.
@@ -438,8 +439,12 @@ class Machine:
         steps = self.plan.steps(self.netmap, self.memory.node_private, utc, self.halted)
         if steps:
             self._effects.append(Tune(steps))
+        if 0 < self._next_end <= utc:
+            # Something has ended: kept at once, so that no clock that is set back opens it again.
+            self._remember(now)
+        self._next_end = self.plan.next_end(utc)
         soonest = now.mono + LOOK_S
-        for end in (self.plan.next_end, self._stale_at()):
+        for end in (self._next_end, self._stale_at()):
             if end:
                 soonest = min(soonest, now.mono + max(end - utc, 0) / SECOND + 0.001)
         self._timers["look"] = soonest

@@ -61,7 +61,7 @@ Step = SetSelf | SetKey | SetFilter | SetPeer | DropPeer
 class Plan:
     """What the tunnel was told, and what to tell it next."""
 
-    __slots__ = ("_domain", "_ends", "_filter", "_key", "_peers", "_self")
+    __slots__ = ("_domain", "_ends", "_filter", "_key", "_peers", "_rule_ends", "_self")
 
     def __init__(self) -> None:
         self._key = b""
@@ -70,11 +70,11 @@ class Plan:
         self._domain = ""
         self._peers: dict[int, bytes] = {}
         self._ends: dict[int, int] = {}
+        self._rule_ends: tuple[int, ...] = ()
 
-    @property
-    def next_end(self) -> int:
-        """The UTC nanosecond at which the next peer ends by itself, 0 for none."""
-        return min(self._ends.values(), default=0)
+    def next_end(self, utc: int) -> int:
+        """The UTC nanosecond at which the next peer or rule ends by itself, 0 for none."""
+        return min((end for end in (*self._ends.values(), *self._rule_ends) if end > utc), default=0)
 
     def cuts(self, netmap: NetMap) -> bool:
         """Whether the map takes something away that the tunnel grants now, so that it must be told at once."""
@@ -96,6 +96,7 @@ class Plan:
             self._self = netmap.parts["self"]
         if netmap.parts["filter"] != self._filter:
             self._filter = netmap.parts["filter"]
+            self._rule_ends = tuple(rule.until for rule in netmap.rules() if rule.until)
             steps.append(SetFilter(self._filter))
         if not halted:
             steps += self._set_peers(netmap, utc)

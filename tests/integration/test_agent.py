@@ -164,6 +164,13 @@ def test_down_keeps_and_up_alone_comes_back(mesh: Mesh) -> None:
     assert one.status()["self"]["ipv4"] == before["ipv4"]
 
 
+def test_status_without_an_agent_shows_the_coordinator(mesh: Mesh) -> None:
+    shown = ghostwire("status", "--data", str(mesh.coordinator.data), "--json")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["url"] == mesh.coordinator.url
+    assert mesh.coordinator.url in ghostwire("status", "--data", str(mesh.coordinator.data)).stdout
+
+
 def test_one_agent_a_folder(mesh: Mesh) -> None:
     one = mesh.agent("one").join(mesh.coordinator)
     done = ghostwire("up", "--state", str(one.state))

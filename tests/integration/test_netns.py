@@ -177,6 +177,7 @@ def test_ping_and_a_flow_that_outlives_the_coordinator(spaces: tuple[Space, Spac
     assert peer["endpoint"] == f"{b.address}:51820"
     assert peer["rx_bytes"] > 1000
     assert "ghostwire0" in devices(a)
+    assert ask(tmp_path / "a", "ping", 30.0, peer="b", timeout_s=10)["rtt_ms"] > 0
 
     sink = b.start(sys.executable, "-c", SINK, address, text=True)
     assert sink.stdout is not None

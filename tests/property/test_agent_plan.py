@@ -20,7 +20,9 @@ PEERS = st.builds(
     online=st.booleans(),
     until=st.sampled_from([0, 0, 50, 100, 150]),
 )
-RULES = st.lists(st.builds(FilterRule, same_owner=st.booleans(), until=st.sampled_from([0, 7])), max_size=2).map(tuple)
+RULES = st.lists(st.builds(FilterRule, same_owner=st.booleans(), until=st.sampled_from([0, 7, 80])), max_size=2).map(
+    tuple
+)
 
 
 class PlanMachine(RuleBasedStateMachine):
@@ -118,8 +120,8 @@ class PlanMachine(RuleBasedStateMachine):
         assert self.filter == self.netmap.parts["filter"]
         assert self.own == self.netmap.own()
         assert self.key == self.private
-        ends = [peer.peer.until for peer in granted.values() if peer.peer.until]
-        assert self.plan.next_end == min(ends, default=0)
+        ends = [peer.peer.until for peer in granted.values()] + [rule.until for rule in self.netmap.rules()]
+        assert self.plan.next_end(self.utc) == min((end for end in ends if end > self.utc), default=0)
 
 
 TestPlan = PlanMachine.TestCase
