@@ -101,9 +101,7 @@ def _wishes(given: dict[str, Any]) -> Wishes | None:
             parse_expose(expose)
     except ValidationError as error:
         raise click.UsageError(error.message) from error
-    if not asked and given["server"] is None:
-        return None
-    return Wishes(**asked)
+    return Wishes(**asked) if asked else None
 
 
 def _run(request: Request, ready: Callable[[list[str]], None]) -> int:

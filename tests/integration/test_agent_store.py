@@ -107,6 +107,22 @@ async def test_a_write_that_failed_is_made_up_for(tmp_path: Path, caplog: pytest
     await again.close()
 
 
+async def test_its_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    store = await LocalStore.open(tmp_path, compact_after=10)
+    meeting = joined(2)
+    store.keep_map(KeptMap.of(meeting.machine.netmap))
+    for moment in range(100):
+        store.keep(msgspec.structs.replace(MEMORY, contact=moment))
+        await store.flush()
+    await store.close()
+    again = await LocalStore.open(tmp_path)
+    rows = (await again._db.query_one("SELECT count(*) FROM change"))[0]
+    assert rows < 40
+    assert await again.memory() == msgspec.structs.replace(MEMORY, contact=99)
+    assert (await again.netmap()).digest == meeting.machine.netmap.digest
+    await again.close()
+
+
 async def test_nothing_secret_lies_on_the_disk_in_the_clear(tmp_path: Path) -> None:
     store = await LocalStore.open(tmp_path)
     store.keep(MEMORY)

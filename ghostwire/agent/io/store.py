@@ -17,6 +17,7 @@ from ghostwire.agent.io.journal import logger
 from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.traffic import Traffic
 from ghostwire.agent.wishes import Wishes
+from ghostwire.errors import GhostwireError
 from ghostwire.model.position import Position
 from ghostwire.wire.netmap import NetMap
 from ghostwire.zqlite import keyring
@@ -66,17 +67,23 @@ _NO_MAP: Final = KeptMap(None, {}, {}, {})
 class LocalStore:
     """What lasts of an agent. Writes are queued in order; await `flush` to know them on disk."""
 
-    def __init__(self, db: zqlite.Store, folder: Path) -> None:
+    def __init__(self, db: zqlite.Store, folder: Path, compact_after: int) -> None:
         self._db = db
         self._folder = folder
         self._identity: tuple[Any, ...] = ()
         self._session: tuple[Any, ...] = ()
         self._kept: KeptMap | None = _NO_MAP
         self._last: asyncio.Future[Any] | None = None
+        self._writes = 0
+        self._compact_after = compact_after
+        self._compacting: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, folder: Path) -> LocalStore:
-        """Open the store in `folder`, made where it is missing. Raises what `zqlite.open` raises."""
+    async def open(cls, folder: Path, compact_after: int = 1000) -> LocalStore:
+        """Open the store in `folder`, made where it is missing; its log is shortened every so many writes.
+
+        Raises what `zqlite.open` raises.
+        """
         key = keyring.load_or_create(folder / KEY_FILE)
         db = await zqlite.open(folder / FILE, key=key, readers=(1, 1))
         try:
@@ -84,7 +91,7 @@ class LocalStore:
         except BaseException:
             await db.close()
             raise
-        return cls(db, folder)
+        return cls(db, folder, compact_after)
 
     # Reading, at the start.
 
@@ -172,18 +179,34 @@ class LocalStore:
         try:
             await self.flush()
         finally:
-            await self._db.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._compacting is not None:
+            await self._compacting
+        await self._db.close()
 
     async def forget(self) -> None:
         """Close, and remove the store and its key from the disk."""
-        await self._db.close()
+        await self._close()
         for name in (KEY_FILE, FILE, f"{FILE}-wal", f"{FILE}-shm"):
             (self._folder / name).unlink(missing_ok=True)
 
     def _submit(self, kind: str, statements: list[zqlite.Statement]) -> None:
-        if statements:
-            self._last = self._db.submit(zqlite.Operation(kind, ACTOR, tuple(statements)))
-            self._last.add_done_callback(self._written)
+        if not statements:
+            return
+        self._last = self._db.submit(zqlite.Operation(kind, ACTOR, tuple(statements)))
+        self._last.add_done_callback(self._written)
+        self._writes += 1
+        if self._writes % self._compact_after == 0 and (self._compacting is None or self._compacting.done()):
+            self._compacting = asyncio.get_running_loop().create_task(self._compact())
+
+    async def _compact(self) -> None:
+        """Drop the history of what is kept: nobody asks for it, and it would grow for ever."""
+        try:
+            await self._db.retain((await self._db.snapshot()).seq)
+        except GhostwireError as error:
+            logger().error("the store's log could not be shortened: %s", error)
 
     def _written(self, written: asyncio.Future[Any]) -> None:
         """A write that nobody waits for must not fail in silence. The agent goes on, and writes all of it next time."""
