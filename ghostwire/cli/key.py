@@ -59,11 +59,15 @@ def create(
             "life_s": expires,
         },
     )
+    if not as_json and (warning := admin.get("/v1/status")["warning"]):
+        screen.note(screen.bad(warning))
     times = "any number of times" if reusable else "once" if (uses or 1) == 1 else f"{uses} times"
     screen.show(
         made,
         as_json,
-        lambda: f"On the new machine ({times}, until {screen.moment(made['expires_at'])}):\n\n  {made['command']}\n",
+        lambda: (
+            f"On the new machine ({times}; the key ends {screen.moment(made['expires_at'])}):\n\n  {made['command']}\n"
+        ),
     )
 
 
