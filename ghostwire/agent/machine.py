@@ -436,9 +436,7 @@ class Machine:
         self._timers.pop("tune", None)
         utc = self.utc(now)
         self._judge_age(utc)
-        steps = self.plan.steps(self.netmap, self.memory.node_private, utc, self.halted)
-        if steps:
-            self._effects.append(Tune(steps))
+        self._tell_tunnel(utc)
         if 0 < self._next_end <= utc:
             # Something has ended: kept at once, so that no clock that is set back opens it again.
             self._remember(now)
@@ -448,6 +446,20 @@ class Machine:
             if end:
                 soonest = min(soonest, now.mono + max(end - utc, 0) / SECOND + 0.001)
         self._timers["look"] = soonest
+
+    def _tell_tunnel(self, utc: int) -> None:
+        unreadable = self.plan.unreadable
+        try:
+            steps = self.plan.steps(self.netmap, self.memory.node_private, utc, self.halted)
+        except WireError as error:
+            # Nothing is known of what it grants, so it grants nothing.
+            self.halted = True
+            self._say("error", f"all peers are cut until the coordinator sends a map that can be read: {error.message}")
+            steps = self.plan.steps(self.netmap, self.memory.node_private, utc, halted=True)
+        if self.plan.unreadable > unreadable:
+            self._say("error", f"{self.plan.unreadable} peers of the map can't be read: is this agent too old?")
+        if steps:
+            self._effects.append(Tune(steps))
 
     def _judge_age(self, utc: int) -> None:
         """A map that no coordinator has confirmed for its `max_age` opens nothing any more."""
@@ -459,7 +471,11 @@ class Machine:
     def _stale_at(self) -> int:
         if self.phase == "live" or self.halted or not self.netmap.parts or not self.memory.contact:
             return 0
-        return self.memory.contact + int(self.netmap.network().max_age_s * SECOND)
+        try:
+            return self.memory.contact + int(self.netmap.network().max_age_s * SECOND)
+        except WireError:
+            # What can't be read halts everything when the tunnel is told of it.
+            return 0
 
     def _say(self, level: Literal["debug", "info", "warning", "error"], text: str) -> None:
         self._effects.append(Say(level, text))

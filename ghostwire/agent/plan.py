@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ghostwire.errors import WireError
+from ghostwire.model.filter import FilterRule
 from ghostwire.wire.netmap import NetMap, Peer, SelfNode
 
 
@@ -61,7 +63,7 @@ Step = SetSelf | SetKey | SetFilter | SetPeer | DropPeer
 class Plan:
     """What the tunnel was told, and what to tell it next."""
 
-    __slots__ = ("_domain", "_ends", "_filter", "_key", "_peers", "_rule_ends", "_self")
+    __slots__ = ("_domain", "_ends", "_filter", "_key", "_peers", "_rule_ends", "_self", "unreadable")
 
     def __init__(self) -> None:
         self._key = b""
@@ -71,6 +73,7 @@ class Plan:
         self._peers: dict[int, bytes] = {}
         self._ends: dict[int, int] = {}
         self._rule_ends: tuple[int, ...] = ()
+        self.unreadable = 0
 
     def next_end(self, utc: int) -> int:
         """The UTC nanosecond at which the next peer or rule ends by itself, 0 for none."""
@@ -81,50 +84,65 @@ class Plan:
         return netmap.parts.get("filter", b"") != self._filter or not self._peers.keys() <= netmap.peers.keys()
 
     def steps(self, netmap: NetMap, private: bytes, utc: int, halted: bool) -> tuple[Step, ...]:
-        """What to do now. `halted`: no peer may be reached, whatever the map says. Raises `WireError`."""
+        """What to do now. `halted`: no peer may be reached, whatever the map says, and the map is not read.
+
+        Raises `WireError` for a map that can't be read; nothing has changed then. Single peers that can't be read are
+        left out and counted in `unreadable`.
+        """
+        fresh = None if halted or not netmap.parts else self._read(netmap)
         steps: list[Step] = []
         if private != self._key:
             steps.append(SetKey(private))
             self._key = private
-        if not netmap.parts:
-            return tuple(steps)
         # Cuts come first: an address may have moved from one peer to another.
         for node in [node for node in self._peers if halted or node not in netmap.peers]:
             steps.append(self._drop(node))
-        if netmap.parts["self"] != self._self:
-            steps.append(SetSelf(netmap.own()))
+        if fresh is None:
+            return tuple(steps)
+        own, rules, domain = fresh
+        if own is not None:
+            steps.append(SetSelf(own))
             self._self = netmap.parts["self"]
-        if netmap.parts["filter"] != self._filter:
+        if rules is not None:
             self._filter = netmap.parts["filter"]
-            self._rule_ends = tuple(rule.until for rule in netmap.rules() if rule.until)
+            self._rule_ends = tuple(rule.until for rule in rules if rule.until)
             steps.append(SetFilter(self._filter))
-        if not halted:
-            steps += self._set_peers(netmap, utc)
-        return tuple(steps)
+        return (*steps, *self._set_peers(netmap, domain, utc))
 
-    def _set_peers(self, netmap: NetMap, utc: int) -> list[Step]:
+    def _read(self, netmap: NetMap) -> tuple[SelfNode | None, tuple[FilterRule, ...] | None, str]:
+        """The own part and the rules where they have changed, and the domain."""
+        own = netmap.own() if netmap.parts["self"] != self._self else None
+        rules = netmap.rules() if netmap.parts["filter"] != self._filter else None
+        return own, rules, netmap.network().domain
+
+    def _set_peers(self, netmap: NetMap, domain: str, utc: int) -> list[Step]:
         cuts: list[Step] = []
         sets: list[Step] = []
-        domain = netmap.network().domain
         renamed, self._domain = domain != self._domain, domain
-        for node, end in list(self._ends.items()):
-            if end <= utc and self._peers.get(node) is not None:
-                cuts.append(self._drop(node))
+        for node in [node for node, end in self._ends.items() if end <= utc]:
+            cuts.append(self._drop(node))
+        self.unreadable = 0
         for node, part in netmap.peers.items():
             if self._peers.get(node) == part and not renamed:
                 continue
-            peer = netmap.peer(node)
-            if 0 < peer.until <= utc:
+            peer = self._read_peer(netmap, node)
+            if peer is None or 0 < peer.until <= utc:
                 if node in self._peers:
                     cuts.append(self._drop(node))
                 continue
             sets.append(SetPeer(peer, domain))
             self._peers[node] = part
+            self._ends.pop(node, None)
             if peer.until:
                 self._ends[node] = peer.until
-            else:
-                self._ends.pop(node, None)
         return cuts + sets
+
+    def _read_peer(self, netmap: NetMap, node: int) -> Peer | None:
+        try:
+            return netmap.peer(node)
+        except WireError:
+            self.unreadable += 1
+            return None
 
     def _drop(self, node: int) -> DropPeer:
         del self._peers[node]

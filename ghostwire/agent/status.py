@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from ghostwire.agent.machine import Machine
-from ghostwire.errors import WireError
+from ghostwire.errors import UnavailableError, WireError
 from ghostwire.model.keys import NodeKey
 from ghostwire.model.position import Position
 from ghostwire.wire.keys import public_key
-from ghostwire.wire.netmap import Peer
+from ghostwire.wire.netmap import NetMap, Peer
 
 SESSION_S: Final = 180.0
 """A WireGuard session without a new handshake is dead after this (REJECT_AFTER_TIME, section 6.1 of its paper)."""
@@ -40,11 +41,9 @@ def document(machine: Machine, mode: str, counters: Mapping[int, PeerCounters]) 
     netmap = machine.netmap
     key = str(NodeKey(public_key(machine.memory.node_private)))
     own = {"name": machine.memory.name, "ipv4": "", "ipv6": "", "key": key}
-    peers: list[dict[str, Any]] = []
-    if netmap.parts:
+    with contextlib.suppress(WireError, KeyError):
         node = netmap.own()
-        own = {"name": node.name, "ipv4": node.ipv4, "ipv6": node.ipv6, "key": key}
-        peers = [_peer(peer, counters.get(peer.id), machine.halted) for peer in netmap.all_peers()]
+        own |= {"name": node.name, "ipv4": node.ipv4, "ipv6": node.ipv6}
     return {
         "mode": mode,
         "self": own,
@@ -55,8 +54,17 @@ def document(machine: Machine, mode: str, counters: Mapping[int, PeerCounters]) 
             "digest": netmap.digest.hex(),
             "from_cache": machine.from_cache,
         },
-        "peers": peers,
+        "peers": [_peer(peer, counters.get(peer.id), machine.halted) for peer in peers(netmap)],
     }
+
+
+def peers(netmap: NetMap) -> list[Peer]:
+    """The peers that can be read, by name."""
+    found = []
+    for node in netmap.peers:
+        with contextlib.suppress(WireError):
+            found.append(netmap.peer(node))
+    return sorted(found, key=lambda peer: (peer.name, peer.id))
 
 
 def spell(position: Position) -> str:
@@ -65,14 +73,16 @@ def spell(position: Position) -> str:
 
 
 def find_peer(machine: Machine, wanted: str) -> Peer | None:
-    """The peer with this name (alone or within the domain) or address, None for nobody. Raises `WireError`."""
+    """The peer with this name (alone or within the domain) or address, None for nobody.
+
+    Raises `UnavailableError` while there is no map, `WireError` for one that can't be read.
+    """
     if not machine.netmap.parts:
-        raise WireError("this node has no map yet: it waits for the coordinator")
+        raise UnavailableError("this node has no map yet: it waits for the coordinator")
     domain = machine.netmap.network().domain
     name = wanted.lower().rstrip(".").removesuffix(f".{domain}")
-    return next(
-        (peer for peer in machine.netmap.all_peers() if wanted in (peer.ipv4, peer.ipv6) or peer.name == name), None
-    )
+    known = peers(machine.netmap)
+    return next((peer for peer in known if wanted in (peer.ipv4, peer.ipv6) or peer.name == name), None)
 
 
 def _peer(peer: Peer, known: PeerCounters | None, halted: bool) -> dict[str, Any]:

@@ -117,9 +117,11 @@ class PlanMachine(RuleBasedStateMachine):
             if not self.halted and (peer.until == 0 or peer.until > self.utc)
         }
         assert self.told == granted
+        assert self.key == self.private
+        if self.halted:
+            return
         assert self.filter == self.netmap.parts["filter"]
         assert self.own == self.netmap.own()
-        assert self.key == self.private
         ends = [peer.peer.until for peer in granted.values()] + [rule.until for rule in self.netmap.rules()]
         assert self.plan.next_end(self.utc) == min((end for end in ends if end > self.utc), default=0)
 

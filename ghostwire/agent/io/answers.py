@@ -9,7 +9,7 @@ from typing import Any, Final
 from ghostwire.agent.effects import Quit
 from ghostwire.agent.io.connection import round_trip
 from ghostwire.agent.io.runner import Runner
-from ghostwire.agent.status import document, find_peer, reason
+from ghostwire.agent.status import document, find_peer, peers, reason
 from ghostwire.errors import NotFoundError, UnavailableError, ValidationError
 from ghostwire.wire.netmap import Peer
 
@@ -72,8 +72,8 @@ class Answers:
             coordinator["rtt_ms"] = round(await round_trip(origin) * 1000, 3)
         except UnavailableError as error:
             coordinator["reason"] = error.message
-        peers = machine.netmap.all_peers() if machine.netmap.parts else []
-        online = [peer for peer in peers if peer.online][:CHECKED_PEERS]
+        known = peers(machine.netmap)
+        online = [peer for peer in known if peer.online][:CHECKED_PEERS]
         await self._runner.settle()
         gate = asyncio.Semaphore(_AT_A_TIME)
         rtts = await asyncio.gather(*(self._reach(peer, gate) for peer in online))
@@ -81,7 +81,7 @@ class Answers:
             "coordinator": coordinator,
             "port": self._runner.tunnel.port,
             "endpoints": list(self._runner.endpoints()),
-            "peers_online": sum(peer.online for peer in peers),
+            "peers_online": sum(peer.online for peer in known),
             "peers_checked": len(online),
             "peers": [self._reached(peer, rtt) for peer, rtt in zip(online, rtts, strict=True)],
         }

@@ -15,6 +15,7 @@ from ghostwire.agent.io.sample import Sampler
 from ghostwire.agent.io.store import LocalStore
 from ghostwire.agent.io.tunnel import TunnelDriver
 from ghostwire.agent.machine import Machine
+from ghostwire.agent.status import peers
 from ghostwire.agent.traffic import Ledger
 from ghostwire.errors import AuthenticationError, GhostwireError
 
@@ -221,11 +222,11 @@ class Runner:
             self._keep_traffic()
 
     def _keep_traffic(self) -> None:
-        netmap = self.machine.netmap
+        names = {peer.id: peer.name for peer in peers(self.machine.netmap)}
         moved = []
         for node, known in self.tunnel.counters().items():
-            if node in netmap.peers:
-                fresh = self._ledger.count(node, netmap.peer(node).name, known.rx_bytes, known.tx_bytes)
+            if node in names:
+                fresh = self._ledger.count(node, names[node], known.rx_bytes, known.tx_bytes)
                 if fresh is not None:
                     moved.append(fresh)
         self._store.keep_traffic(moved)

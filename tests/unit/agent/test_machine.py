@@ -410,6 +410,34 @@ def test_what_is_no_protocol_ends_the_connection_and_asks_for_the_whole_map() ->
     assert hello.resume is None
 
 
+def test_a_peer_that_cannot_be_read_is_left_out_and_cut() -> None:
+    meeting = joined(peer(2), peer(3))
+    steps(meeting)
+    meeting.seq += 1
+    meeting.say(MapDelta(position=meeting.position(), parts=Parts(peers={2: b"\xc1", 4: encode_part(peer(4))})))
+    meeting.pass_time(1)
+    told = steps(meeting)
+    assert DropPeer(2) in told
+    assert [step.peer.id for step in told if isinstance(step, SetPeer)] == [4]
+    assert any("can't be read" in say.text for say in meeting.take(Say))
+    assert meeting.machine.phase == "live"
+
+
+@pytest.mark.parametrize("part", ["self", "filter", "network"])
+def test_a_map_that_cannot_be_read_opens_nothing(part: str) -> None:
+    first = joined(peer(2))
+    kept = KeptMap.of(first.machine.netmap)
+    kept.parts[part] = b"\xc1"
+    again = Meeting(memory=first.memory, netmap=kept.restore(), key=None)
+    again.begin()
+    assert not any(isinstance(step, SetPeer) for step in steps(again))
+    assert any("can't be read" in say.text for say in again.take(Say))
+    again.pass_time(100)
+    again.seq = first.seq
+    again.join(peer(2))
+    assert [step.peer.id for step in steps(again) if isinstance(step, SetPeer)] == [2]
+
+
 def test_leaving_for_now_keeps_and_leaving_for_good_forgets() -> None:
     meeting = joined(peer(2))
     meeting.machine.stop(meeting.now)
