@@ -18,6 +18,8 @@ from ghostwire.server.server import Server
 
 DONE: Final = 0
 FAILED: Final = 1
+COLLECT: Final = (50_000, 20, 50)
+"""The collector's thresholds: nearly all that a server keeps is no garbage, and each full look stops the loop."""
 Ready = Callable[[Server], Awaitable[None]]
 """Called once the server listens."""
 
@@ -64,6 +66,7 @@ async def _serve(options: ServeOptions, observer: Observer | None, ready: Ready 
     # What was loaded stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECT)
     try:
         if ready is not None:
             await ready(server)

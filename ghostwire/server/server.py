@@ -93,15 +93,18 @@ class Server:
             self._witness = Witness(self.observer, self.timings, self._clock)
             coordinator.view.counters.observer = self._witness
             self.driver = Driver(coordinator, self.store, Fanout(loop), self._clock, self._witness)
-            listening = public.bind(self.naming.listen)
         except BaseException:
             await self.store.close()
             raise
+        listening: socket.socket | None = None
         try:
+            listening = public.bind(self.naming.listen)
             self.naming = self.naming.at(public.bound(listening, self.naming.listen))
             self._listen(listening, (started.mono, started.utc))
         except BaseException:
-            listening.close()
+            if listening is not None:
+                listening.close()
+            await self.driver.stop()
             await self.store.close()
             raise
         self.reporter.ready = True

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets
 
 from ghostwire.coordinator.settings import Settings
 from ghostwire.server import Limits, ServeOptions, Server
+from tests.api.node import Node
+from tests.api.operators import call, local
 from tests.integration.recorder import Recorder
 
 LIMITS = Limits(head_s=0.3, head_bytes=2000, handshakes=3, body_bytes=5000, body_s=0.5)
@@ -231,3 +234,59 @@ async def test_what_is_no_request_ends_with_an_answer_or_a_close(server: Server,
     writer.close()
     status, _, _ = await exchange(server, get("/v1/health/live"))
     assert status == 200
+
+
+def tls(tmp_path: Path, **limits: float) -> ServeOptions:
+    bounds = Limits(**limits)  # type: ignore[arg-type]
+    return ServeOptions(data=tmp_path / "tls", settings=Settings(), listen="127.0.0.1:0", limits=bounds)
+
+
+async def test_a_tls_handshake_that_stalls_or_fails_frees_its_place(tmp_path: Path) -> None:
+    async with Server(tls(tmp_path, head_s=0.3)) as server:
+        stalled = await asyncio.open_connection("127.0.0.1", server.port)
+        broken = await asyncio.open_connection("127.0.0.1", server.port)
+        broken[1].write(b"GET / HTTP/1.1\r\n\r\n")
+        await until(lambda: server.admission.open == 2)
+        await until(lambda: server.admission.open == 0)
+        assert server.admission.unknown == 0
+        for _, writer in (stalled, broken):
+            writer.close()
+
+
+async def test_a_node_that_proves_nothing_is_cut_off(tmp_path: Path) -> None:
+    async with Server(tls(tmp_path, unproved_s=0.3)) as server, Node(server.url, server.pin) as node:
+        refused = await node.receive()
+        assert (refused["code"], refused["final"]) == ("wire", True)
+        assert server.admission.unknown == 1
+    assert server.admission.unknown == 0
+
+
+async def test_too_many_messages_are_refused_then_the_session_ends(tmp_path: Path) -> None:
+    options = tls(tmp_path, messages_per_s=0.1, messages_burst=5)
+    async with Server(options) as server:
+        key = await call(server, "POST", "/v1/preauth-keys", json={"user": "alice"})
+        async with Node(server.url, server.pin) as node:
+            await node.register(key["key"])
+            await node.mapped()
+            answers, refusals = 0, []
+            try:
+                for number in range(80):
+                    await node.send("query.peers", id=number)
+                    message = await node.receive()
+                    answers += message["type"] == "answer"
+                    refusals += [message] if message["type"] == "error" else []
+            except websockets.ConnectionClosed as closed:
+                assert closed.rcvd is not None
+                assert closed.rcvd.code == 1002
+            assert answers == 4
+            assert refusals[0]["code"] == "resource_exhausted"
+            assert refusals[0]["retry_after"] > 0
+            assert [refusal.get("final", False) for refusal in refusals] == [False] * 50 + [True]
+
+
+async def test_a_policy_may_be_far_longer_than_other_bodies(tmp_path: Path) -> None:
+    async with Server(tls(tmp_path, body_bytes=1000)) as server, local(server) as client:
+        text = '{"acls": [/*' + "x" * 300_000 + "*/]}"
+        assert (await client.post("/v1/policy/check", json={"text": text})).status_code == 200
+        refused = await client.post("/v1/users", json={"name": "x" * 5000})
+        assert (refused.status_code, refused.json()["code"]) == (413, "resource_exhausted")

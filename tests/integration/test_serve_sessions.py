@@ -11,7 +11,7 @@ import pytest
 import websockets
 
 from ghostwire.coordinator.settings import Settings
-from ghostwire.errors import ConflictError, ValidationError
+from ghostwire.errors import ConflictError, UnavailableError, ValidationError
 from ghostwire.server import ServeOptions, Server
 from ghostwire.wire.client_session import MapChanged
 from ghostwire.wire.messages import Answer, HeartbeatAck, Rotated, RotateOrder, ServerBye
@@ -157,6 +157,18 @@ async def test_a_restart_keeps_what_was_answered(options: ServeOptions) -> None:
 async def test_a_second_server_on_the_same_directory_is_told(server: Server) -> None:
     with pytest.raises(ConflictError, match="already open"):
         await Server(server.options).start()
+
+
+async def test_a_start_that_fails_leaves_nothing_open(server: Server, tmp_path: Path) -> None:
+    other = ServeOptions(data=tmp_path / "other", settings=Settings(), listen=f"127.0.0.1:{server.port}")
+    with pytest.raises(UnavailableError, match="cannot listen"):
+        await Server(other).start()
+    (tmp_path / "bad.pem").write_text("no certificate")
+    bad = {"tls_cert": tmp_path / "bad.pem", "tls_key": tmp_path / "bad.pem"}
+    with pytest.raises(ValidationError):
+        await Server(ServeOptions(data=tmp_path / "other", settings=Settings(), listen="127.0.0.1:0", **bad)).start()
+    async with Server(ServeOptions(data=tmp_path / "other", settings=Settings(), listen="127.0.0.1:0")):
+        pass
 
 
 async def test_a_newer_connection_takes_over(server: Server) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
@@ -22,9 +22,6 @@ from ghostwire.server.rest.problem import handlers
 from ghostwire.server.rest.state import Health, Metrics, Service
 from ghostwire.server.rest.tokens import Tokens
 from ghostwire.server.rest.users import Users
-
-POLICY_BYTES: Final = 64 * 1024 * 1024
-"""The longest policy text, which its route takes beyond the bound on other bodies."""
 
 
 def application(desk: Desk | None, observer: Observer, body_bytes: int) -> Litestar:

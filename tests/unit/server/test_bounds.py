@@ -1,0 +1,45 @@
+"""Counting connections and pacing messages."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ghostwire.server.listen.admission import Admission
+from ghostwire.server.options import Limits
+from ghostwire.server.session.rate import Bucket
+
+
+def test_one_address_cannot_take_every_place_and_a_trusted_proxy_may() -> None:
+    admission = Admission(Limits(handshakes=4, handshakes_per_address=2, connections=6))
+    assert [admission.admit("a") for _ in range(3)] == [True, True, False]
+    assert admission.admit("b")
+    assert [admission.admit("p", shared=True) for _ in range(2)] == [True, False]
+    admission.known("a")
+    assert admission.admit("a")
+    for address in ("a", "a", "b", "p"):
+        admission.known(address)
+    assert [admission.admit("c", shared=True) for _ in range(3)] == [True, False, False]
+    for _ in range(6):
+        admission.gone()
+    admission.known("c")
+    assert (admission.open, admission.unknown) == (0, 0)
+
+
+@given(st.lists(st.floats(0, 5), max_size=60), st.integers(1, 10), st.integers(1, 10))
+def test_a_bucket_lets_through_no_more_than_its_rate_and_burst(pauses: list[float], rate: int, burst: int) -> None:
+    bucket = Bucket(rate, burst, 0.0)
+    now, taken = 0.0, 0
+    for pause in pauses:
+        now += pause
+        wait = bucket.take(now)
+        if wait:
+            assert 0 < wait <= 1 / rate + 1e-9
+        else:
+            taken += 1
+    assert taken <= burst + now * rate + 1e-6
+
+
+def test_a_patient_client_is_never_refused() -> None:
+    bucket = Bucket(2.0, 1, 0.0)
+    assert not any(bucket.take(at * 0.5) for at in range(20))
