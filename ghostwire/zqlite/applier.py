@@ -10,7 +10,7 @@ import apsw
 
 from ghostwire.errors import ConflictError, GhostwireError, PermissionDeniedError, ValidationError
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import changelog, faults, sql
+from ghostwire.zqlite import changelog, columns, faults, sealing, sql
 from ghostwire.zqlite.capture import Capture
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.guard import Guard
@@ -248,12 +248,24 @@ class Applier:
         """Run a statement that changes the schema, and enter what it did."""
         self._wrote = True
         self._capture.settle()
-        self._cursor.execute(part.text, params).fetchall()
+        self._cursor.execute(self._definition(part), params).fetchall()
         self._guard.trusting = True
         try:
             self._capture.entries += self._schema.observe()
         finally:
             self._guard.trusting = False
+
+    def _definition(self, part: sql.Part) -> str:
+        """What to run: a table with sealed columns is made and dropped as several objects."""
+        if part.sealed is not None:
+            text, ids = part.sealed.fill()
+            for column, name in ids.items():
+                self.own("INSERT INTO main.zq_meta VALUES (?, ?)", (sealing.meta_key(column), name))
+            return text
+        table = columns.dropped(part.text)
+        if table is not None and self.connection.table_exists("main", table + columns.SUFFIX):
+            return columns.drop_text(table)
+        return part.text
 
     def _many(self, pieces: tuple[sql.Part, ...], many: Any) -> Result:
         if len(pieces) != 1 or pieces[0].defines or pieces[0].reads:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from ghostwire.errors import DatabaseError
-from ghostwire.zqlite import changelog, engine, faults, functions, keyring
+from ghostwire.zqlite import changelog, engine, faults, functions, keyring, sealing
 from ghostwire.zqlite.applier import Applier
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.layout import Catalogue, Layout, decode_layout
 from ghostwire.zqlite.lock import FileLock
+from ghostwire.zqlite.sealing import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _TABLES: Final = """
 CREATE TABLE zq_meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -39,19 +40,32 @@ class Opened:
     lock: FileLock
     applier: Applier
     identity: bytes
+    prepare: Callable[[apsw.Connection], None]
 
 
 def open_store(
-    lock: FileLock, locate: Callable[[], engine.Location], clock: Callable[[], int] = time.time_ns
+    lock: FileLock,
+    locate: Callable[[], engine.Location],
+    columns: Sequence[str] | None = None,
+    clock: Callable[[], int] = time.time_ns,
 ) -> Opened:
-    """Open the file behind `lock`, made if it is empty. On any failure nothing on disk has changed."""
+    """Open the file behind `lock`, made if it is empty. On any failure nothing on disk has changed.
+
+    `columns` are the ENCRYPTED columns that may be read and written, as `table.column`; all of them when left out.
+    """
     try:
         location = locate()
         engine.preflight(location)
         connection = _connect(location)
         try:
-            functions.register(connection)
-            identity, epoch = _identify(connection, location)
+            identity, epoch, secret = _identify(connection, location)
+            ring = Ring(identity, location.column_key, secret, columns)
+
+            def prepare(connection: apsw.Connection) -> None:
+                functions.register(connection)
+                ring.register(connection)
+
+            prepare(connection)
             applier = Applier(connection, _catalogue(connection), _head(connection), epoch, clock)
         except BaseException:
             engine.forbid_checkpoint(connection)
@@ -67,7 +81,7 @@ def open_store(
         if isinstance(error, apsw.Error | OSError):
             raise faults.translate(error) from error
         raise
-    return Opened(location, lock, applier, identity)
+    return Opened(location, lock, applier, identity, prepare)
 
 
 def _connect(location: engine.Location) -> apsw.Connection:
@@ -77,20 +91,25 @@ def _connect(location: engine.Location) -> apsw.Connection:
         raise engine.unwritable(location.path) from error
 
 
-def _identify(connection: apsw.Connection, location: engine.Location) -> tuple[bytes, int]:
-    """The store's id and epoch; a file without any is made a store."""
+def _identify(connection: apsw.Connection, location: engine.Location) -> tuple[bytes, int, bytes]:
+    """The store's id, its epoch, and the wrapped secret of its columns; a file without any is made a store."""
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
     if not names:
         identity = secrets.token_bytes(16)
+        secret = sealing.new_secret(location.column_key)
         with connection:
             connection.execute(_TABLES).fetchall()
-            connection.execute("INSERT INTO zq_meta VALUES ('id', ?), ('epoch', 1)", (identity,)).fetchall()
-        return identity, 1
+            connection.execute(
+                "INSERT INTO zq_meta VALUES ('id', ?), ('epoch', 1), (?, ?)", (identity, sealing.META, secret)
+            ).fetchall()
+        return identity, 1, secret
     if "zq_meta" not in names:
         raise DatabaseError(f"{location.path} is a database of another program: use another path")
     pairs: Any = connection.execute("SELECT key, value FROM zq_meta").fetchall()
     meta: dict[str, Any] = dict(pairs)
-    return meta["id"], meta["epoch"]
+    if not meta.keys() >= {"id", "epoch", sealing.META}:
+        raise DatabaseError(f"{location.path} was made by a release that was never published: make a new store")
+    return meta["id"], meta["epoch"], meta[sealing.META]
 
 
 def _catalogue(connection: apsw.Connection) -> Catalogue:

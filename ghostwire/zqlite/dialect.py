@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from ghostwire.errors import ValidationError
+from ghostwire.zqlite.columns import blank
 
 _HASH_INDEX = re.compile(r"(\bCREATE\s+(?:UNIQUE\s+)?)HASH\s+(INDEX\b)", re.IGNORECASE)
 _NAME: Final = r'(?:"(?:[^"]|"")+"|\w+)'
@@ -18,8 +19,6 @@ _DECIMAL = re.compile(
     rf"({_NAME})(\s+)(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)",
     re.IGNORECASE,
 )
-_OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
-_SECRET = re.compile(rf"{_NAME}\s+(ENCRYPTED|COMPRESSED)\b", re.IGNORECASE)
 _TRIGGER_HEAD = re.compile(rf"\bON\s+{_NAME}", re.IGNORECASE)
 _TRIGGER_ACT = re.compile(r"\b(INSERT|REPLACE|UPDATE|DELETE|SELECT|WITH)\b", re.IGNORECASE)
 
@@ -27,7 +26,7 @@ _TRIGGER_ACT = re.compile(r"\b(INSERT|REPLACE|UPDATE|DELETE|SELECT|WITH)\b", re.
 def translate(text: str, words: list[str]) -> str:
     """A statement that defines something, in SQLite's words. `words` are its words in capitals.
 
-    Raises ValidationError for kinds of columns that this store does not have.
+    Raises ValidationError for a DECIMAL that holds nothing.
     """
     what = words[1:4]
     if what[:1] == ["HASH"] or what[:2] == ["UNIQUE", "HASH"]:
@@ -40,13 +39,7 @@ def translate(text: str, words: list[str]) -> str:
 
 
 def _columns(text: str) -> str:
-    masked = _mask(text)
-    secret = _SECRET.search(masked)
-    if secret is not None:
-        raise ValidationError(
-            f"there are no {secret.group(1).upper()} columns: declare BLOB or TEXT. The file is encrypted as a whole; "
-            "zstd() and unzstd() compress a value"
-        )
+    masked = blank(text)
     pieces, at = [], 0
     for found in _DECIMAL.finditer(masked):
         name = text[found.start(1) : found.end(1)]
@@ -63,7 +56,7 @@ def _columns(text: str) -> str:
 
 
 def _embrace(text: str) -> str:
-    masked = _mask(text)
+    masked = blank(text)
     head = _TRIGGER_HEAD.search(masked)
     depth, start = 0, -1
     for at in range(head.end() if head else 0, len(masked)):
@@ -75,8 +68,3 @@ def _embrace(text: str) -> str:
         return text
     body = text[start:].rstrip().rstrip(";")
     return f"{text[:start]}BEGIN {body}; END;"
-
-
-def _mask(text: str) -> str:
-    """The text with comments and strings blanked out, every character at its place."""
-    return _OPAQUE.sub(lambda found: " " * len(found.group()), text)

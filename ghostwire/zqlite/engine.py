@@ -40,6 +40,7 @@ class Location:
     path: Path
     cipher: Cipher
     page_key: bytes = field(repr=False)
+    column_key: bytes = field(repr=False)
     salt: bytes | None = field(default=None, repr=False)
     durability: Durability = "full"
     vfs: str | None = None
@@ -89,7 +90,7 @@ def locate(
         if len(salt) < keyring.SALT_BYTES:
             salt = secrets.token_bytes(keyring.SALT_BYTES)
         root = keyring.from_passphrase(passphrase, salt)
-    return Location(path, cipher, keyring.page_key(root), salt, durability, vfs, cache_bytes)
+    return Location(path, cipher, keyring.page_key(root), keyring.column_key(root), salt, durability, vfs, cache_bytes)
 
 
 def preflight(location: Location) -> None:

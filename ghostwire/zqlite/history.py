@@ -16,7 +16,7 @@ from ghostwire.zqlite.reader import Reader
 from ghostwire.zqlite.replay import Replay, content, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 _ROWS = "SELECT seq, epoch, ts, actor, kind, body, prev, hash FROM change WHERE seq > ? AND ts <= ? ORDER BY seq"
@@ -56,10 +56,10 @@ class Past:
         self.close()
 
 
-def as_of(reader: Reader, ts: int) -> Past:
+def as_of(reader: Reader, ts: int, prepare: Callable[[apsw.Connection], None]) -> Past:
     """Rebuild the tables as they were at `ts` (UTC nanoseconds). Raises NotFoundError for a time that is not kept."""
     start = snapshot.find(reader.connection, ts)
-    replay = Replay(apsw.Connection(":memory:"))
+    replay = Replay(apsw.Connection(":memory:"), prepare)
     head = _rebuild(reader, replay, start, ts)
     if head.seq == 0 or (start is None and _oldest(reader)[0] > 1):
         replay.connection.close()
@@ -69,7 +69,7 @@ def as_of(reader: Reader, ts: int) -> Past:
     return Past(Reader(connection), head)
 
 
-def verify(reader: Reader, outside: Head | None = None) -> Verified:
+def verify(reader: Reader, outside: Head | None, prepare: Callable[[apsw.Connection], None]) -> Verified:
     """Check the chain, the newest snapshot, that the tables are what the log makes of them, and a head kept elsewhere.
 
     Raises DatabaseError that names the first thing that does not hold. Without an outside head, a log whose newest rows
@@ -77,7 +77,7 @@ def verify(reader: Reader, outside: Head | None = None) -> Verified:
     """
     oldest = _oldest(reader)[0]
     start = _anchor(reader, oldest)
-    replay = Replay(apsw.Connection(":memory:"))
+    replay = Replay(apsw.Connection(":memory:"), prepare)
     try:
         head = _rebuild(reader, replay, start, None, outside)
         if outside is not None and head.seq < outside.seq:

@@ -21,6 +21,7 @@ KEY_BYTES: Final = 32
 SALT_BYTES: Final = 16
 
 _PAGES: Final = "ghostwire zqlite 2026 pages"
+_COLUMNS: Final = "ghostwire zqlite 2026 columns"
 
 
 def check(key: bytes) -> bytes:
@@ -33,6 +34,11 @@ def check(key: bytes) -> bytes:
 def page_key(root: bytes) -> bytes:
     """The key of the file's pages."""
     return token.derive_key(_PAGES, root)
+
+
+def column_key(root: bytes) -> bytes:
+    """The key that wraps the secret of ENCRYPTED columns."""
+    return token.derive_key(_COLUMNS, root)
 
 
 def load(path: str | os.PathLike[str]) -> bytes:

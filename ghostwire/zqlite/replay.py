@@ -16,7 +16,7 @@ from ghostwire.zqlite.changelog import INSERT, SCHEMA, UPDATE
 from ghostwire.zqlite.layout import GENERATED, Layout, Object, Schema, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ghostwire.model.change import ChangeRecord
 
@@ -24,14 +24,19 @@ _BUILD_ORDER = ("index", "view", "trigger")
 
 
 class Replay:
-    """A rebuild in progress. The connection is to an empty database that nobody else uses."""
+    """A rebuild in progress. The connection is to an empty database that nobody else uses.
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    `prepare` gives it the SQL functions; without a store's own, sealed columns stay sealed.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, prepare: Callable[[apsw.Connection], None] = functions.register
+    ) -> None:
         self.connection = connection
         self.schema: Schema = {}
         self.objects: dict[tuple[str, str], Object] = {}
         self._sql: dict[tuple[int, int], str] = {}
-        functions.register(connection)
+        prepare(connection)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 0)
         connection.config(apsw.SQLITE_DBCONFIG_LEGACY_ALTER_TABLE, 1)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ghostwire.errors import ValidationError
-from ghostwire.zqlite import dialect
+from ghostwire.zqlite import columns, dialect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +30,15 @@ _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One statement in SQLite's words: `defines` changes the schema; `reads` can change nothing."""
+    """One statement in SQLite's words: `defines` changes the schema; `reads` can change nothing.
+
+    `sealed` is how to make a table with ENCRYPTED or COMPRESSED columns, in place of `text`.
+    """
 
     text: str
     defines: bool
     reads: bool
+    sealed: columns.Plan | None = None
 
 
 @lru_cache(maxsize=4096)
@@ -58,7 +62,8 @@ def only(text: str) -> Part:
 def _part(piece: str, words: list[str]) -> Part:
     first = words[0] if words else ""
     if first in _DEFINES:
-        return Part(dialect.translate(piece, words), defines=True, reads=False)
+        text = dialect.translate(piece, words)
+        return Part(text, defines=True, reads=False, sealed=columns.plan(text) if words[1:2] == ["TABLE"] else None)
     reads = first in _READS or (first == "WITH" and _WRITES.isdisjoint(words))
     return Part(piece, defines=False, reads=reads)
 

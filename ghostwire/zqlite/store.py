@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
-from ghostwire.zqlite import bootstrap, changelog, engine, functions, history, snapshot, subscription
+from ghostwire.zqlite import bootstrap, changelog, engine, history, snapshot, subscription
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
 from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
@@ -44,6 +44,7 @@ async def open(
     readers: tuple[int, int] = (LEAST, MOST),
     read_timeout: float = 5.0,
     on_fatal: Callable[[DatabaseError], None] | None = None,
+    columns: Sequence[str] | None = None,
     vfs: str | None = None,
     cache_bytes: int = engine.WRITER_CACHE_BYTES,
 ) -> Store:
@@ -51,7 +52,8 @@ async def open(
 
     `durability="lazy"` syncs at checkpoints only: a power cut may lose the last seconds, never the file. `readers` are
     the least and most read connections, `read_timeout` the seconds to wait for one. `on_fatal` is called on the loop
-    when a disk error has stopped all writing. `vfs` names a registered VFS to put below the cipher; `cache_bytes`
+    when a disk error has stopped all writing. `columns` limits the store to these ENCRYPTED columns, as `table.column`:
+    others then raise PermissionDeniedError. `vfs` names a registered VFS to put below the cipher; `cache_bytes`
     bounds the writer's page cache.
 
     Raises ConflictError when it is open already, DatabaseError when it is no store, damaged, too new, or the key is
@@ -67,9 +69,9 @@ async def open(
         )
 
     def start() -> tuple[bootstrap.Opened, Pool]:
-        opened = bootstrap.open_store(FileLock.take(file), locate)
+        opened = bootstrap.open_store(FileLock.take(file), locate, columns)
         try:
-            return opened, Pool(opened.location, functions.register, readers, read_timeout)
+            return opened, Pool(opened.location, opened.prepare, readers, read_timeout)
         except BaseException:
             engine.close(opened.applier.connection)
             opened.lock.release()
@@ -96,6 +98,7 @@ class Store:
         self.path = opened.location.path
         self.identity = opened.identity
         self._applier = opened.applier
+        self._prepare = opened.prepare
         self._lock = opened.lock
         self._loop = loop
         self._bell = Bell()
@@ -217,14 +220,14 @@ class Store:
 
     async def as_of(self, ts: int) -> history.Past:
         """The store as it was at `ts` (UTC nanoseconds), to be closed. Raises NotFoundError when that is not kept."""
-        return await self.run(lambda reader: history.as_of(reader, ts))
+        return await self.run(lambda reader: history.as_of(reader, ts, self._prepare))
 
     async def verify(self, head: changelog.Head | None = None) -> history.Verified:
         """Check the whole log and that the tables are what it says; with a `head` kept elsewhere, also its end.
 
         Raises DatabaseError that names what does not hold.
         """
-        return await self.run(lambda reader: history.verify(reader, head))
+        return await self.run(lambda reader: history.verify(reader, head, self._prepare))
 
     async def snapshot(self) -> changelog.Head:
         """Keep a snapshot of all rows, so that `retain` may drop the log before it; the row it stands behind."""

@@ -63,8 +63,10 @@ class Ticket(NamedTuple):
 
 @dataclass(slots=True)
 class WriterCounters:
-    """Plain totals since the store was opened. `busy_ns` is CPU time of the writer's thread."""
+    """Plain totals since the store was opened. `put` - `taken` waits in the queue; `busy_ns` is the thread's CPU time."""
 
+    put: int = 0
+    taken: int = 0
     operations: int = 0
     refused: int = 0
     commits: int = 0
@@ -102,12 +104,13 @@ class Writer:
 
     def put(self, tickets: Sequence[Ticket | Barrier]) -> None:
         """Queue work. It is taken in order; each piece fails or succeeds alone."""
+        self.counters.put += len(tickets)
         self._inbox.put(tickets)
 
     def drain(self) -> None:
         """Wait, in another thread than the writer's, until all that was queued before is done."""
         barrier = Barrier(threading.Event())
-        self._inbox.put((barrier,))
+        self.put((barrier,))
         while not barrier.reached.wait(0.1) and self._thread.is_alive():
             pass
 
@@ -189,6 +192,7 @@ class Writer:
 
     def _run(self, group: list[Ticket | Barrier]) -> None:
         """Run a group in pieces: a conversation or an errand stands alone, whatever else is queued goes together."""
+        self.counters.taken += len(group)
         piece: list[Ticket] = []
         for ticket in group:
             if isinstance(ticket, Ticket) and isinstance(ticket.work, _TOGETHER):

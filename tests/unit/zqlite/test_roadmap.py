@@ -20,8 +20,6 @@ BEFORE = {
     "views-and-ctes": "CREATE TABLE vpn_nodes(node_id, last_ping); CREATE TABLE transactions(timestamp, amount)",
 }
 INSTEAD = {
-    "encrypted-column": ("no ENCRYPTED columns", {"ENCRYPTED TEXT": "TEXT"}),
-    "crypto": ("no ENCRYPTED columns", {"ENCRYPTED BLOB": "BLOB"}),
     "spatial": ("no such column: user_location", {"user_location": ":user_location"}),
 }
 

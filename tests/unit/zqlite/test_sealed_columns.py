@@ -1,0 +1,159 @@
+"""ENCRYPTED and COMPRESSED columns: plain in queries, sealed everywhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from ghostwire import zqlite
+from ghostwire.errors import ConflictError, DatabaseError, PermissionDeniedError, ValidationError
+from ghostwire.zqlite import engine
+
+KEY = bytes(range(32))
+USERS = "CREATE TABLE users (id INTEGER, email TEXT, private_key ENCRYPTED TEXT)"
+WALLETS = """
+CREATE TABLE wallets (
+    address TEXT PRIMARY KEY CHECK (address <> 'no'),
+    private_key ENCRYPTED BLOB NOT NULL,  -- Encrypted, storage
+    balance DECIMAL(18,8),
+    notes COMPRESSED TEXT, both ENCRYPTED COMPRESSED JSON
+);
+"""
+
+
+def raw(path: Path, sql: str) -> list[Any]:
+    """What the file holds, with its key and without the store."""
+    connection = apsw.Connection(os.fspath(path))
+    connection.pragma("cipher", "aegis")
+    connection.pragma("key", f"raw:{engine.locate(path, KEY, None).page_key.hex()}")
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+async def test_plain_in_queries_sealed_in_table_and_log(db: zqlite.Store, path: Path) -> None:
+    await db.execute(USERS)
+    await db.execute("INSERT INTO users VALUES (1, 'a@example.com', 'hunter2'), (2, 'b@example.com', NULL)")
+    await db.execute("INSERT INTO users(id, private_key) VALUES (?, ?)", (3, "correct horse"))
+    assert await db.query("SELECT * FROM users ORDER BY id") == [
+        (1, "a@example.com", "hunter2"),
+        (2, "b@example.com", None),
+        (3, None, "correct horse"),
+    ]
+    await db.execute("UPDATE users SET private_key = 'swordfish' WHERE email LIKE 'b%'")
+    await db.execute("UPDATE users SET email = 'c@example.com' WHERE private_key = 'correct horse'")
+    await db.execute("DELETE FROM users WHERE id = 1")
+    assert await db.query("SELECT id, email, private_key FROM users ORDER BY id") == [
+        (2, "b@example.com", "swordfish"),
+        (3, "c@example.com", "correct horse"),
+    ]
+    bodies = b"".join(body for (body,) in await db.query("SELECT body FROM change"))
+    await db.verify()
+    await db.close()
+    inside = repr(raw(path, "SELECT * FROM users_sealed")).encode() + bodies
+    for secret in (b"hunter2", b"swordfish", b"correct horse"):
+        assert secret not in inside
+    async with await zqlite.open(path, key=KEY) as again:
+        assert await again.query("SELECT private_key FROM users WHERE id = 2") == [("swordfish",)]
+
+
+async def test_kinds_types_and_keys(db: zqlite.Store) -> None:
+    await db.execute(WALLETS)
+    long = "the same words again " * 500
+    await db.execute("INSERT INTO wallets VALUES ('a', ?, '1.5', ?, ?)", (b"\0\xff", long, long))
+    assert await db.query("SELECT * FROM wallets") == [("a", b"\0\xff", "1.5", long, long)]
+    sizes = await db.query_one("SELECT length(notes), length(both) FROM wallets_sealed")
+    assert sizes is not None
+    assert max(sizes) < 200
+    await db.execute("UPDATE wallets SET address = 'b', private_key = 12345678901")
+    assert await db.query("SELECT address, private_key, notes = both FROM wallets") == [("b", 12345678901, 1)]
+    with pytest.raises(ValidationError, match="NOT NULL"):
+        await db.execute("INSERT INTO wallets(address) VALUES ('x')")
+    with pytest.raises(ValidationError, match="CHECK"):
+        await db.execute("INSERT INTO wallets(address, private_key) VALUES ('no', 1)")
+    with pytest.raises(ConflictError, match="address"):
+        await db.execute("INSERT INTO wallets(address, private_key) VALUES ('b', 1)")
+    await db.execute("INSERT OR IGNORE INTO wallets(address, private_key) VALUES ('b', 'ignored')")
+    assert await db.query("SELECT private_key FROM wallets") == [(12345678901,)]
+    await db.execute("INSERT OR REPLACE INTO wallets(address, private_key) VALUES ('b', 'replaced')")
+    assert await db.query("SELECT private_key, balance FROM wallets") == [("replaced", None)]
+    await db.verify()
+
+
+async def test_an_automatic_key_and_equal_rows(db: zqlite.Store) -> None:
+    await db.execute("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, s ENCRYPTED TEXT)")
+    await db.execute("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, s ENCRYPTED TEXT)")
+    await db.executemany("INSERT INTO t(s) VALUES (?)", [("a",), ("b",), ("a",)])
+    await db.execute("UPDATE t SET id = id + 10")
+    assert await db.query("SELECT * FROM t") == [(11, "a"), (12, "b"), (13, "a")]
+    sealed = [value for (value,) in await db.query("SELECT s FROM t_sealed")]
+    assert len(set(sealed)) == 3
+    await db.execute("CREATE TABLE u(a, s ENCRYPTED)")
+    await db.execute("INSERT INTO u VALUES (1, 'x'), (1, 'x'), (2, 'x')")
+    await db.execute("UPDATE u SET s = 'y' WHERE a = 1")
+    assert await db.query("SELECT * FROM u") == [(1, "y"), (1, "y"), (2, "x")]
+    await db.execute("DELETE FROM u WHERE s = 'y'")
+    assert await db.query("SELECT * FROM u") == [(2, "x")]
+    await db.verify()
+
+
+async def test_a_moved_or_changed_value_does_not_open(db: zqlite.Store) -> None:
+    await db.execute(WALLETS)
+    await db.execute("INSERT INTO wallets(address, private_key, both) VALUES ('a', 'one', 'x'), ('b', 'two', 'y')")
+    await db.execute(
+        "UPDATE wallets_sealed SET private_key = (SELECT private_key FROM wallets_sealed WHERE address = 'a')"
+    )
+    assert await db.query("SELECT private_key FROM wallets WHERE address = 'a'") == [("one",)]
+    with pytest.raises(DatabaseError, match="does not open"):
+        await db.query("SELECT private_key FROM wallets WHERE address = 'b'")
+    await db.execute("UPDATE wallets_sealed SET private_key = both WHERE address = 'a'")
+    with pytest.raises(DatabaseError, match="does not open"):
+        await db.query("SELECT private_key FROM wallets WHERE address = 'a'")
+
+
+async def test_only_the_columns_asked_for(path: Path) -> None:
+    async with await zqlite.open(path, key=KEY) as db:
+        await db.execute(USERS + ";" + WALLETS)
+        await db.execute("INSERT INTO users VALUES (1, 'a', 'hunter2')")
+        await db.execute("INSERT INTO wallets(address, private_key) VALUES ('a', 'one')")
+    async with await zqlite.open(path, key=KEY, columns=["users.private_key"]) as db:
+        assert await db.query("SELECT private_key FROM users") == [("hunter2",)]
+        assert await db.query("SELECT address FROM wallets") == [("a",)]
+        with pytest.raises(PermissionDeniedError, match=r"wallets\.private_key"):
+            await db.query("SELECT * FROM wallets")
+        with pytest.raises(PermissionDeniedError, match=r"wallets\.private_key"):
+            await db.execute("UPDATE wallets SET private_key = 'two'")
+
+
+async def test_past_and_drop(db: zqlite.Store) -> None:
+    await db.execute(USERS)
+    await db.execute("INSERT INTO users VALUES (1, 'a', 'hunter2')")
+    moment = db.head.ts
+    await db.execute("DROP TABLE users")
+    assert await db.query("SELECT name FROM sqlite_schema WHERE name LIKE 'users%'") == []
+    with await db.as_of(moment) as past:
+        assert past.query("SELECT private_key FROM users") == [("hunter2",)]
+    await db.execute("CREATE TABLE users(a); DROP TABLE users; DROP TABLE IF EXISTS users")
+    await db.verify()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "s ENCRYPTED TEXT UNIQUE",
+        "s ENCRYPTED TEXT PRIMARY KEY",
+        "s ENCRYPTED TEXT DEFAULT 'x'",
+        "s ENCRYPTED TEXT REFERENCES other(id)",
+        "s ENCRYPTED TEXT, d DEFAULT 5",
+    ],
+)
+async def test_what_does_not_go_together(db: zqlite.Store, column: str) -> None:
+    with pytest.raises(ValidationError, match="does not go with"):
+        await db.execute(f"CREATE TABLE t(id INTEGER, {column})")
+    with pytest.raises(ValidationError, match="do not go with WITHOUT ROWID"):
+        await db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, s ENCRYPTED TEXT) WITHOUT ROWID")
