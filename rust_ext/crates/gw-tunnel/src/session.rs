@@ -1,8 +1,7 @@
 //! One proxied connection: a local socket, a socket of the userspace stack, and bytes between them.
 use crate::local::Local;
 use crate::socks;
-use crate::stack::Stack;
-use smoltcp::iface::SocketHandle;
+use crate::stack::{Handle, Stack};
 use smoltcp::socket::tcp::State;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -45,9 +44,11 @@ pub struct Session {
     /// The listener that it came through; none for one that came over the tunnel.
     pub listener: Option<usize>,
     pub local: Option<Local>,
-    pub handle: Option<SocketHandle>,
+    pub handle: Option<Handle>,
     pub ends: Option<Ends>,
     pub stage: Stage,
+    /// When the stack's socket wants to be looked at, in microseconds since the start.
+    pub wake: Option<i64>,
     pub readable: bool,
     pub writable: bool,
     /// The local side has said all it will say.
@@ -66,6 +67,7 @@ impl Session {
             handle: None,
             ends: None,
             stage,
+            wake: None,
             readable: true,
             writable: true,
             said_all: false,
@@ -83,6 +85,7 @@ impl Session {
             handle: None,
             ends: None,
             stage: Stage::Closing { since: None },
+            wake: None,
             readable: false,
             writable: false,
             said_all: true,

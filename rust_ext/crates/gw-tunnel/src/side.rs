@@ -94,7 +94,7 @@ impl Side {
     pub fn delay(&mut self, router: &Router) -> Option<Duration> {
         match self {
             Self::Device(_) => None,
-            Self::Userspace(proxies) => proxies.stack.delay(router),
+            Self::Userspace(proxies) => proxies.delay(router),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The userspace TCP/IP stack: smoltcp between the router and the proxied connections.
 use crate::TunnelError;
 use crate::router::Router;
+use slab::Slab;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
@@ -19,12 +20,24 @@ const PADDING: usize = 16;
 /// smoltcp is built for this many addresses (feature `iface-max-addr-count-8`).
 const MAX_ADDRESSES: usize = 8;
 
+/// The interface and its sockets. Each socket has a set of its own, so that what a packet costs does not grow with the
+/// number of connections: smoltcp asks every socket of a set.
 pub struct Stack {
     interface: Interface,
-    sockets: SocketSet<'static>,
+    sockets: Slab<Alone>,
+    none: SocketSet<'static>,
     /// Where a packet is written before it is encrypted, with room for padding.
     scratch: Vec<u8>,
     mtu: usize,
+}
+
+/// A socket of the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handle(usize);
+
+struct Alone {
+    set: SocketSet<'static>,
+    handle: SocketHandle,
 }
 
 /// smoltcp's device for the length of one call: at most one packet in, any number out.
@@ -103,7 +116,7 @@ impl Stack {
         let mut scratch = vec![0; mtu + PADDING];
         let mut port = Port { router, scratch: &mut scratch, arrived: None, mtu };
         let interface = Interface::new(config, &mut port, Instant::ZERO);
-        Self { interface, sockets: SocketSet::new(Vec::new()), scratch, mtu }
+        Self { interface, sockets: Slab::new(), none: SocketSet::new(Vec::new()), scratch, mtu }
     }
 
     pub fn set_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), TunnelError> {
@@ -125,37 +138,39 @@ impl Stack {
         Ok(())
     }
 
-    /// Hand an accepted packet to the stack.
-    pub fn ingest(&mut self, router: &mut Router, packet: &[u8]) {
+    /// Hand an accepted packet to the stack: to the socket that it is for, or to answer that there is none.
+    pub fn ingest(&mut self, router: &mut Router, packet: &[u8], handle: Option<Handle>) {
         let now = Instant::from_micros(router.micros);
         let mut port = Port { router, scratch: &mut self.scratch, arrived: Some(packet), mtu: self.mtu };
-        self.interface.poll_ingress_single(now, &mut port, &mut self.sockets);
+        let set = handle.map_or(&mut self.none, |Handle(at)| &mut self.sockets[at].set);
+        self.interface.poll_ingress_single(now, &mut port, set);
     }
 
-    /// Let every socket send at most one packet; false when none had any.
-    pub fn egress(&mut self, router: &mut Router) -> bool {
+    /// Let a socket send at most one packet; false when it had none.
+    pub fn egress(&mut self, router: &mut Router, Handle(at): Handle) -> bool {
         let now = Instant::from_micros(router.micros);
         let mut port = Port { router, scratch: &mut self.scratch, arrived: None, mtu: self.mtu };
-        self.interface.poll_egress(now, &mut port, &mut self.sockets) == PollResult::SocketStateChanged
+        self.interface.poll_egress(now, &mut port, &mut self.sockets[at].set) == PollResult::SocketStateChanged
     }
 
-    /// How long the stack can be left alone.
-    pub fn delay(&mut self, router: &Router) -> Option<std::time::Duration> {
-        let now = Instant::from_micros(router.clock.micros());
-        self.interface.poll_delay(now, &self.sockets).map(Into::into)
+    /// When a socket wants to be looked at without anything happening to it, in microseconds since the start.
+    pub fn deadline(&mut self, now: i64, Handle(at): Handle) -> Option<i64> {
+        self.interface.poll_at(Instant::from_micros(now), &self.sockets[at].set).map(|at| at.total_micros())
     }
 
-    fn add(&mut self) -> SocketHandle {
+    fn add(&mut self) -> Handle {
         let buffer = || tcp::SocketBuffer::new(vec![0; WINDOW]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
         socket.set_timeout(Some(DEAD));
         socket.set_keep_alive(Some(PROBE));
-        self.sockets.add(socket)
+        let mut set = SocketSet::new(Vec::with_capacity(1));
+        let handle = set.add(socket);
+        Handle(self.sockets.insert(Alone { set, handle }))
     }
 
     /// A socket that waits for the SYN that is about to be ingested.
-    pub fn listen(&mut self, local: SocketAddr) -> Option<SocketHandle> {
+    pub fn listen(&mut self, local: SocketAddr) -> Option<Handle> {
         let handle = self.add();
         let listen = IpListenEndpoint { addr: Some(IpAddress::from(local.ip())), port: local.port() };
         if self.socket(handle).listen(listen).is_err() {
@@ -165,22 +180,25 @@ impl Stack {
         Some(handle)
     }
 
-    pub fn connect(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<SocketHandle> {
+    pub fn connect(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<Handle> {
         let handle = self.add();
-        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(handle);
-        if socket.connect(self.interface.context(), endpoint(remote), endpoint(local)).is_err() {
+        let Self { interface, sockets, .. } = self;
+        let alone = &mut sockets[handle.0];
+        let socket = alone.set.get_mut::<tcp::Socket<'_>>(alone.handle);
+        if socket.connect(interface.context(), endpoint(remote), endpoint(local)).is_err() {
             self.remove(handle);
             return None;
         }
         Some(handle)
     }
 
-    pub fn socket(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
-        self.sockets.get_mut(handle)
+    pub fn socket(&mut self, Handle(at): Handle) -> &mut tcp::Socket<'static> {
+        let alone = &mut self.sockets[at];
+        alone.set.get_mut(alone.handle)
     }
 
-    pub fn remove(&mut self, handle: SocketHandle) {
-        self.sockets.remove(handle);
+    pub fn remove(&mut self, Handle(at): Handle) {
+        self.sockets.remove(at);
     }
 }
 
