@@ -28,13 +28,15 @@ def command(data: Path, as_json: bool) -> None:
 
 
 def _show_coordinator(data: Path, as_json: bool, agent: Exception) -> None:
-    from ghostwire.cli.admin import Admin
     from ghostwire.cli.folders import default_folder
-    from ghostwire.cli.server import render as render_coordinator
 
     folder = next((one for one in (data, default_folder("server")) if (one / "admin.sock").exists()), None)
     if folder is None:
         raise agent
+
+    from ghostwire.cli.admin import Admin
+    from ghostwire.cli.server import render as render_coordinator
+
     with Admin.local(folder) as admin:
         found = admin.get("/v1/status")
     screen.show(found, as_json, lambda: render_coordinator(found))
