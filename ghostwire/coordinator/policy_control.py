@@ -82,6 +82,10 @@ class PolicyControl:
 
     def policy_changed(self) -> None:
         """The policy in force is another: tell everyone whose map it changes, whatever has been lost first."""
+        edited = self._views.edit()
+        if edited is not None:
+            self._tell_whole(edited)
+            return
         present = [self._state.node_by_slot[slot] for slot in self._views.slots]
         before = {node.slot: self._sight(node) for node in present}
         self._views.rebind()
@@ -103,7 +107,11 @@ class PolicyControl:
 
     def users_changed(self) -> BitMap:
         """The users are others: whose maps changed. Those with a session are sent them whole."""
-        affected = BitMap(slot for slot in self._views.set_users() if slot in self._views.slots)
+        return self._tell_whole(self._views.set_users())
+
+    def _tell_whole(self, affected: BitMap) -> BitMap:
+        """Remember, and send whole, the maps of these nodes and of those who see one that shows another class now."""
+        affected &= self._views.slots
         for slot in tuple(affected):
             if self._mapper.refresh(self._state.node_by_slot[slot]):
                 affected |= self._views.visible(slot)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeVar
 
 import msgspec
 from pyroaring import BitMap
@@ -14,6 +14,7 @@ from ghostwire.model.node import Node
 from ghostwire.model.user import User
 from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
 
+Affected = TypeVar("Affected", BitMap, BitMap | None)
 BINDINGS: Final = "policy_bindings"
 """The setting that keeps which user each name of the policy in force means."""
 _bindings = msgspec.msgpack.Decoder(tuple[int, dict[str, int]])
@@ -70,57 +71,74 @@ def _has_postures(state: State) -> bool:
 
 
 class ClassNumbers:
-    """The numbers that maps know classes by; they outlive restarts and policy changes where a class keeps its members.
+    """The numbers that maps know classes by. They outlive restarts and policies as long as they stay true.
 
-    The engine numbers classes as it likes; a number in a map must go on meaning the same nodes, or a filter that a
-    node already holds would let others in.
+    The engine numbers classes as it likes, anew with each build; a number in a map must go on meaning nodes that the
+    policy does not tell apart, or a filter that a node already holds would let others in. So each node has a number,
+    all nodes with one number are of one class, and a class may have several. No number is given twice.
     """
 
     def __init__(self, first: int) -> None:
         self.next = first
-        self._numbers: dict[int, int] = {}
-        self._members: dict[int, int] = {}
+        self._of: dict[int, int] = {}
+        self._within: dict[int, dict[int, int]] = {}
 
     @classmethod
     def carry(cls, first: int, engine_class: Mapping[int, int], known: Mapping[int, int]) -> ClassNumbers:
-        """Numbers for an engine's classes (by slot), those of `known` (by slot) kept where exactly the members are."""
+        """Numbers for an engine's classes (by slot): those `known` (by slot) where all their nodes are of one class."""
         fresh = cls(first)
-        groups: dict[int, list[int]] = {}
+        home: dict[int, int] = {}
         for slot, found in engine_class.items():
-            groups.setdefault(found, []).append(slot)
-        sizes: dict[int, int] = {}
-        for number in known.values():
-            sizes[number] = sizes.get(number, 0) + 1
-        for found, slots in groups.items():
-            numbers = {known.get(slot, 0) for slot in slots}
-            number = numbers.pop()
-            if not numbers and number and sizes[number] == len(slots):
-                fresh._numbers[found] = number
-            fresh._members[found] = len(slots)
+            number = known.get(slot, 0)
+            if home.setdefault(number, found) != found:
+                home[number] = -1
+        for slot, found in engine_class.items():
+            number = known.get(slot, 0)
+            if number and home[number] == found:
+                fresh._enter(slot, found, number)
+        for slot, found in engine_class.items():
+            if slot not in fresh._of:
+                fresh.enter(slot, found)
         return fresh
 
-    def number(self, engine_class: int) -> int:
-        """The number of an engine's class; a fresh one where it has none."""
-        found = self._numbers.get(engine_class)
-        if found is None:
-            found = self._numbers[engine_class] = self.next
-            self.next += 1
-        return found
+    def number(self, slot: int) -> int:
+        """The number of a node's class, 0 for a node that is not present."""
+        return self._of.get(slot, 0)
+
+    def all(self) -> dict[int, int]:
+        """The number of every present node, by slot."""
+        return dict(self._of)
 
     def inhabited(self, engine_classes: Iterable[int]) -> tuple[int, ...]:
-        """The numbers of those of an engine's classes that have members, sorted."""
-        return tuple(sorted(self.number(found) for found in engine_classes if self._members.get(found)))
+        """The numbers of an engine's classes, sorted; a class without members has none."""
+        return tuple(sorted(number for found in engine_classes for number in self._within.get(found, ())))
 
-    def enter(self, engine_class: int) -> bool:
-        """A node is in the class; whether it is the first."""
-        count = self._members.get(engine_class, 0)
-        self._members[engine_class] = count + 1
-        return count == 0
+    def enter(self, slot: int, engine_class: int) -> bool:
+        """A node is in the class, under a number that the class has or a fresh one; whether it is the first."""
+        within = self._within.get(engine_class)
+        if within:
+            self._enter(slot, engine_class, next(iter(within)))
+            return False
+        self._enter(slot, engine_class, self.next)
+        self.next += 1
+        return True
 
-    def leave(self, engine_class: int) -> bool:
-        """A node is no longer in the class; whether it was the last."""
-        self._members[engine_class] -= 1
-        return self._members[engine_class] == 0
+    def leave(self, slot: int, engine_class: int) -> bool:
+        """A node is no longer in the class; whether a number went with it."""
+        number = self._of.pop(slot)
+        within = self._within[engine_class]
+        within[number] -= 1
+        if within[number]:
+            return False
+        del within[number]
+        if not within:
+            del self._within[engine_class]
+        return True
+
+    def _enter(self, slot: int, engine_class: int, number: int) -> None:
+        self._of[slot] = number
+        within = self._within.setdefault(engine_class, {})
+        within[number] = within.get(number, 0) + 1
 
 
 class Views:
@@ -144,15 +162,11 @@ class Views:
         """Keep the class numbers that nodes were known by (by slot); whether every class could keep its own."""
         engine_class = {slot: self._engine.class_of(slot) for slot in self.slots}
         self.numbers = ClassNumbers.carry(first, engine_class, known)
-        return all(self.class_of(slot) == known.get(slot) for slot in self.slots)
-
-    def class_numbers(self) -> dict[int, int]:
-        """The number of every present node's class, by slot."""
-        return {slot: self.class_of(slot) for slot in self.slots}
+        return self.numbers.all() == {slot: known.get(slot) for slot in self.slots}
 
     def rebind(self) -> None:
         """Compile the policy in force anew, over the nodes that are present; classes keep the numbers that they can."""
-        known = self.class_numbers()
+        known = self.numbers.all()
         present = [policy_facts(self._state.node_by_slot[slot]) for slot in self.slots]
         users = user_facts(self._state.users.values())
         self._engine = Engine.build(policy_in_force(self._state), users, present, self._pools, bindings_of(self._state))
@@ -168,12 +182,12 @@ class Views:
         affected = self._engine.update(facts)
         self.slots.add(new.slot)
         after = self._engine.class_of(new.slot)
-        emptied = False
+        renumbered = False
         if before != after:
-            emptied = self.numbers.enter(after)
-            emptied |= before is not None and self.numbers.leave(before)
+            renumbered = before is not None and self.numbers.leave(new.slot, before)
+            renumbered |= self.numbers.enter(new.slot, after)
         routes = () if old is None else served_routes(old)
-        if emptied or facts.routes != routes or self._postured:
+        if renumbered or facts.routes != routes or self._postured:
             self.version += 1
             return affected - BitMap([new.slot])
         return BitMap()
@@ -183,22 +197,40 @@ class Views:
         before = self._engine.class_of(old.slot)
         affected = self._engine.leave(old.slot)
         self.slots.discard(old.slot)
-        if self.numbers.leave(before) or served_routes(old) or self._postured:
+        if self.numbers.leave(old.slot, before) or served_routes(old) or self._postured:
             self.version += 1
             return affected - BitMap([old.slot])
         return BitMap()
 
     def set_users(self) -> BitMap:
-        """Follow a change of the users: whose map may be another."""
+        """Follow a change of the users: whose peers, filter or class may be another."""
+        return self._moving_classes(lambda: self._engine.set_users(user_facts(self._state.users.values())))
+
+    def edit(self) -> BitMap | None:
+        """Follow a change of the policy's rules: whose peers, filter or class may be another.
+
+        None, and nothing done, where more than rules has changed: `rebind`.
+        """
+        policy = policy_in_force(self._state)
+        affected = self._moving_classes(lambda: self._engine.edit(policy))
+        if affected is not None:
+            self._postured = _has_postures(self._state)
+        return affected
+
+    def _moving_classes(self, change: Callable[[], Affected]) -> Affected:
+        """Make a change to the engine that may move any node to another class, and count the members anew."""
         before = {slot: self._engine.class_of(slot) for slot in self.slots}
+        affected = change()
+        if affected is None:
+            return affected
         self.bound += 1
         self.version += 1
-        affected = self._engine.set_users(user_facts(self._state.users.values()))
         for slot, was in before.items():
             now = self._engine.class_of(slot)
             if now != was:
-                self.numbers.enter(now)
-                self.numbers.leave(was)
+                affected.add(slot)
+                self.numbers.leave(slot, was)
+                self.numbers.enter(slot, now)
         return affected
 
     def visible(self, slot: int) -> BitMap:
@@ -207,14 +239,14 @@ class Views:
 
     def class_of(self, slot: int) -> int:
         """The number of a node's class, 0 for one that is not present."""
-        return self.numbers.number(self._engine.class_of(slot)) if slot in self.slots else 0
+        return self.numbers.number(slot)
 
     def rules(self, slot: int) -> tuple[FilterRule, ...]:
         """A node's inbound filter, classes by their numbers.
 
         Classes that nobody is in are left out: which ones the engine remembers depends on its history, and a map must
-        not. So filters change only when some class gets its first member or loses its last one, when the routes
-        change that `*` covers, or, in a policy with postures, with any node.
+        not. So filters change only when a number gets its first node or loses its last one, when the routes change
+        that `*` covers, or, in a policy with postures, with any node.
         """
         rules: list[FilterRule] = []
         for rule in self._engine.native_filter(slot):

@@ -35,14 +35,17 @@ class ReferenceMaps:
         policy = default_policy() if policy_text is None else Policy.parse(policy_text)
         people = [UserFacts(id=u.id, name=u.name, email=u.email, role=u.role) for u in users.values()]
         self.engine = Engine.build(policy, people, [self._facts(n) for n in self.nodes.values()], pools, bindings)
-        self.numbers: dict[int, int] = {}
+        self.number: dict[int, int] = {}
+        self.numbers: dict[int, set[int]] = {}
 
     def learn_numbers(self, known: Mapping[int, int]) -> None:
-        """Take the numbers that classes are known by in maps (by node id); they must name the same sets of nodes."""
+        """Take the numbers that nodes have in maps (by id). One number must mean nodes of one class."""
+        home: dict[int, int] = {}
         for node_id, number in known.items():
             own = self.engine.class_of(self.nodes[node_id].slot)
-            assert self.numbers.setdefault(own, number) == number, "one class has two numbers"
-        assert len(set(self.numbers.values())) == len(self.numbers), "two classes have one number"
+            assert home.setdefault(number, own) == own, "two classes have one number"
+            self.numbers.setdefault(own, set()).add(number)
+            self.number[node_id] = number
 
     def peers(self, viewer: int) -> dict[int, Peer]:
         visible: BitMap = self.engine.visible(self.nodes[viewer].slot)
@@ -56,7 +59,7 @@ class ReferenceMaps:
                     key=node.node_key,
                     ipv4=node.ipv4,
                     ipv6=node.ipv6,
-                    class_id=self._number(node),
+                    class_id=self.number[node.id],
                     owner=node.user_id or 0,
                     tags=node.tags,
                     online=shown.online,
@@ -74,7 +77,7 @@ class ReferenceMaps:
             key=node.node_key,
             ipv4=node.ipv4,
             ipv6=node.ipv6,
-            class_id=self._number(node),
+            class_id=self.number[node.id],
             owner=node.user_id or 0,
             tags=node.tags,
             routes=tuple(r for r in node.approved_routes if r in node.routable_routes),
@@ -85,7 +88,7 @@ class ReferenceMaps:
         """The order in which a rule names its sources means nothing."""
         found = []
         for rule in self.engine.native_filter(self.nodes[viewer].slot):
-            classes = tuple(sorted(self.numbers[c] for c in rule.classes))
+            classes = tuple(sorted(number for c in rule.classes for number in self.numbers[c]))
             found.append(msgspec.structs.replace(rule, classes=classes, prefixes=tuple(sorted(set(rule.prefixes)))))
         return tuple(found)
 
@@ -95,9 +98,6 @@ class ReferenceMaps:
             owner: Profile(id=owner, display_name=self.users[owner].display_name or self.users[owner].name)
             for owner in owners - {0}
         }
-
-    def _number(self, node: Node) -> int:
-        return self.numbers[self.engine.class_of(node.slot)]
 
     @staticmethod
     def _facts(node: Node) -> NodeFacts:

@@ -153,6 +153,22 @@ def test_a_graceful_restart_moves_no_maps(net: SimNet) -> None:
     check_all(net)
 
 
+def test_classes_keep_their_numbers_across_a_restart_so_no_map_moves_then_either(net: SimNet) -> None:
+    net.ask(ApplyPolicy, text=WEB, author="op")
+    first = net.join("gone", net.key("bob"))
+    nodes = [net.join("web", net.key(None, tags=("tag:web",))), net.join("a", net.key("alice"))]
+    net.ask(LogoutNode, node=first.id)
+    nodes.append(net.join("a2", net.key("alice")))
+    rules = nodes[0].netmap.rules()
+    net.restart()
+    for node in nodes:
+        net.connect(node)
+    assert [node.heard[-1] for node in nodes] == ["unchanged"] * 3
+    assert net.coordinator.view.netmap(nodes[0].id).rules() == rules
+    net.join("b", net.key("bob"))
+    check_all(net)
+
+
 def test_a_crash_after_the_flush_moves_no_maps_either(net: SimNet) -> None:
     secret = net.key()
     nodes = [net.join(f"n{i}", secret) for i in range(4)]
