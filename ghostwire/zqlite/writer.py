@@ -63,7 +63,7 @@ class Ticket(NamedTuple):
 
 @dataclass(slots=True)
 class WriterCounters:
-    """Plain totals since the store was opened. `put` - `taken` waits in the queue; `busy_ns` is the thread's CPU time."""
+    """Totals since the store was opened. `put` less `taken` waits in the queue; `busy_ns` is the thread's CPU time."""
 
     put: int = 0
     taken: int = 0
