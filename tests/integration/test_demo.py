@@ -88,7 +88,8 @@ def test_it_stays_until_it_is_ended_and_leaves_nothing(room: Path, number: signa
     with log.open("wb") as output:
         demo = subprocess.Popen(DEMO, stdout=output, stderr=output, start_new_session=True)
     try:
-        eventually("no next commands", lambda: b"In another terminal" in log.read_bytes())
+        eventually("no next commands", lambda: demo.poll() is not None or b"In another terminal" in log.read_bytes())
+        assert demo.poll() is None, log.read_text()
         assert b"https://127.0.0.1:" in log.read_bytes()
         started = descendants(demo.pid)
         assert len(started) == 5, started
