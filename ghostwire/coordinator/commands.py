@@ -38,6 +38,9 @@ class RegisterNode(Command, frozen=True, kw_only=True):
     facts: NodeFacts
     preauth_key: str | None = None
 
+    def __repr__(self) -> str:
+        return f"<RegisterNode {self.node_key.hex()[:8]}>"
+
 
 class OpenSession(Command, frozen=True, kw_only=True):
     """Open the live session of the node with this (proved) key. Replies `SessionOpened`.
@@ -49,6 +52,9 @@ class OpenSession(Command, frozen=True, kw_only=True):
     token: str | None = None
     resume: Position | None = None
     digest: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<OpenSession {self.node_key.hex()[:8]}>"
 
 
 class SessionClosed(Command, frozen=True, kw_only=True):

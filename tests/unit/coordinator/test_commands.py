@@ -1,0 +1,18 @@
+"""Commands travel through logs and error texts: what they carry in confidence does not show."""
+
+from ghostwire.coordinator.commands import OpenSession, RegisterNode
+from ghostwire.coordinator.effects import KeyCreated, TokenCreated
+from ghostwire.model.node import NodeFacts
+
+
+def test_no_secret_shows():
+    key = bytes(range(32))
+    shown = [
+        RegisterNode(op=1, actor="x", node_key=key, machine_key=key, facts=NodeFacts(), preauth_key="hush"),
+        OpenSession(op=1, actor="x", node_key=key, token="hush"),
+        KeyCreated(id=1, secret="hush", expires_at=0),
+        TokenCreated(id=1, secret="hush", expires_at=0),
+    ]
+    for carrier in shown:
+        assert "hush" not in repr(carrier)
+        assert "hush" not in f"{carrier}"
