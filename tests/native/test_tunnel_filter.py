@@ -85,7 +85,7 @@ rules = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=1500)
+@settings(max_examples=800, deadline=None)
 @given(packets)
 @example(b"")
 @example(b"\x45")
@@ -94,7 +94,7 @@ def test_the_parser_is_its_twin(packet: bytes) -> None:
     assert tunnel.parse_headers(packet) == twin.parse_headers(packet)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=800, deadline=None)
 @given(
     st.lists(rules, max_size=4),
     st.integers(1, 3),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -149,7 +148,14 @@ def test_a_removed_peer_is_silent_at_once(pair: Pair) -> None:
     address = addresses(2)[0]
     assert run_in(pair.names[0], "ping", "-c", "1", "-W", "5", address).returncode == 0
     pair.tunnels[1].set_peers("[]")
-    before = time.monotonic()
     assert run_in(pair.names[0], "ping", "-c", "1", "-W", "1", address).returncode != 0
-    assert time.monotonic() - before < 10
     assert pair.tunnels[1].stats()["tunnel"]["dropped_unauthenticated"] > 0
+
+
+def test_a_device_that_somebody_deletes_harms_nothing_else(pair: Pair) -> None:
+    pair.introduce()
+    ip("-n", pair.names[0], "link", "delete", "gwtest0")
+    pair.introduce()
+    assert pair.tunnels[0].stats()["peers"] == 1
+    assert pair.tunnels[0].ping(addresses(2)[0], 5_000) is not None
+    pair.tunnels[0].close()

@@ -152,8 +152,12 @@ impl Device {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                // A packet that makes no sense is lost alone.
-                Err(_) => self.counters.rx_errors += 1,
+                // A packet that makes no sense is lost alone; when the system refuses, as for a device that somebody
+                // deleted, it says when to read again.
+                Err(error) => {
+                    self.counters.rx_errors += 1;
+                    self.readable = error.raw_os_error().is_none();
+                }
             }
         }
         router.udp.flush();

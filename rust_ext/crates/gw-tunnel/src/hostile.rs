@@ -48,6 +48,16 @@ fn ingest(engine: &mut Engine, packet: &[u8]) {
     }
 }
 
+#[test]
+fn a_panic_costs_a_turn_and_not_the_tunnel() {
+    let secret = "07".repeat(32);
+    let tunnel = crate::Tunnel::open(format!(r#"{{"private_key":"{secret}"}}"#).as_bytes()).expect("a tunnel");
+    let panicked = tunnel.remote().call(|_| panic!("a packet that cannot be digested"));
+    assert!(panicked.is_err());
+    assert_eq!(tunnel.remote().call(|engine| engine.router.counters.panics).expect("it goes on"), 1);
+    tunnel.close();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

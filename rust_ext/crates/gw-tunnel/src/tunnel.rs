@@ -73,6 +73,11 @@ impl Tunnel {
         Ok(Self { remote, thread: Mutex::new(Some(thread)), port, tun_name })
     }
 
+    #[cfg(test)]
+    pub(crate) fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
