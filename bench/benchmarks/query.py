@@ -3,6 +3,7 @@
 Both serve in processes of their own, in turns; arrivals are a Poisson process, and time counts from the scheduled one.
 """
 
+import functools
 import random
 import statistics
 
@@ -28,52 +29,57 @@ def percentile(times: list[float], share: float) -> float:
     return sorted(times)[int(share * len(times))]
 
 
+@functools.cache
+def measure() -> dict[str, list[tuple[float, float, float]]]:
+    """(p50, p99, server CPU each) in seconds of each round, of this server and of the raw one."""
+    with Serving("ghostwire", USERS) as ours, Serving("raw") as raw:
+        nodes = [Node(ours, ours.keys[at % USERS], f"node-{at}") for at in range(SESSIONS)]
+        for node in nodes:
+            node.join()
+        for node in nodes:
+            settle(node.connection)
+        # Each asks for the next node of its own user.
+        requests = [query(f"node-{(at + USERS) % SESSIONS}") for at in range(SESSIONS)]
+        plain = [Connection(raw.port) for _ in range(SESSIONS)]
+        sides = {"ours": (ours, [node.connection for node in nodes]), "raw": (raw, plain)}
+        found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sides}
+        for turn in range(ROUNDS):
+            for name, (serving, connections) in sides.items():
+                before = serving.cpu_s
+                times = open_loop(connections, requests, schedule(turn))
+                cpu = (serving.cpu_s - before) / len(times)
+                found[name].append((percentile(times, 0.5), percentile(times, 0.99), cpu))
+        for connection in (*(node.connection for node in nodes), *plain):
+            connection.close()
+    return found
+
+
+def median(side: str, at: int) -> float:
+    return statistics.median(turn[at] for turn in measure()[side])
+
+
 class Queries:
     """Peers that a node asks for by name."""
 
     timeout = 300
 
-    def setup(self) -> None:
-        self._measured: dict[str, list[tuple[float, float]]] = {}
-
-    def measure(self) -> dict[str, list[tuple[float, float]]]:
-        """(p50, p99) in seconds of each round, of this server and of the raw one."""
-        if self._measured:
-            return self._measured
-        with Serving("ghostwire", USERS) as ours, Serving("raw") as raw:
-            nodes = [Node(ours, ours.keys[at % USERS], f"node-{at}") for at in range(SESSIONS)]
-            for node in nodes:
-                node.join()
-            for node in nodes:
-                settle(node.connection)
-            # Each asks for the next node of its own user.
-            requests = [query(f"node-{(at + USERS) % SESSIONS}") for at in range(SESSIONS)]
-            plain = [Connection(raw.port) for _ in range(SESSIONS)]
-            sides = {"ours": [node.connection for node in nodes], "raw": plain}
-            found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-            for turn in range(ROUNDS):
-                for name, connections in sides.items():
-                    times = open_loop(connections, requests, schedule(turn))
-                    found[name].append((percentile(times, 0.5), percentile(times, 0.99)))
-            for connection in (*sides["ours"], *plain):
-                connection.close()
-        self._measured = found
-        return found
-
-    def median(self, side: str, at: int) -> float:
-        return statistics.median(round_[at] for round_ in self.measure()[side])
-
     def track_p99(self) -> float:
-        return self.median("ours", 1) * 1000
+        return median("ours", 1) * 1000
 
     def track_p50(self) -> float:
-        return self.median("ours", 0) * 1000
+        return median("ours", 0) * 1000
+
+    def track_cpu(self) -> float:
+        return median("ours", 2) * 1e6
 
     def track_p99_over_raw(self) -> float:
-        return self.median("ours", 1) / self.median("raw", 1)
+        return median("ours", 1) / median("raw", 1)
 
     def track_p50_over_raw(self) -> float:
-        return self.median("ours", 0) / self.median("raw", 0)
+        return median("ours", 0) / median("raw", 0)
+
+    def track_cpu_over_raw(self) -> float:
+        return median("ours", 2) / median("raw", 2)
 
 
 def settle(connection: Connection) -> None:
@@ -88,3 +94,4 @@ def settle(connection: Connection) -> None:
 
 for method in (Queries.track_p99, Queries.track_p50):
     method.unit = "ms"  # type: ignore[attr-defined]
+Queries.track_cpu.unit = "us of server CPU each"  # type: ignore[attr-defined]
