@@ -85,13 +85,16 @@ class ClassNumbers:
 
     @classmethod
     def carry(cls, first: int, engine_class: Mapping[int, int], known: Mapping[int, int]) -> ClassNumbers:
-        """Numbers for an engine's classes (by slot): those `known` (by slot) where all their nodes are of one class."""
+        """Numbers for an engine's classes (by slot), as far as possible those `known` (by slot).
+
+        Where the nodes of one number are no longer of one class, it stays with the class that most of them are in.
+        """
         fresh = cls(first)
-        home: dict[int, int] = {}
+        spread: dict[int, dict[int, int]] = {}
         for slot, found in engine_class.items():
-            number = known.get(slot, 0)
-            if home.setdefault(number, found) != found:
-                home[number] = -1
+            counts = spread.setdefault(known.get(slot, 0), {})
+            counts[found] = counts.get(found, 0) + 1
+        home = {number: max(counts, key=counts.__getitem__) for number, counts in spread.items() if number}
         for slot, found in engine_class.items():
             number = known.get(slot, 0)
             if number and home[number] == found:
