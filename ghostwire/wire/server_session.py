@@ -60,7 +60,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
     def admit(self, purpose: Purpose, proof: Proof, body: bytes, node_key: bytes, new_key: bytes = b"") -> None:
         """Raise `AuthenticationError` unless the proof holds for this process. The nonce is the session's to check."""
-        if proof.spki != self.spki:
+        if self.spki and proof.spki != self.spki:
             raise AuthenticationError(
                 "the connection's certificate is not this coordinator's: something ends TLS in between"
             )

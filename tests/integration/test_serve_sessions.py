@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import websockets
 from ghostwire.coordinator.settings import Settings
 from ghostwire.errors import ConflictError, UnavailableError, ValidationError
 from ghostwire.server import ServeOptions, Server
+from ghostwire.server.listen import tls
 from ghostwire.wire.client_session import MapChanged
 from ghostwire.wire.messages import Answer, HeartbeatAck, Rotated, RotateOrder, ServerBye
 from tests.integration.node_client import NodeClient, credentials
@@ -157,6 +161,43 @@ async def test_a_restart_keeps_what_was_answered(options: ServeOptions) -> None:
 async def test_a_second_server_on_the_same_directory_is_told(server: Server) -> None:
     with pytest.raises(ConflictError, match="already open"):
         await Server(server.options).start()
+
+
+async def test_behind_a_proxy_that_ends_tls_the_origin_as_dialled_counts(tmp_path: Path) -> None:
+    """The proxy shows a certificate of its own: nodes prove themselves to the origin, which must be the server's."""
+    (tmp_path / "proxy").mkdir()
+    identity = tls.self_signed(tmp_path / "proxy", ["localhost"], datetime.now(UTC))
+    inner = []
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, downstream = await asyncio.open_connection("127.0.0.1", inner[0].port)
+        await asyncio.gather(pump(reader, downstream), pump(upstream, writer))
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                sink.write(data)
+        sink.close()
+
+    proxy = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=identity.context)
+    port = proxy.sockets[0].getsockname()[1]
+    options = ServeOptions(
+        data=tmp_path / "server",
+        settings=Settings(),
+        listen="127.0.0.1:0",
+        tls_off=True,
+        behind_proxy=True,
+        public_urls=(f"https://localhost:{port}",),
+    )
+    async with proxy, Server(options) as server:
+        inner.append(server)
+        key = await make_key(server)
+        assert (key["server"], key["pin"]) == (f"https://localhost:{port}", None)
+        async with NodeClient(key["server"], credentials("laptop", key["key"])) as node:
+            await node.joined()
+        async with NodeClient(f"https://127.0.0.1:{port}", node.again()) as node:
+            with pytest.raises(AssertionError, match="public_urls"):
+                await node.joined()
 
 
 async def test_a_start_that_fails_leaves_nothing_open(server: Server, tmp_path: Path) -> None:
