@@ -94,7 +94,10 @@ def locate(
 
 
 def preflight(location: Location) -> None:
-    """Find out, without writing a byte, whether the file is a store that this key opens. An empty file passes."""
+    """Find out, without writing a byte, whether the file is a store that this key opens.
+
+    An empty file passes; so does one whose making was cut short, which is emptied.
+    """
     path = location.path
     size = path.stat().st_size
     if size == 0:
@@ -102,8 +105,10 @@ def preflight(location: Location) -> None:
     with path.open("rb") as stream:
         if stream.read(len(_PLAIN_HEADER)) == _PLAIN_HEADER:
             raise DatabaseError(f"{path} is a plain SQLite file, not a store: import its rows into a new store")
-    log = Path(f"{path}-wal")
-    recovers = log.exists() and log.stat().st_size > 0
+    recovers = _holds(path, "-wal")
+    if not recovers and size <= PAGE_BYTES and _holds(path, "-journal"):
+        _start_over(path)
+        return
     if not recovers and (size < PAGE_BYTES or size % PAGE_BYTES):
         raise DatabaseError(f"{path} is cut short ({size} bytes) or not a store: restore it from a backup")
     try:
@@ -112,6 +117,21 @@ def preflight(location: Location) -> None:
         if not recovers:
             raise _unreadable(location, error) from error
         _try_recovered(location)
+
+
+def _holds(path: Path, suffix: str) -> bool:
+    beside = Path(f"{path}{suffix}")
+    return beside.exists() and beside.stat().st_size > 0
+
+
+def _start_over(path: Path) -> None:
+    """The very first transaction was cut short: one page at most, and nobody was ever told of a store here.
+
+    Only a store in the making has a rollback journal. A second cut between these two lines leaves an empty file, whose
+    journal SQLite drops.
+    """
+    os.truncate(path, 0)
+    Path(f"{path}-journal").unlink()
 
 
 def _try_recovered(location: Location) -> None:

@@ -123,6 +123,16 @@ def test_no_cut_loses_or_corrupts(tmp_path: Path, quick_directory: Path, cipher:
 
 
 @pytest.mark.integration
+def test_a_cut_while_a_store_is_made_leaves_a_store_or_none(tmp_path: Path, quick_directory: Path) -> None:
+    CIPHER[0] = "aegis"
+    with Recorder() as recorder:
+        asyncio.run(load(tmp_path / "store.db", recorder, "aegis", "full"))
+    first = next(at for at, step in enumerate(recorder.steps) if step.act == "mark")
+    found = [inspect(state, quick_directory) for state in states(recorder.steps[:first], 400, random.Random(SEED))]
+    assert found == [""] * 400
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("swallow", [("-wal",), ("main",)])
 def test_a_swallowed_sync_is_noticed(tmp_path: Path, quick_directory: Path, swallow: tuple[str, ...]) -> None:
     found = outcomes(tmp_path, quick_directory, 200, swallow)
