@@ -83,13 +83,6 @@ class SetEndpoints(Command, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
 
 
-class ResyncSession(Command, frozen=True, kw_only=True):
-    """Send the whole map again: the node asked, or read too slowly for deltas. A `Send` follows; replies `None`."""
-
-    node: int
-    session: int
-
-
 class ResyncNode(Command, frozen=True, kw_only=True):
     """Ask for the map of a live session: all of it, or what came after `resume`. Replies the frames to send.
 

@@ -42,6 +42,7 @@ class Conversations:
         self._core = core
         self._repairs: dict[int, deque[float]] = {}
         self._resyncs: dict[int, deque[float]] = {}
+        self._late: dict[int, Position] = {}
 
     def open(self, command: OpenSession, now: Now) -> Decision | SessionOpened:
         """Open the live session of a known, unexpired node. Its token is prolonged, or a fresh one minted."""
@@ -127,6 +128,7 @@ class Conversations:
         """The node is gone."""
         self._repairs.pop(node, None)
         self._resyncs.pop(node, None)
+        self._late.pop(node, None)
 
     def _known(self, node_key: bytes, now: Now) -> Node:
         core = self._core
@@ -155,10 +157,17 @@ class Conversations:
         return SessionOpened(node=node.id, slot=node.slot, session=session, frames=frames)
 
     def _check_map(self, node: Node, session: int, held: Position, digest: bytes, now: Now) -> None:
-        """Compare digests when nothing is on its way; bring a long quiet map's position up to date."""
+        """Compare digests when nothing is on its way; bring a long quiet map's position up to date.
+
+        Frames that have not arrived from one heartbeat to the next are lost: what they said is sent again.
+        """
         core = self._core
         if not core.mapper.is_current(node, held):
+            if self._late.get(node.id) == held:
+                core.effects.append(Send(node=node.id, session=session, frames=core.mapper.resume(node, held)))
+            self._late[node.id] = held
             return
+        self._late.pop(node.id, None)
         if digest and not equal(digest, core.mapper.digest(node)):
             core.counters.heartbeats["mismatch"] += 1
             core.counters.digest_mismatches += 1

@@ -193,6 +193,21 @@ def test_a_wrong_digest_is_counted_and_repaired_twice_an_hour(net: SimNet) -> No
     assert node.netmap.digest == net.coordinator.view.netmap(node.id).digest
 
 
+def test_frames_that_were_lost_are_made_up_for_at_the_second_heartbeat(net: SimNet) -> None:
+    secret = net.key()
+    a, b = net.join("a", secret), net.join("b", secret)
+    a.deaf = True
+    roam(net, b, 7)
+    a.deaf = False
+    net.beat(a)
+    assert a.netmap.peer(b.id).endpoints == ()
+    net.advance(30)
+    net.beat(a)
+    assert a.netmap.peer(b.id).endpoints == ("192.0.2.1:7",)
+    assert a.heard[-1] == "delta"
+    check_all(net)
+
+
 def test_a_policy_that_loses_a_peer_reaches_both_ends_at_once(net: SimNet) -> None:
     secret = net.key("alice")
     a, b = net.join("a", secret), net.join("b", secret)
