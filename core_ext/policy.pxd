@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 cdef struct Place:
     uint32_t identity      # class of identity; all ones where there is no node
-    uint32_t place         # class of addresses
+    uint32_t place         # class of addresses; all ones but the lowest where no rule names these
     uint32_t owner         # 0 for none
 
 

@@ -26,6 +26,7 @@ cdef extern from *:
     void prefetch "__builtin_prefetch"(const void *) noexcept nogil
 
 cdef uint32_t NOWHERE = 0xFFFFFFFF
+cdef uint32_t NO_PLACE = 0xFFFFFFFE
 cdef uint32_t LIST = 0x80000000
 cdef int HEAD = 12
 cdef int BLOCK = 32
@@ -63,7 +64,7 @@ cdef class Table:
         if head[10] <= port <= head[11]:
             return True
         n = head[8]
-        span = self.ranges + 2 * <uint64_t> head[9]
+        span = self.ranges + head[9]
         for i in range(1, n):
             if span[2 * i] <= port <= span[2 * i + 1]:
                 return True
@@ -99,13 +100,14 @@ cdef class Table:
         row = self.rows + a.identity
         if self._allows(row.cells[b.identity], row.pool, protocol, port):
             return True
-        if self._allows(row.cells[b.place], row.pool, protocol, port):
+        if b.place != NO_PLACE and self._allows(row.cells[b.place], row.pool, protocol, port):
             return True
-        row = self.rows + a.place
-        if self._allows(row.cells[b.identity], row.pool, protocol, port):
-            return True
-        if self._allows(row.cells[b.place], row.pool, protocol, port):
-            return True
+        if a.place != NO_PLACE:
+            row = self.rows + a.place
+            if self._allows(row.cells[b.identity], row.pool, protocol, port):
+                return True
+            if b.place != NO_PLACE and self._allows(row.cells[b.place], row.pool, protocol, port):
+                return True
         return a.owner != 0 and a.owner == b.owner and self._allows(
             self.own[a.identity], self.own_pool, protocol, port
         )
@@ -145,7 +147,9 @@ cdef class Decisions:
 
     def _copy(self, Table old, Table new, bint full, object places):
         """Tables of the new sizes with what stays from the old one."""
+        cdef uint32_t i
         cdef uint32_t highest = int(places[::4].max()) + 1 if places is not None else 0
+        cdef const uint32_t *zeroes
         if highest > MOST_NODES:
             raise ValidationError(f"node ids are below {MOST_NODES}")
         new.n_places = max(highest + highest // 8 + 64, 0 if full else old.n_places)
@@ -157,9 +161,10 @@ cdef class Decisions:
         memset(new.places, 0xFF, new.n_places * sizeof(Place))
         empty = np.zeros(new.stride, np.uint32)
         new.kept.append(empty)
+        zeroes = words(empty)
         for i in range(new.n_rows):
-            new.rows[i].cells = words(empty)
-            new.rows[i].pool = words(empty)
+            new.rows[i].cells = zeroes
+            new.rows[i].pool = zeroes
         if not full:
             if old.n_places:
                 memcpy(new.places, old.places, old.n_places * sizeof(Place))
@@ -170,9 +175,10 @@ cdef class Decisions:
         cdef Py_ssize_t i
         cdef const uint32_t *all_cells = words(cells)
         cdef const uint32_t *list_ids = words(ids)
+        cdef const uint32_t *lists = words(pool)
         for i in range(len(cells) // new.stride):
             new.rows[list_ids[i]].cells = all_cells + i * <Py_ssize_t> new.stride
-            new.rows[list_ids[i]].pool = words(pool)
+            new.rows[list_ids[i]].pool = lists
         new.kept.append((cells, pool))
 
     def _words(self, Table old, Table new, bint full, tuple own, object heads, object ranges):
@@ -224,6 +230,8 @@ cdef class Decisions:
                 for i in range(start, end):
                     warm(table, s[i], t[i])
                 for i in range(start, end):
+                    warm_list(table, s[i], t[i])
+                for i in range(start, end):
                     out[i] = table._decide(s[i], t[i], q[i], p[i])
                 start = end
         return answers
@@ -240,6 +248,27 @@ cdef inline void warm(Table table, uint32_t source, uint32_t target) noexcept no
     if a.identity == NOWHERE or b.identity == NOWHERE:
         return
     prefetch(table.rows[a.identity].cells + b.identity)
-    prefetch(table.rows[a.identity].cells + b.place)
-    prefetch(table.rows[a.place].cells + b.identity)
-    prefetch(table.rows[a.place].cells + b.place)
+    if b.place != NO_PLACE:
+        prefetch(table.rows[a.identity].cells + b.place)
+    if a.place != NO_PLACE:
+        prefetch(table.rows[a.place].cells + b.identity)
+        if b.place != NO_PLACE:
+            prefetch(table.rows[a.place].cells + b.place)
+
+
+cdef inline void warm_list(Table table, uint32_t source, uint32_t target) noexcept nogil:
+    """Fetch what the cell between two identities points to."""
+    cdef uint32_t cell
+    cdef Row *row
+    if source >= table.n_places or target >= table.n_places:
+        return
+    source = table.places[source].identity
+    target = table.places[target].identity
+    if source == NOWHERE or target == NOWHERE:
+        return
+    row = table.rows + source
+    cell = row.cells[target]
+    if cell & LIST:
+        prefetch(row.pool + (cell & ~LIST))
+    else:
+        prefetch(table.heads + <uint64_t> cell * HEAD)

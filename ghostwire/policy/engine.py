@@ -33,11 +33,12 @@ class Engine:
     Names of users bind to ids when they first match; a bound name matches nobody else later (`bindings`).
     """
 
-    __slots__ = ("_cells", "_core")
+    __slots__ = ("_cells", "_core", "_current")
 
     def __init__(self, core: native.Engine) -> None:
         self._core = core
-        self._cells: policy_cells.Decisions | None = None
+        self._cells = policy_cells.Decisions()
+        self._current = False
 
     @classmethod
     def build(
@@ -75,14 +76,17 @@ class Engine:
 
         Empty when nothing that counts is new.
         """
+        self._current = False
         return BitMap.deserialize(self._core.update(node_row(node)))
 
     def leave(self, node_id: int) -> BitMap:
         """Forget a node; the ids of the nodes that saw it, itself included. Empty when it was not known."""
+        self._current = False
         return BitMap.deserialize(self._core.leave(node_id))
 
     def set_users(self, users: Iterable[UserFacts]) -> BitMap:
         """Replace the users; the ids of the nodes whose peers, class or filter change."""
+        self._current = False
         return BitMap.deserialize(self._core.set_users([user_row(user) for user in users]))
 
     def affected(self, change: Change) -> BitMap:
@@ -96,6 +100,7 @@ class Engine:
 
         None, and nothing done, when the difference is more than that: build anew.
         """
+        self._current = False
         affected = self._core.edit(policy.core)
         return None if affected is None else BitMap.deserialize(affected)
 
@@ -125,10 +130,9 @@ class Engine:
 
     def decide(self, src_id: int, dst_id: int, proto: int, port: int) -> bool:
         """Whether node `src_id` may open `proto` (IP number) to `port` of node `dst_id`. Unknown nodes may not."""
-        cells = self._cells
-        if cells is None or not self._core.is_current():
-            cells = self._sync()
-        return cells.decide(src_id, dst_id, proto, port)
+        if not self._current:
+            self._sync()
+        return self._cells.decide(src_id, dst_id, proto, port)
 
     def decide_many(
         self,
@@ -138,10 +142,9 @@ class Engine:
         ports: NDArray[np.uint16],
     ) -> NDArray[np.bool_]:
         """Decide for arrays of equal length at once, without the GIL."""
-        cells = self._cells
-        if cells is None or not self._core.is_current():
-            cells = self._sync()
-        return cells.decide_many(src_ids, dst_ids, protos, ports)
+        if not self._current:
+            self._sync()
+        return self._cells.decide_many(src_ids, dst_ids, protos, ports)
 
     def decide_address(self, src_ip: str, dst_ip: str, proto: int, port: int) -> bool:
         """Whether a packet between two addresses may be, whether nodes have them or lie behind routers."""
@@ -182,11 +185,7 @@ class Engine:
         """Whether `autoApprovers` approve a route that the node advertises."""
         return self._core.approves(node_row(node), route)
 
-    def _sync(self) -> policy_cells.Decisions:
+    def _sync(self) -> None:
         """Bring the decision cells up to date; the first time builds them all."""
-        cells = self._cells
-        anew = cells is None or cells.chunks > _MOST_CHUNKS
-        if cells is None:
-            cells = self._cells = policy_cells.Decisions()
-        cells.load(*self._core.sync(anew))
-        return cells
+        self._current = True
+        self._cells.load(*self._core.sync(self._cells.chunks > _MOST_CHUNKS))

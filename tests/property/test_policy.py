@@ -17,7 +17,16 @@ TAGS = ["tag:a", "tag:b", "tag:c"]
 GROUPS = {"group:x": ["ann@", "bob@example.com"], "group:y": ["cat@"], "group:none": []}
 HOSTS = {"lan": "10.0.0.0/8", "box": "100.64.0.3", "half": "100.64.0.0/29", "six": "fd7a:115c:a1e0::/125"}
 PREFIXES = ["100.64.0.0/28", "100.64.0.4/30", "100.64.0.9", "10.1.0.0/16", "fd7a:115c:a1e0::4/126", "fd7a:115c:a1e0::1"]
-PEOPLE = ["ann@", "bob@example.com", "cat@", "nobody@", *GROUPS, "autogroup:member", "autogroup:owner", "autogroup:admin"]
+PEOPLE = [
+    "ann@",
+    "bob@example.com",
+    "cat@",
+    "nobody@",
+    *GROUPS,
+    "autogroup:member",
+    "autogroup:owner",
+    "autogroup:admin",
+]
 SELECTORS = ["*", "autogroup:tagged", *PEOPLE, *TAGS, *HOSTS, *PREFIXES]
 PORTS = ["*", "22", "80-90", "22,443", "1-65535", "0-21"]
 PROTOS = ["", "tcp", "udp", "icmp", "gre"]

@@ -1,6 +1,7 @@
 //! Classes of nodes and the links between them.
 use super::atoms::{Atom, POSTURE};
 use super::links::{ClassId, Link, Reach};
+use super::portsets::PortSetId;
 use rustc_hash::FxHashMap;
 
 /// Nodes with the same atoms, of identity or of addresses.
@@ -16,7 +17,7 @@ pub struct Class {
 pub struct Classes {
     pub list: Vec<Class>,
     by_atoms: [FxHashMap<Box<[Atom]>, ClassId>; 2],
-    /// Classes of identity that have an atom, for filters.
+    /// Classes that have an atom.
     by_atom: FxHashMap<Atom, Vec<ClassId>>,
 }
 
@@ -28,7 +29,7 @@ impl Classes {
     pub fn add(&mut self, atoms: Vec<Atom>, of_addresses: bool) -> ClassId {
         let id = self.list.len() as ClassId;
         let atoms: Box<[Atom]> = atoms.into();
-        for atom in atoms.iter().filter(|_| !of_addresses) {
+        for atom in &atoms {
             self.by_atom.entry(*atom).or_default().push(id);
         }
         self.by_atoms[usize::from(of_addresses)].insert(atoms.clone(), id);
@@ -59,34 +60,41 @@ impl Classes {
     }
 }
 
+/// More pairs of atoms than this are not written out for one link.
+const PLAIN_PAIRS: usize = 256;
+
 /// Links by what they ask of either side.
 #[derive(Debug, Clone, Default)]
 pub struct Links {
     pub list: Vec<Link>,
     by_source: FxHashMap<Atom, Vec<u32>>,
     by_target: FxHashMap<Atom, Vec<u32>>,
+    /// Plain links between nodes, written out: what an atom reaches, and what reaches it.
+    out: FxHashMap<Atom, Vec<(Atom, PortSetId)>>,
+    into: FxHashMap<Atom, Vec<Atom>>,
+    /// Links between nodes that are not plain, by what they name.
+    special_sources: FxHashMap<Atom, Vec<u32>>,
+    special_targets: FxHashMap<Atom, Vec<u32>>,
     /// Links between nodes whose source, target, or both may be any.
     pub from_any: Vec<u32>,
     pub to_any: Vec<u32>,
     pub any_to_any: Vec<u32>,
-    /// Links between devices of one owner, for any source.
+    /// Links between devices of one owner, and those of them for any source.
+    pub own: Vec<u32>,
     pub own_any: Vec<u32>,
     /// Links of address queries only.
     pub routed: Vec<u32>,
-    dead: Vec<bool>,
+}
+
+/// Neither side is any, nothing more is asked, and it is small enough to be written out.
+fn is_plain(link: &Link) -> bool {
+    let pairs = link.sources.atoms.len() * link.targets.atoms.len();
+    link.reach == Reach::Nodes && link.needs.is_empty() && (1..=PLAIN_PAIRS).contains(&pairs)
 }
 
 impl Links {
-    /// Add a link; its classes stay to be found.
     pub fn add(&mut self, link: Link) -> u32 {
         let id = self.list.len() as u32;
-        self.index(&link, id);
-        self.list.push(link);
-        self.dead.push(false);
-        id
-    }
-
-    fn index(&mut self, link: &Link, id: u32) {
         match (link.reach, link.sources.any, link.targets.any) {
             (Reach::Routed, ..) => self.routed.push(id),
             (Reach::Own, true, _) => self.own_any.push(id),
@@ -95,39 +103,101 @@ impl Links {
             (Reach::Nodes, false, true) => self.to_any.push(id),
             _ => {}
         }
-        if link.reach == Reach::Routed {
-            return;
+        if link.reach == Reach::Own {
+            self.own.push(id);
         }
-        for atom in &link.sources.atoms {
-            self.by_source.entry(*atom).or_default().push(id);
+        if link.reach != Reach::Routed {
+            for atom in &link.sources.atoms {
+                self.by_source.entry(*atom).or_default().push(id);
+            }
+            for atom in &link.targets.atoms {
+                self.by_target.entry(*atom).or_default().push(id);
+            }
         }
-        for atom in &link.targets.atoms {
-            self.by_target.entry(*atom).or_default().push(id);
+        if is_plain(&link) {
+            self.write_out(&link);
+        } else if link.reach == Reach::Nodes {
+            for atom in &link.sources.atoms {
+                self.special_sources.entry(*atom).or_default().push(id);
+            }
+            for atom in &link.targets.atoms {
+                self.special_targets.entry(*atom).or_default().push(id);
+            }
+        }
+        self.list.push(link);
+        id
+    }
+
+    fn write_out(&mut self, link: &Link) {
+        for source in &link.sources.atoms {
+            let out = self.out.entry(*source).or_default();
+            out.extend(link.targets.atoms.iter().map(|target| (*target, link.ports)));
+        }
+        for target in &link.targets.atoms {
+            self.into.entry(*target).or_default().extend(&link.sources.atoms);
         }
     }
 
     /// Forget a link. Its number is not used again.
     pub fn remove(&mut self, id: u32) {
         let link = self.list[id as usize].clone();
-        self.dead[id as usize] = true;
         let drop = |list: &mut Vec<u32>| list.retain(|other| *other != id);
         for atom in &link.sources.atoms {
             self.by_source.get_mut(atom).map(drop);
+            self.special_sources.get_mut(atom).map(drop);
         }
         for atom in &link.targets.atoms {
             self.by_target.get_mut(atom).map(drop);
+            self.special_targets.get_mut(atom).map(drop);
         }
-        for list in [&mut self.from_any, &mut self.to_any, &mut self.any_to_any, &mut self.own_any, &mut self.routed] {
+        let Self { from_any, to_any, any_to_any, own, own_any, routed, .. } = self;
+        for list in [from_any, to_any, any_to_any, own, own_any, routed] {
             drop(list);
+        }
+        if is_plain(&link) {
+            self.write_anew(&link);
         }
     }
 
-    pub fn is_dead(&self, id: u32) -> bool {
-        self.dead[id as usize]
+    /// Write out again what the atoms of a link that is gone reach and are reached by.
+    fn write_anew(&mut self, gone: &Link) {
+        let Self { list, by_source, by_target, out, into, .. } = self;
+        for atom in &gone.sources.atoms {
+            let links =
+                by_source.get(atom).into_iter().flatten().map(|id| &list[*id as usize]).filter(|link| is_plain(link));
+            let pairs = links.flat_map(|link| link.targets.atoms.iter().map(|target| (*target, link.ports)));
+            out.insert(*atom, pairs.collect());
+        }
+        for atom in &gone.targets.atoms {
+            let links =
+                by_target.get(atom).into_iter().flatten().map(|id| &list[*id as usize]).filter(|link| is_plain(link));
+            into.insert(*atom, links.flat_map(|link| link.sources.atoms.iter().copied()).collect());
+        }
     }
 
     pub fn get(&self, id: u32) -> &Link {
         &self.list[id as usize]
+    }
+
+    /// What atoms reach by plain links.
+    pub fn out<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a (Atom, PortSetId)> {
+        atoms.iter().filter_map(|atom| self.out.get(atom)).flatten()
+    }
+
+    /// What reaches atoms by plain links.
+    pub fn into<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a Atom> {
+        atoms.iter().filter_map(|atom| self.into.get(atom)).flatten()
+    }
+
+    /// Links between nodes, other than plain ones, that atoms are a source of by name.
+    pub fn special_from<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a Link> {
+        let links = self.named(&self.special_sources, atoms).map(|(_, link)| link);
+        links.filter(|link| meets(&link.needs, atoms))
+    }
+
+    /// Links between nodes, other than plain ones, that atoms are a target of by name.
+    pub fn special_to<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a Link> {
+        self.named(&self.special_targets, atoms).map(|(_, link)| link)
     }
 
     /// Links that atoms are a source of by name, `any` apart. A link may come more than once.
@@ -148,23 +218,9 @@ impl Links {
         atoms.iter().filter_map(|atom| index.get(atom)).flatten().map(|id| (*id, &self.list[*id as usize]))
     }
 
-    /// Put a new class into the links that it is on a side of.
-    pub fn place(&mut self, id: ClassId, atoms: &[Atom]) {
-        let Self { list, by_source, by_target, .. } = self;
-        for atom in atoms {
-            for link in by_source.get(atom).into_iter().flatten() {
-                let link = &mut list[*link as usize];
-                if link.sources.classes.last() != Some(&id) && meets(&link.needs, atoms) {
-                    link.sources.classes.push(id);
-                }
-            }
-            for link in by_target.get(atom).into_iter().flatten() {
-                let classes = &mut list[*link as usize].targets.classes;
-                if classes.last() != Some(&id) {
-                    classes.push(id);
-                }
-            }
-        }
+    /// Atoms that links name as targets.
+    pub fn target_atoms(&self) -> impl Iterator<Item = Atom> {
+        self.by_target.iter().filter(|(_, links)| !links.is_empty()).map(|(atom, _)| *atom)
     }
 }
 

@@ -13,7 +13,6 @@ pub type ClassId = u32;
 pub struct Side {
     pub any: bool,
     pub atoms: Vec<Atom>,
-    pub classes: Vec<ClassId>,
 }
 
 /// What a link decides.
@@ -75,10 +74,10 @@ impl Parts {
 
     fn side(&self, lists: &[&[Atom]]) -> Option<Side> {
         if self.any {
-            return Some(Side { any: true, ..Side::default() });
+            return Some(Side { any: true, atoms: Vec::new() });
         }
         let atoms = lists.concat();
-        (!atoms.is_empty()).then_some(Side { any: false, atoms, classes: Vec::new() })
+        (!atoms.is_empty()).then_some(Side { any: false, atoms })
     }
 
     fn here(&self) -> Option<Side> {
@@ -104,15 +103,15 @@ pub fn links(policy: &Policy, selectors: &[Selector], number: u32, rule: &Rule, 
         maker.access(reach, ports, &sources, &targets);
     }
     for (ports, _) in accesses(selectors, rule, sets, true) {
-        maker.push(Reach::Own, ports, sources.here(), Some(Side { any: true, ..Side::default() }));
+        maker.push(Reach::Own, ports, sources.here(), Some(Side { any: true, atoms: Vec::new() }));
     }
     let owns = rule.destinations.iter().any(|id| selectors[*id as usize] == Selector::Own);
     if owns && !rule.app.is_empty() {
-        maker.push(Reach::Own, SEEN, sources.here(), Some(Side { any: true, ..Side::default() }));
+        maker.push(Reach::Own, SEEN, sources.here(), Some(Side { any: true, atoms: Vec::new() }));
     }
     let targets = Parts::new(policy, selectors, rule.destinations.iter().copied());
     if !rule.via.is_empty() {
-        let steered = Side { any: false, atoms: vec![atom(number, VIA)], classes: Vec::new() };
+        let steered = Side { any: false, atoms: vec![atom(number, VIA)] };
         maker.push(Reach::Nodes, SEEN, sources.everywhere(), Some(steered));
         return maker.found;
     }
@@ -120,11 +119,11 @@ pub fn links(policy: &Policy, selectors: &[Selector], number: u32, rule: &Rule, 
         maker.push(Reach::Nodes, SEEN, sources.here(), targets.here());
     }
     if !sources.served.is_empty() && !sources.any {
-        let behind = Side { any: false, atoms: sources.served.clone(), classes: Vec::new() };
+        let behind = Side { any: false, atoms: sources.served.clone() };
         maker.push(Reach::Nodes, SEEN, Some(behind), targets.everywhere());
     }
     if !targets.served.is_empty() && !targets.any {
-        let behind = Side { any: false, atoms: targets.served.clone(), classes: Vec::new() };
+        let behind = Side { any: false, atoms: targets.served.clone() };
         maker.push(Reach::Nodes, SEEN, sources.here(), Some(behind));
     }
     maker.found

@@ -5,7 +5,8 @@
 //! pool of its chunk. Who may reach whom is the union of the cells between both nodes' classes, and of the own cell
 //! of the source's class where both nodes have one owner.
 use super::Engine;
-use super::links::{ClassId, Reach};
+use super::atoms::Atom;
+use super::links::ClassId;
 use super::portsets::{PortSetId, PortSets, SEEN, WIDE};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -14,6 +15,8 @@ pub const LIST: u32 = 1 << 31;
 /// Rows of one chunk.
 const CHUNK: usize = 256;
 const END: u32 = u32::MAX;
+/// Stands for the class of nodes whose addresses no rule names.
+pub const NO_PLACE: u32 = u32::MAX - 1;
 /// Words per slot in [`Matrix::slots`].
 pub const SLOT_WORDS: usize = 4;
 
@@ -50,6 +53,7 @@ pub struct State {
     owners: FxHashMap<i64, u32>,
     /// Port sets that a reader has.
     sets: usize,
+    own_touched: bool,
 }
 
 impl State {
@@ -63,6 +67,11 @@ impl State {
         }
     }
 
+    /// Own cells are others: a class or a link of theirs is new or gone.
+    pub fn touch_own(&mut self) {
+        self.own_touched = true;
+    }
+
     pub fn move_slot(&mut self, id: u32) {
         if self.is_built() {
             self.moved.insert(id);
@@ -71,22 +80,22 @@ impl State {
 
     /// Whether a reader has everything.
     pub fn is_current(&self) -> bool {
-        self.is_built() && self.dirty.is_empty() && self.moved.is_empty()
+        self.is_built() && !self.own_touched && self.dirty.is_empty() && self.moved.is_empty()
     }
 }
 
-/// A row in the making.
+/// Cells in the making, by number of target atom or by class.
 struct Row<'a> {
     cells: &'a mut [u32],
     sets: &'a PortSets,
     /// Lists as chains of (port set, next).
     chain: &'a mut Vec<(PortSetId, u32)>,
-    lists: &'a mut Vec<ClassId>,
+    lists: &'a mut Vec<u32>,
 }
 
 impl Row<'_> {
-    fn add(&mut self, class: ClassId, set: PortSetId) {
-        let cell = &mut self.cells[class as usize];
+    fn add(&mut self, place: u32, set: PortSetId) {
+        let cell = &mut self.cells[place as usize];
         if *cell == 0 || (*cell == SEEN && set != SEEN) {
             *cell = set;
         } else if *cell & LIST != 0 {
@@ -99,37 +108,96 @@ impl Row<'_> {
             self.chain.push((*cell, END));
             self.chain.push((set, (self.chain.len() - 1) as u32));
             *cell = LIST | (self.chain.len() - 1) as u32;
-            self.lists.push(class);
+            self.lists.push(place);
         }
     }
 
     /// Turn chains into lists of the pool, each set once.
     fn finish(&mut self, pool: &mut Vec<u32>) {
         let mut sets: Vec<PortSetId> = Vec::new();
-        for class in self.lists.drain(..) {
+        for place in self.lists.drain(..) {
             sets.clear();
-            let mut next = self.cells[class as usize] & !LIST;
+            let mut next = self.cells[place as usize] & !LIST;
             while next != END {
                 let (set, after) = self.chain[next as usize];
                 sets.push(set);
                 next = after;
             }
-            sets.sort_unstable();
-            sets.dedup();
-            let wide = sets.binary_search(&WIDE).is_ok();
-            sets.retain(|set| *set != SEEN && (*set == WIDE || !wide || !self.sets.is_minor(*set)));
-            self.cells[class as usize] = match sets[..] {
-                [one] => one,
-                _ => {
-                    let place = pool.len() as u32;
-                    pool.push(sets.len() as u32);
-                    pool.extend(&sets);
-                    LIST | place
-                }
-            };
+            self.cells[place as usize] = listed(&mut sets, self.sets, pool);
         }
         self.chain.clear();
     }
+}
+
+/// The cell of several port sets.
+fn listed(sets: &mut Vec<PortSetId>, known: &PortSets, pool: &mut Vec<u32>) -> u32 {
+    sets.sort_unstable();
+    sets.dedup();
+    let wide = sets.binary_search(&WIDE).is_ok();
+    sets.retain(|set| *set != SEEN && (*set == WIDE || !wide || !known.is_minor(*set)));
+    match sets[..] {
+        [] => SEEN,
+        [one] => one,
+        _ => {
+            let place = pool.len() as u32;
+            pool.push(sets.len() as u32);
+            pool.extend(sets.iter());
+            LIST | place
+        }
+    }
+}
+
+/// Joins cells of one row.
+struct Joiner<'a> {
+    known: &'a PortSets,
+    pool: &'a mut Vec<u32>,
+    sets: Vec<PortSetId>,
+}
+
+impl Joiner<'_> {
+    /// The cell of several cells that are not empty.
+    fn join(&mut self, cells: &[u32]) -> u32 {
+        let Self { known, pool, sets } = self;
+        sets.clear();
+        let mut wide = false;
+        for cell in cells {
+            let place = (cell & !LIST) as usize;
+            let parts = if cell & LIST == 0 {
+                std::slice::from_ref(cell)
+            } else {
+                &pool[place + 1..=place + pool[place] as usize]
+            };
+            for set in parts {
+                wide |= *set == WIDE;
+                if *set != SEEN && !sets.contains(set) {
+                    sets.push(*set);
+                }
+            }
+        }
+        if wide {
+            sets.retain(|set| *set == WIDE || !known.is_minor(*set));
+        }
+        match sets[..] {
+            [] => SEEN,
+            [one] => one,
+            _ => {
+                let place = pool.len() as u32;
+                pool.push(sets.len() as u32);
+                pool.extend_from_slice(sets);
+                LIST | place
+            }
+        }
+    }
+}
+
+/// The targets of all rows: which atoms of each class links name, by dense numbers.
+struct Targets {
+    numbers: FxHashMap<Atom, u32>,
+    /// For each class where its atoms begin, and one end more.
+    starts: Vec<u32>,
+    atoms: Vec<u32>,
+    /// What any source may reach, each port set once.
+    any: Vec<(u32, PortSetId)>,
 }
 
 impl Engine {
@@ -145,7 +213,8 @@ impl Engine {
         rows.sort_unstable();
         self.matrix.dirty.clear();
         let chunks = self.row_chunks(&rows);
-        let own = if full || !rows.is_empty() { self.own_cells() } else { RowChunk::default() };
+        let own = if full || self.matrix.own_touched { self.own_cells() } else { RowChunk::default() };
+        self.matrix.own_touched = false;
         let fresh = full || self.sets.count() > self.matrix.sets;
         self.matrix.sets = self.sets.count();
         let (port_heads, port_ranges) = if fresh { self.sets.export() } else { (Vec::new(), Vec::new()) };
@@ -158,71 +227,101 @@ impl Engine {
     }
 
     fn row_chunks(&self, rows: &[ClassId]) -> Vec<RowChunk> {
-        let any = self.any_row();
+        let targets = self.targets();
         let parts: Vec<&[ClassId]> = rows.chunks(CHUNK).collect();
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len());
         if workers < 2 {
-            return parts.into_iter().map(|part| self.chunk(part, &any)).collect();
+            return parts.into_iter().map(|part| self.chunk(part, &targets)).collect();
         }
         let share = parts.len().div_ceil(workers);
-        let any = &any;
+        let targets = &targets;
         std::thread::scope(|scope| {
-            let work = |part: &[&[ClassId]]| part.iter().map(|rows| self.chunk(rows, any)).collect::<Vec<_>>();
+            let work = |part: &[&[ClassId]]| part.iter().map(|rows| self.chunk(rows, targets)).collect::<Vec<_>>();
             let threads: Vec<_> = parts.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
             threads.into_iter().flat_map(|thread| thread.join().expect("building rows does not panic")).collect()
         })
     }
 
-    /// What any source may reach, class by class, each port set once.
-    fn any_row(&self) -> Vec<(ClassId, Vec<PortSetId>)> {
-        let mut found: FxHashMap<ClassId, Vec<PortSetId>> = FxHashMap::default();
-        for id in &self.links.from_any {
-            let link = self.links.get(*id);
-            for class in &link.targets.classes {
-                found.entry(*class).or_default().push(link.ports);
-            }
+    fn targets(&self) -> Targets {
+        let numbers: FxHashMap<Atom, u32> = self.links.target_atoms().zip(0..).collect();
+        let (mut starts, mut atoms) = (vec![0], Vec::new());
+        for class in &self.classes.list {
+            atoms.extend(class.atoms.iter().filter_map(|atom| numbers.get(atom).copied()));
+            starts.push(atoms.len() as u32);
         }
-        for sets in found.values_mut() {
-            sets.sort_unstable();
-            sets.dedup();
-        }
-        found.into_iter().collect()
+        let any = self.links.from_any.iter().map(|id| self.links.get(*id));
+        let mut any: Vec<(u32, PortSetId)> =
+            any.flat_map(|link| link.targets.atoms.iter().map(|atom| (numbers[atom], link.ports))).collect();
+        any.sort_unstable();
+        any.dedup();
+        Targets { numbers, starts, atoms, any }
     }
 
-    fn chunk(&self, rows: &[ClassId], any: &[(ClassId, Vec<PortSetId>)]) -> RowChunk {
+    fn chunk(&self, rows: &[ClassId], targets: &Targets) -> RowChunk {
         let mut chunk =
-            RowChunk { rows: rows.to_vec(), cells: vec![0; rows.len() * self.matrix.stride], pool: Vec::new() };
+            RowChunk { rows: rows.to_vec(), cells: wide_pages(rows.len() * self.matrix.stride), pool: Vec::new() };
         let (mut chain, mut lists) = (Vec::new(), Vec::new());
+        let mut reached = vec![0; targets.numbers.len()];
         for (class, cells) in rows.iter().zip(chunk.cells.chunks_mut(self.matrix.stride)) {
-            let mut row = Row { cells, sets: &self.sets, chain: &mut chain, lists: &mut lists };
-            self.fill(*class, &mut row, any);
+            reached.fill(0);
+            let mut row = Row { cells: &mut reached, sets: &self.sets, chain: &mut chain, lists: &mut lists };
+            let base = self.reach(*class, &mut row, targets);
             row.finish(&mut chunk.pool);
+            self.spread(&reached, base, targets, cells, &mut chunk.pool);
         }
         chunk
     }
 
-    fn fill(&self, class: ClassId, row: &mut Row<'_>, any: &[(ClassId, Vec<PortSetId>)]) {
+    /// What a class may do at each target atom; what it may do at every class comes back.
+    fn reach(&self, class: ClassId, row: &mut Row<'_>, targets: &Targets) -> Vec<PortSetId> {
         let known = self.classes.get(class);
         let mut base: Vec<PortSetId> = Vec::new();
-        for (_, link) in self.links.from(&known.atoms).filter(|(_, link)| link.reach == Reach::Nodes) {
+        self.links.out(&known.atoms).for_each(|(atom, set)| row.add(targets.numbers[atom], *set));
+        for link in self.links.special_from(&known.atoms) {
             if link.targets.any {
                 base.push(link.ports);
-            } else {
-                link.targets.classes.iter().for_each(|target| row.add(*target, link.ports));
             }
+            link.targets.atoms.iter().for_each(|atom| row.add(targets.numbers[atom], link.ports));
         }
         if !known.of_addresses {
             base.extend(self.links.any_to_any.iter().map(|id| self.links.get(*id).ports));
-            for (target, sets) in any {
-                sets.iter().for_each(|set| row.add(*target, *set));
-            }
+            targets.any.iter().for_each(|(number, set)| row.add(*number, *set));
         }
-        base.sort_unstable();
-        base.dedup();
-        for set in base {
-            for (target, _) in self.classes.list.iter().enumerate().filter(|(_, target)| !target.of_addresses) {
-                row.add(target as ClassId, set);
+        base
+    }
+
+    /// From target atoms to classes: a class may be reached by any of its atoms.
+    fn spread(
+        &self,
+        reached: &[u32],
+        mut base: Vec<PortSetId>,
+        targets: &Targets,
+        cells: &mut [u32],
+        pool: &mut Vec<u32>,
+    ) {
+        let base = if base.is_empty() { 0 } else { listed(&mut base, &self.sets, pool) };
+        let mut joiner = Joiner { known: &self.sets, pool, sets: Vec::new() };
+        let mut several: Vec<u32> = Vec::new();
+        for (class, cell) in cells.iter_mut().take(self.classes.list.len()).enumerate() {
+            let atoms = &targets.atoms[targets.starts[class] as usize..targets.starts[class + 1] as usize];
+            let everywhere = if base != 0 && !self.classes.list[class].of_addresses { base } else { 0 };
+            let mut found = everywhere;
+            several.clear();
+            for atom in atoms {
+                let more = reached[*atom as usize];
+                if more == 0 || more == found {
+                    continue;
+                }
+                if found == 0 {
+                    found = more;
+                    continue;
+                }
+                if several.is_empty() {
+                    several.push(found);
+                }
+                several.push(more);
             }
+            *cell = if several.is_empty() { found } else { joiner.join(&several) };
         }
     }
 
@@ -230,10 +329,15 @@ impl Engine {
         let mut chunk = RowChunk { rows: Vec::new(), cells: vec![0; self.matrix.stride], pool: Vec::new() };
         let (mut chain, mut lists) = (Vec::new(), Vec::new());
         let mut row = Row { cells: &mut chunk.cells, sets: &self.sets, chain: &mut chain, lists: &mut lists };
-        for (class, known) in self.classes.list.iter().enumerate().filter(|(_, known)| !known.of_addresses) {
-            let named = self.links.from(&known.atoms).filter(|(_, link)| link.reach == Reach::Own);
-            named.for_each(|(_, link)| row.add(class as ClassId, link.ports));
-            self.links.own_any.iter().for_each(|id| row.add(class as ClassId, self.links.get(*id).ports));
+        for id in &self.links.own {
+            let link = self.links.get(*id);
+            let mut sources = vec![0u64; self.classes.list.len().div_ceil(64)];
+            if link.sources.any {
+                self.mark_all(&mut sources)
+            } else {
+                self.mark_sources(link, &mut sources)
+            }
+            super::bits(&sources).for_each(|class| row.add(class, link.ports));
         }
         row.finish(&mut chunk.pool);
         chunk
@@ -252,8 +356,25 @@ impl Engine {
                 let next = self.matrix.owners.len() as u32 + 1;
                 *self.matrix.owners.entry(owner).or_insert(next)
             });
-            words.extend([id, slot.identity, slot.place, owner]);
+            let place = if self.classes.get(slot.place).atoms.is_empty() { NO_PLACE } else { slot.place };
+            words.extend([id, slot.identity, place, owner]);
         }
         words
     }
+}
+
+/// Zeroes, on large pages where the system has them: cells are read all over the place.
+fn wide_pages(words: usize) -> Vec<u32> {
+    let zeroes = vec![0u32; words];
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 1 << 21;
+        let start = (zeroes.as_ptr() as usize).next_multiple_of(PAGE);
+        let length = (zeroes.as_ptr() as usize + words * 4).saturating_sub(start) / PAGE * PAGE;
+        if length > 0 {
+            // SAFETY: the range lies within the vector, and advice changes how memory is mapped, not what is in it.
+            unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_HUGEPAGE) };
+        }
+    }
+    zeroes
 }

@@ -287,29 +287,31 @@ impl Engine {
 
     fn exchange(&mut self, policy: Arc<Policy>, gone: std::ops::Range<usize>, come: Vec<Rule>) -> RoaringBitmap {
         let removed: Vec<u32> = self.rules[gone.clone()].iter().flat_map(|made| made.links.clone()).collect();
-        let mut touched = vec![0u64; self.classes.list.len().div_ceil(64)];
-        let mut targets = touched.clone();
-        let mut fresh = Vec::new();
-        for rule in come {
-            let number = self.next_number;
-            self.next_number += 1;
-            let first = self.links.list.len() as u32;
-            for link in links::links(&policy, &self.selectors, number, &rule, &mut self.sets) {
-                let id = self.links.add(link);
-                self.settle(id);
-            }
-            fresh.push(Made { rule, number, links: first..self.links.list.len() as u32 });
+        let first = self.next_number;
+        self.next_number += come.len() as u32;
+        let made = come.into_iter().zip(first..).map(|(rule, number)| {
+            let links = links::links(&policy, &self.selectors, number, &rule, &mut self.sets);
+            (rule, number, links)
+        });
+        let made: Vec<(Rule, u32, Vec<links::Link>)> = made.collect();
+        let none = || vec![0u64; self.classes.list.len().div_ceil(64)];
+        let (mut sources, mut targets) = (none(), none());
+        let links = removed.iter().map(|id| self.links.get(*id)).chain(made.iter().flat_map(|(.., links)| links));
+        for link in links {
+            self.sides(link, &mut sources, &mut targets);
         }
-        let added: Vec<u32> = fresh.iter().flat_map(|made| made.links.clone()).collect();
-        for id in removed.iter().chain(&added) {
-            self.touch(*id, &mut touched, &mut targets);
-        }
-        let before: Vec<(ClassId, RoaringBitmap)> = self.seen_by(&touched);
+        bits(&sources).chain(bits(&targets)).for_each(|class| self.views.forget(class));
+        self.matrix.touch(bits(&sources));
+        self.matrix.touch_own();
+        // The filters of targets are others in any case; of the sources only some see others than before.
+        sources.iter_mut().zip(&targets).for_each(|(from, to)| *from &= !to);
+        let before = self.seen_by(&sources);
         removed.iter().for_each(|id| self.links.remove(*id));
-        self.policy = policy;
+        let fresh: Vec<Made> = made.into_iter().map(|(rule, number, links)| self.make(rule, number, links)).collect();
+        let old = std::mem::replace(&mut self.policy, policy);
+        // Taking a large policy apart takes its time, and nobody waits for it.
+        std::thread::spawn(move || drop(old));
         self.rules.splice(gone, fresh);
-        bits(&touched).for_each(|class| self.views.forget(class));
-        self.matrix.touch(bits(&touched));
         let mut affected = self.members(&targets);
         for (class, seen) in before {
             if self.class_row(class) != seen {
@@ -319,40 +321,32 @@ impl Engine {
         affected
     }
 
-    /// Find the classes on either side of a link that came after them.
-    fn settle(&mut self, id: u32) {
-        let link = self.links.get(id);
-        let (mut sources, mut targets) = (Vec::new(), Vec::new());
-        for (class, known) in self.classes.list.iter().enumerate() {
-            let has = |atoms: &[u32]| atoms.iter().any(|atom| known.atoms.binary_search(atom).is_ok());
-            if has(&link.sources.atoms) && classes::meets(&link.needs, &known.atoms) {
-                sources.push(class as ClassId);
-            }
-            if has(&link.targets.atoms) {
-                targets.push(class as ClassId);
-            }
-        }
-        let link = &mut self.links.list[id as usize];
-        (link.sources.classes, link.targets.classes) = (sources, targets);
+    fn make(&mut self, rule: Rule, number: u32, links: Vec<links::Link>) -> Made {
+        let first = self.links.list.len() as u32;
+        links.into_iter().for_each(|link| _ = self.links.add(link));
+        Made { rule, number, links: first..self.links.list.len() as u32 }
     }
 
-    /// Mark the classes that a link is about, and those among them whose filter it is in.
-    fn touch(&self, id: u32, touched: &mut [u64], targets: &mut [u64]) {
-        let link = self.links.get(id);
-        let mut mark = |side: &links::Side, as_target: bool| {
-            let all = 0..if side.any { self.classes.list.len() as ClassId } else { 0 };
-            for class in side.classes.iter().copied().chain(all) {
-                touched[class as usize / 64] |= 1 << (class % 64);
-                if as_target {
-                    targets[class as usize / 64] |= 1 << (class % 64);
-                }
-            }
-        };
-        let own = link.reach == Reach::Own;
-        mark(&link.sources, own);
-        if !own {
-            mark(&link.targets, true);
+    /// Mark the classes that are sources of a link, and those in whose filter it is.
+    fn sides(&self, link: &links::Link, sources: &mut [u64], targets: &mut [u64]) {
+        if link.reach == Reach::Routed {
+            return;
         }
+        if link.sources.any {
+            self.mark_all(sources)
+        } else {
+            self.mark_sources(link, sources)
+        }
+        match (link.reach, link.targets.any) {
+            (Reach::Own, _) if link.sources.any => self.mark_all(targets),
+            (Reach::Own, _) => self.mark_sources(link, targets),
+            (_, true) => self.mark_all(targets),
+            (_, false) => self.mark(link.targets.atoms.iter(), targets),
+        }
+    }
+
+    fn mark_all(&self, marks: &mut [u64]) {
+        (0..self.classes.list.len()).for_each(|class| marks[class / 64] |= 1 << (class % 64));
     }
 
     fn seen_by(&mut self, classes: &[u64]) -> Vec<(ClassId, RoaringBitmap)> {
@@ -426,17 +420,33 @@ impl Engine {
             return id;
         }
         let id = self.classes.add(atoms.clone(), of_addresses);
-        self.links.place(id, &atoms);
         if self.views.is_used() {
             let (classes, all) = self.sight(&atoms, of_addresses);
             self.views.widen(id, &classes, all);
         }
+        self.matrix.touch_own();
         if self.matrix.is_built() {
-            let sources = self.links.to(&atoms).flat_map(|(_, link)| link.sources.classes.iter().copied());
-            let dirty: Vec<ClassId> = sources.chain([id]).collect();
-            self.matrix.touch(dirty.into_iter());
+            let dirty = self.rows_to(id, &atoms, of_addresses);
+            self.matrix.touch(bits(&dirty));
         }
         id
+    }
+
+    /// The classes whose rows a new class is in, itself included.
+    fn rows_to(&self, id: ClassId, atoms: &[u32], of_addresses: bool) -> Vec<u64> {
+        let mut found = vec![0u64; self.classes.list.len().div_ceil(64)];
+        found[id as usize / 64] |= 1 << (id % 64);
+        let wide = self.links.to_any.iter().filter(|_| !of_addresses).map(|id| self.links.get(*id));
+        for link in self.links.to(atoms).map(|(_, link)| link).chain(wide) {
+            if link.sources.any {
+                self.mark_all(&mut found);
+            }
+            self.mark_sources(link, &mut found);
+        }
+        if !of_addresses && !self.links.any_to_any.is_empty() {
+            self.mark_all(&mut found);
+        }
+        found
     }
 
     fn is_own_source(&self, id: u32) -> bool {

@@ -1,7 +1,7 @@
 //! Filters of native nodes: sources named by class, same owner or prefix.
 use super::atoms::{IDENTITY, POSTURE, atom, prefixes};
 use super::classes::meets;
-use super::links::{ClassId, Reach};
+use super::links::ClassId;
 use super::{Engine, Made};
 use crate::address::{Address, Span, internet};
 use crate::directory::Node;
@@ -43,13 +43,7 @@ impl Engine {
         let wide = self.links.to_any.iter().chain(&self.links.any_to_any);
         numbers.extend(wide.map(|id| self.links.get(*id).rule));
         if node.untagged_owner().is_some() {
-            let own = self
-                .links
-                .list
-                .iter()
-                .enumerate()
-                .filter(|(id, link)| link.reach == Reach::Own && !self.links.is_dead(*id as u32));
-            numbers.extend(own.map(|(_, link)| link.rule));
+            numbers.extend(self.links.own.iter().map(|id| self.links.get(*id).rule));
         }
         numbers.sort_unstable();
         numbers.dedup();
@@ -195,7 +189,7 @@ impl Engine {
                 Selector::Any if needs.is_empty() => emitted.prefixes.extend(self.pool_prefixes()),
                 Selector::Any => {
                     let holders = needs.iter().flat_map(|need| self.classes.with_atom(*need));
-                    emitted.classes.extend(holders.copied());
+                    emitted.classes.extend(holders.filter(|class| !self.classes.get(**class).of_addresses));
                 }
                 selector if selector.is_identity() => {
                     let classes = self.classes.with_atom(atom(*id, IDENTITY)).iter();

@@ -1,11 +1,13 @@
 //! Which nodes a class sees: rows of the class-by-class relation, kept while they are asked for.
 use super::Engine;
 use super::atoms::Atom;
-use super::links::ClassId;
+use super::classes::{Class, meets};
+use super::links::{ClassId, Link};
 use roaring::RoaringBitmap;
+use rustc_hash::FxHashSet;
 
-/// Changes of membership that kept rows have not taken in yet, at most.
-const LOG_LIMIT: usize = 1 << 16;
+/// Changes of membership after which members are packed anew.
+const LOG_LIMIT: usize = 1 << 12;
 
 /// What one class sees.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,9 @@ pub struct Views {
     rows: Vec<Option<Box<View>>>,
     log: Vec<(ClassId, u32, bool)>,
     trimmed: u64,
+    /// Members of all classes one after another, as before the log, and where each class begins.
+    packed: Vec<u32>,
+    starts: Vec<u32>,
     /// One bit per slot, for building rows.
     scratch: Vec<u8>,
 }
@@ -35,11 +40,24 @@ impl Views {
 
     /// Note that a slot came into a class or went.
     pub fn note(&mut self, class: ClassId, slot: u32, came: bool) {
-        if self.log.len() >= LOG_LIMIT {
-            self.trimmed += self.log.len() as u64;
-            self.log.clear();
-        }
         self.log.push((class, slot, came));
+    }
+
+    /// Whether so much has changed since members were last packed that packing them again pays.
+    fn is_packed_late(&self) -> bool {
+        self.starts.is_empty() || self.log.len() >= LOG_LIMIT
+    }
+
+    /// Take the members as they are; rows that have not taken in the log are forgotten with it.
+    fn pack(&mut self, classes: &[Class]) {
+        self.trimmed += self.log.len() as u64;
+        self.log.clear();
+        self.packed.clear();
+        self.starts.clear();
+        for class in classes {
+            self.starts.push(self.packed.len() as u32);
+            self.packed.extend(&class.members);
+        }
     }
 
     /// Whether any row is kept.
@@ -80,44 +98,75 @@ fn has(bits: &[u64], class: ClassId) -> bool {
 impl Engine {
     /// The classes that nodes with these atoms see or are seen by, and whether these are all.
     pub(super) fn sight(&self, atoms: &[Atom], of_addresses: bool) -> (Vec<u64>, bool) {
-        let mut bits = vec![0u64; self.classes.list.len().div_ceil(64)];
         let links = &self.links;
         let mut all = !of_addresses && !links.any_to_any.is_empty();
-        let mut mark =
-            |classes: &[ClassId]| classes.iter().for_each(|class| bits[*class as usize / 64] |= 1 << (class % 64));
-        for (_, link) in links.from(atoms).filter(|(_, link)| link.reach == super::links::Reach::Nodes) {
+        let mut seen: FxHashSet<Atom> = links.out(atoms).map(|(target, _)| *target).collect();
+        seen.extend(links.into(atoms));
+        let mut needy: Vec<&Link> = Vec::new();
+        for link in links.special_from(atoms) {
             all |= link.targets.any;
-            mark(&link.targets.classes);
+            seen.extend(&link.targets.atoms);
         }
-        for (_, link) in links.to(atoms) {
+        let wide: &[u32] = if of_addresses { &[] } else { &links.to_any };
+        for link in links.special_to(atoms).chain(wide.iter().map(|id| links.get(*id))) {
             all |= link.sources.any;
-            mark(&link.sources.classes);
+            if link.needs.is_empty() { seen.extend(&link.sources.atoms) } else { needy.push(link) }
         }
-        if !of_addresses && !all {
-            links.from_any.iter().for_each(|id| mark(&links.get(*id).targets.classes));
-            links.to_any.iter().for_each(|id| mark(&links.get(*id).sources.classes));
+        if !of_addresses {
+            links.from_any.iter().for_each(|id| seen.extend(&links.get(*id).targets.atoms));
+        }
+        let mut bits = vec![0u64; self.classes.list.len().div_ceil(64)];
+        if !all {
+            self.mark(seen.iter(), &mut bits);
+            needy.iter().for_each(|link| self.mark_sources(link, &mut bits));
         }
         (bits, all)
     }
 
+    /// Set the bits of the classes that have one of the atoms.
+    pub(super) fn mark<'a>(&self, atoms: impl Iterator<Item = &'a Atom>, bits: &mut [u64]) {
+        for class in atoms.flat_map(|atom| self.classes.with_atom(*atom)) {
+            bits[*class as usize / 64] |= 1 << (class % 64);
+        }
+    }
+
+    /// Set the bits of the classes that are sources of a link by name, under its postures.
+    pub(super) fn mark_sources(&self, link: &Link, bits: &mut [u64]) {
+        if link.needs.is_empty() {
+            return self.mark(link.sources.atoms.iter(), bits);
+        }
+        for class in link.sources.atoms.iter().flat_map(|atom| self.classes.with_atom(*atom)) {
+            if meets(&link.needs, &self.classes.get(*class).atoms) {
+                bits[*class as usize / 64] |= 1 << (class % 64);
+            }
+        }
+    }
+
     /// Members of classes, as a set.
     pub(super) fn members(&mut self, classes: &[u64]) -> RoaringBitmap {
-        let mut scratch = std::mem::take(&mut self.views.scratch);
+        if self.views.is_packed_late() {
+            self.views.pack(&self.classes.list);
+        }
+        let Views { scratch, starts, packed, log, .. } = &mut self.views;
         scratch.clear();
         scratch.resize(self.slots.len().div_ceil(8), 0);
         for (word, bits) in classes.iter().enumerate() {
             let mut rest = *bits;
             while rest != 0 {
                 let class = word * 64 + rest.trailing_zeros() as usize;
-                for slot in &self.classes.list[class].members {
+                rest &= rest - 1;
+                let [from, to] =
+                    [class, class + 1].map(|place| starts.get(place).map_or(packed.len(), |at| *at as usize));
+                for slot in &packed[from..to] {
                     scratch[*slot as usize / 8] |= 1 << (slot % 8);
                 }
-                rest &= rest - 1;
             }
         }
-        let found = RoaringBitmap::from_lsb0_bytes(0, &scratch);
-        self.views.scratch = scratch;
-        found
+        for (_, slot, came) in log.iter().filter(|(class, ..)| has(classes, *class)) {
+            let (byte, bit) = (*slot as usize / 8, 1 << (slot % 8));
+            if *came { scratch[byte] |= bit } else { scratch[byte] &= !bit }
+        }
+        RoaringBitmap::from_lsb0_bytes(0, scratch)
     }
 
     /// The nodes that a class sees, brought up to date. Everyone comes as `None`.
@@ -125,6 +174,9 @@ impl Engine {
         let index = class as usize;
         if self.views.rows.len() < self.classes.list.len() {
             self.views.rows.resize(self.classes.list.len(), None);
+        }
+        if self.views.is_packed_late() {
+            self.views.pack(&self.classes.list);
         }
         let now = self.views.now();
         let kept = self.views.rows[index].as_ref().is_some_and(|row| row.stamp >= self.views.trimmed);

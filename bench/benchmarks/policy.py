@@ -1,0 +1,212 @@
+"""Decisions, compilation and changes of the policy engine at 100,000 rules and 50,000 nodes.
+
+Beside them `pyroaring` as one would use it from Python: a set of rules for each node as a source and as a
+destination, intersected, then ports looked at rule by rule.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from time import perf_counter
+
+import numpy as np
+from pyroaring import BitMap
+
+from bench import policies
+from ghostwire.policy import Engine, NodeFacts, Policy
+
+QUESTIONS = 200_000
+
+
+@cache
+def network(name: str) -> policies.Network:
+    found: policies.Network = getattr(policies, name)()
+    return found
+
+
+@cache
+def compiled(name: str) -> Engine:
+    engine = network(name).engine()
+    engine.decide(0, 1, 6, 80)
+    return engine
+
+
+@cache
+def questions() -> tuple[np.ndarray, ...]:
+    draw = np.random.default_rng(3)
+    nodes = [draw.integers(0, 50_000, QUESTIONS, dtype=np.uint32) for _ in range(2)]
+    protocols = draw.choice(np.array([6, 17], np.uint8), QUESTIONS)
+    ports = draw.choice(np.array([22, 53, 80, 443, 5432, 8080, 30_000], np.uint16), QUESTIONS)
+    return *nodes, protocols, ports
+
+
+class Roaring:
+    """The same decisions from pyroaring's sets, for networks without prefixes."""
+
+    def __init__(self, given: policies.Network) -> None:
+        document = given.document or {}
+        groups: dict[str, list[str]] = document["groups"]  # type: ignore[assignment]
+        self.ports: list[tuple[tuple[int, ...], int, int]] = []
+        by_source: dict[str, BitMap] = {}
+        by_target: dict[str, BitMap] = {}
+        for rule in document["acls"]:  # type: ignore[attr-defined]
+            protocols = {"tcp": (6,), "udp": (17,)}.get(rule.get("proto", ""), (6, 17, 1, 58))
+            for target in rule["dst"]:
+                name, _, ports = target.rpartition(":")
+                first, _, last = ports.partition("-")
+                span = (0, 65535) if ports == "*" else (int(first), int(last or first))
+                for source in rule["src"]:
+                    by_source.setdefault(source, BitMap()).add(len(self.ports))
+                by_target.setdefault(name, BitMap()).add(len(self.ports))
+                self.ports.append((protocols, *span))
+        of_user: dict[str, list[str]] = {}
+        for group, members in groups.items():
+            for member in members:
+                of_user.setdefault(member, [member]).append(group)
+        names = [list(n.tags) if n.tags else of_user[f"u{(n.user or 1) - 1}@example.com"] for n in given.nodes]
+        self.sources = [BitMap.union(BitMap(), *(by_source.get(n, BitMap()) for n in own)) for own in names]
+        self.targets = [BitMap.union(BitMap(), *(by_target.get(n, BitMap()) for n in own)) for own in names]
+
+    def decide(self, source: int, target: int, protocol: int, port: int) -> bool:
+        for rule in self.sources[source] & self.targets[target]:
+            protocols, first, last = self.ports[rule]
+            if protocol in protocols and first <= port <= last:
+                return True
+        return False
+
+
+class Decide:
+    """One decision in nanoseconds, and how many times pyroaring's that is, in the same minutes."""
+
+    params = ("identity", "mixed")
+    timeout = 600
+
+    def setup(self, name: str) -> None:
+        self.engine = compiled(name)
+
+    def track_batch_ns(self, name: str) -> float:
+        return min(self._batch() for _ in range(7))
+
+    def track_single_ns(self, name: str) -> float:
+        return min(self._single() for _ in range(5))
+
+    def _batch(self) -> float:
+        start = perf_counter()
+        self.engine.decide_many(*questions())
+        return (perf_counter() - start) / QUESTIONS * 1e9
+
+    def _single(self) -> float:
+        asked = [tuple(int(column[i]) for column in questions()) for i in range(20_000)]
+        decide = self.engine.decide
+        start = perf_counter()
+        for source, target, protocol, port in asked:
+            decide(source, target, protocol, port)
+        return (perf_counter() - start) / len(asked) * 1e9
+
+    track_batch_ns.unit = track_single_ns.unit = "ns"  # type: ignore[attr-defined]
+
+
+class AgainstRoaring:
+    """Ratios to pyroaring over the identity network; answers are compared first."""
+
+    timeout = 600
+
+    def setup(self) -> None:
+        self.ours = Decide()
+        self.ours.setup("identity")
+        self.theirs = Roaring(network("identity"))
+        self.asked = [tuple(int(column[i]) for column in questions()) for i in range(20_000)]
+        for question in self.asked[:2_000]:
+            assert self.theirs.decide(*question) == self.ours.engine.decide(*question)
+
+    def _theirs(self) -> float:
+        decide = self.theirs.decide
+        start = perf_counter()
+        for source, target, protocol, port in self.asked:
+            decide(source, target, protocol, port)
+        return (perf_counter() - start) / len(self.asked) * 1e9
+
+    def track_batch(self) -> float:
+        return min(self._theirs() for _ in range(5)) / min(self.ours._batch() for _ in range(5))
+
+    def track_single(self) -> float:
+        return min(self._theirs() for _ in range(5)) / min(self.ours._single() for _ in range(5))
+
+
+class Compile:
+    """Whole compilations, in seconds: parse apart, then classes, then all cells."""
+
+    params = ("identity", "mixed", "owners")
+    timeout = 900
+
+    def setup(self, name: str) -> None:
+        self.network = network(name)
+        self.policy = self.network.policy()
+
+    def track_parse(self, name: str) -> float:
+        start = perf_counter()
+        self.network.policy()
+        return perf_counter() - start
+
+    def track_compile(self, name: str) -> float:
+        start = perf_counter()
+        engine = Engine.build(self.policy, self.network.users, self.network.nodes)
+        engine.decide(0, 1, 6, 80)
+        return perf_counter() - start
+
+    def track_visible_all(self, name: str) -> float:
+        engine = Engine.build(self.policy, self.network.users, self.network.nodes)
+        start = perf_counter()
+        for node in self.network.nodes:
+            engine.visible(node.id)
+        return perf_counter() - start
+
+    track_parse.unit = track_compile.unit = track_visible_all.unit = "s"  # type: ignore[attr-defined]
+
+
+class Changes:
+    """A node that joins a known class, in microseconds, and one edited rule with its rows, in milliseconds."""
+
+    params = ("identity", "mixed")
+    timeout = 900
+
+    def setup(self, name: str) -> None:
+        self.network = network(name)
+        self.engine = self.network.engine()
+        self.engine.decide(0, 1, 6, 80)
+        for node in self.network.nodes[:500]:
+            self.engine.visible(node.id)
+
+    def track_join(self, name: str) -> float:
+        taken = []
+        for i, like in enumerate(self.network.nodes[:500]):
+            node = NodeFacts(id=60_000 + i, user=like.user, tags=like.tags, addresses=(f"100.127.{i >> 8}.{i & 255}",))
+            start = perf_counter()
+            self.engine.join(node)
+            taken.append(perf_counter() - start)
+        return sorted(taken)[len(taken) // 2] * 1e6
+
+    def track_edit(self, name: str) -> float:
+        return min(self._edit(place) for place in range(0, 100, 20))
+
+    def _edit(self, place: int) -> float:
+        """Give one rule of single names, and so of few classes, another port, and put it back."""
+        document = dict(self.network.document or {})
+        rules: list[dict[str, object]] = list(document["acls"])  # type: ignore[call-overload]
+        users = [i for i, rule in enumerate(rules) if all("@" in name for name in rule["src"])]  # type: ignore[attr-defined]
+        rule = dict(rules[users[place]])
+        rule["dst"] = [str(target).rpartition(":")[0] + ":1234" for target in rule["dst"]]  # type: ignore[attr-defined]
+        edited = rules.copy()
+        edited[users[place]] = rule
+        there, back = (
+            Policy.parse(policies.Network(document | {"acls": acls}, [], []).text) for acls in (edited, rules)
+        )
+        start = perf_counter()
+        assert self.engine.edit(there) is not None
+        self.engine.decide(0, 1, 6, 80)
+        taken = perf_counter() - start
+        self.engine.edit(back)
+        return taken * 1e3
+
+    track_join.unit = "us"  # type: ignore[attr-defined]
+    track_edit.unit = "ms"  # type: ignore[attr-defined]
