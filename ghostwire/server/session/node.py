@@ -159,8 +159,8 @@ class NodeSession:
 
     def drained(self) -> None:
         """A slow node has read everything: where frames were skipped, it gets its whole map."""
-        if self._behind and self.session >= 0:
-            self._resync()
+        if self._behind:
+            self._catch_up()
 
     def closed(self) -> None:
         """The connection is gone."""
@@ -335,11 +335,28 @@ class NodeSession:
         self.transport.send(codec.encode(Rotated(token=rotated.token)))
 
     def _resync(self) -> None:
-        self._shell.counters.resyncs += 1
-        self._ask(lambda op: ResyncNode(op=op, actor=self._actor, node=self.node, session=self.session), self._resynced)
+        self._ask(self._build_resync, self._resynced)
+
+    def _catch_up(self) -> None:
+        """Send the whole map to a node that frames were skipped for; where that is too often, a little later."""
+
+        def answer(frames: Any, error: GhostwireError | None) -> None:
+            if error is None:
+                self._resynced(frames)
+            elif error.retryable:
+                self._shell.loop.call_later(error.retry_after or 1.0, self._catch_up)
+            else:
+                self._refuse(error, final=True)
+
+        if self.session >= 0 and not self.transport.closing:
+            self._shell.driver.submit(self._build_resync, answer)
+
+    def _build_resync(self, op: int) -> ResyncNode:
+        return ResyncNode(op=op, actor=self._actor, node=self.node, session=self.session)
 
     def _resynced(self, frames: tuple[bytes, ...]) -> None:
         self._behind = False
+        self._shell.counters.resyncs += 1
         self._shell.driver.fanout.send(frames, self)
 
     def _leave(self, bye: NodeBye) -> None:
