@@ -8,10 +8,10 @@ from ghostwire.wire.netmap import NetMap
 
 
 class Heartbeat:
-    """A node of a user with ten, in a network of 10,000."""
+    """A node of a user with ten, in a network of 1,000."""
 
-    gate_calls = 1000
-    nodes = 10_000
+    gate_calls = 500
+    nodes = 1_000
     policy: str | None = None
 
     def setup(self) -> None:
@@ -50,6 +50,5 @@ class Heartbeat:
 class AmongThousand(Heartbeat):
     """A node that sees all 1,000 others."""
 
-    gate_calls = 200
-    nodes = 1_000
+    gate_calls = 100
     policy = EVERYONE

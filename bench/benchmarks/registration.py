@@ -6,10 +6,10 @@ from ghostwire.model.node import NodeFacts
 
 
 class Decision:
-    """One machine of a user with ten nodes registers and leaves again, in a network of 10,000."""
+    """One machine of a user with ten nodes registers and leaves again, in a network of 1,000."""
 
     gate_calls = 100
-    nodes = 10_000
+    nodes = 1_000
     each = 10
     policy: str | None = None
 
@@ -25,15 +25,15 @@ class Decision:
         self.network.ask(LogoutNode, node=registered.node)
 
 
-class SmallNetwork(Decision):
-    """The same in a network of 1,000."""
+class LargeNetwork(Decision):
+    """The same in a network of 10,000."""
 
-    nodes = 1_000
+    gate_calls = 0
+    nodes = 10_000
 
 
 class Everyone(Decision):
     """The same where all of 1,000 nodes see the one that comes."""
 
     gate_calls = 20
-    nodes = 1_000
     policy = EVERYONE
