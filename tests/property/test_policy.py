@@ -1,6 +1,7 @@
 """The compiled engine against its twin over random policies, networks and histories."""
 
 import json
+import random
 
 import numpy as np
 from hypothesis import given, settings
@@ -59,7 +60,7 @@ def grants(draw):
 @st.composite
 def policies(draw):
     sections = draw(st.sampled_from([("acls",), ("grants",), ("acls", "grants"), ()]))
-    made = {"groups": GROUPS, "hosts": HOSTS, "tagOwners": dict.fromkeys(TAGS, ["ann@"])}
+    made = {"groups": GROUPS, "hosts": HOSTS, "tagOwners": {tag: ["ann@"] for tag in TAGS}}
     for section in sections:
         made[section] = draw(st.lists(acls() if section == "acls" else grants(), max_size=5))
     return made
@@ -177,3 +178,46 @@ def test_an_edited_policy_answers_as_a_fresh_one(policy, network, data):
             assert node.id in affected
         for other in network:
             assert engine.decide(node.id, other.id, 6, 22) == twin.decide(node.id, other.id, 6, 22)
+
+
+def test_the_affected_are_few_more_than_those_whose_map_changes():
+    """A seeded history of a network of teams: joins, leaves, new addresses, new tags, new routes."""
+    draw = random.Random(5)
+    teams = [f"group:team{i}" for i in range(12)]
+    people = [UserFacts(id=i, name=f"u{i}", email=f"u{i}@example.com") for i in range(60)]
+    policy = {
+        "groups": {team: [f"u{i}@" for i in range(60) if i % 12 == number] for number, team in enumerate(teams)},
+        "tagOwners": {f"tag:t{i}": [] for i in range(12)},
+        "acls": [{"action": "accept", "src": [team], "dst": [f"tag:t{i}:443"]} for i, team in enumerate(teams)]
+        + [{"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self:*"]}],
+    }
+
+    def some_node(node_id):
+        tags = (f"tag:t{draw.randrange(12)}",) if draw.random() < 0.4 else ()
+        address = (f"100.64.{draw.randrange(200)}.{node_id}",)
+        routes = ("10.9.0.0/16",) if tags and draw.random() < 0.1 else ()
+        return NodeFacts(
+            id=node_id, user=None if tags else draw.randrange(60), tags=tags, addresses=address, routes=routes
+        )
+
+    present = {i: some_node(i) for i in range(120)}
+    engine = Engine.build(Policy.parse(json.dumps(policy)), people, present.values())
+    named = changed = 0
+    for _ in range(150):
+        node_id, before, shown = draw.randrange(140), answers(engine, present), dict(present)
+        if node_id in present and draw.random() < 0.3:
+            affected = engine.leave(node_id)
+            del present[node_id]
+        else:
+            present[node_id] = some_node(node_id)
+            affected = engine.update(present[node_id])
+        after = answers(engine, present)
+        really = {
+            i
+            for i in before.keys() | after.keys()
+            if before.get(i) != after.get(i)
+            or {(p, shown[p]) for p in before[i][0]} != {(p, present[p]) for p in after[i][0]}
+        }
+        assert affected >= really
+        named, changed = named + len(affected), changed + len(really | {node_id})
+    assert named <= 1.2 * changed

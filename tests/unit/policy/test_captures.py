@@ -70,7 +70,7 @@ def test_a_refusal_says_where():
 def test_a_line_that_is_no_case_is_named():
     with pytest.raises(ValidationError, match="line 2: "):
         list(replay.run(["\n", "{"]))
-    with pytest.raises(ValidationError, match="line 1: input.policy"):
+    with pytest.raises(ValidationError, match="line 1: input"):
         list(replay.run(["{}"]))
 
 
