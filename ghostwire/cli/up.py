@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ghostwire.cli.options import data_option
+from ghostwire.cli.options import data_option, json_option
 from ghostwire.cli.outcome import Exit, complain
 
 if TYPE_CHECKING:
-    from ghostwire.agent.io.start import Request
+    from ghostwire.agent.io.start import News, Ready, Request
     from ghostwire.agent.wishes import Wishes
 
 _WISHES = ("hostname", "port", "tun", "userspace", "socks5", "forwards", "exposes", "open_proxy", "operator")
@@ -52,18 +49,29 @@ Examples:
 @click.option("--open-proxy", is_flag=True, help="Serve proxies beyond this machine and to every user of it.")
 @click.option("--detach", is_flag=True, help="Go behind once the node is up; the log is DIR/agent.log.")
 @click.option("--operator", metavar="USER", help="Let this user talk to the agent, too.")
-def command(data: Path, detach: bool, **given: Any) -> int:
+@json_option
+def command(data: Path, detach: bool, as_json: bool, **given: Any) -> int:
     """Join the mesh and keep this machine in it.
 
     The first time, give --server, --pin and --key: `ghostwire key create` prints the line. Later `ghostwire up` alone
-    comes back with the options of the last run; a run with options of its own starts from the defaults.
+    comes back with the options of the last run; a run with options of its own starts from the defaults. With --json
+    it prints one line when the node is up (and one before that, with `up` false, where that takes long).
     """
     # A memory image would hold keys.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     request = _request(data, given)
     if not detach:
-        return _run(request, lambda lines: click.echo("\n".join(lines)))
-    return _run_behind(request)
+        return _run(request, lambda news: _show(news, as_json), as_json)
+    return _run_behind(request, as_json)
+
+
+def _show(news: News, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(news))
+    else:
+        click.echo("\n".join(news.lines))
 
 
 def _request(data: Path, given: dict[str, Any]) -> Request:
@@ -93,7 +101,11 @@ def _wishes(given: dict[str, Any]) -> Wishes | None:
     from ghostwire.agent.wishes import Wishes
     from ghostwire.errors import ValidationError
 
-    asked = {name: given[name] for name in _WISHES if given[name] not in (None, False, ())}
+    asked = {
+        name: given[name]
+        for name in _WISHES
+        if given[name] is not None and given[name] is not False and given[name] != ()
+    }
     try:
         for forward in given["forwards"]:
             parse_forward(forward)
@@ -104,42 +116,38 @@ def _wishes(given: dict[str, Any]) -> Wishes | None:
     return Wishes(**asked) if asked else None
 
 
-def _run(request: Request, ready: Callable[[list[str]], None]) -> int:
+def _run(request: Request, ready: Ready, as_json: bool) -> int:
     from ghostwire.agent.io import start
+    from ghostwire.telemetry import open_telemetry
 
-    _log_to_stderr()
-    ended = start.main(request, ready)
+    telemetry = open_telemetry("ghostwire-agent", style="json" if as_json else "auto")
+    try:
+        ended = start.main(request, ready)
+    finally:
+        telemetry.close()
     if not ended.code:
         return Exit.DONE
-    complain(ended.message, ended.code, retryable=False, as_json=False)
+    complain(ended.message, ended.code, retryable=False, as_json=as_json)
     return Exit.FAILED
 
 
-def _run_behind(request: Request) -> int:
+def _run_behind(request: Request, as_json: bool) -> int:
     """Go behind; this process says how the start went and ends."""
     from ghostwire.agent.io import behind
     from ghostwire.errors import GhostwireError
 
     report, tell = behind.fork(request.folder)
     if report is not None:
-        if report.code:
-            complain("\n".join(report.lines), report.code, retryable=False, as_json=False)
+        if report.news is None:
+            complain(report.failure, report.code, retryable=False, as_json=as_json)
             return Exit.FAILED
-        click.echo("\n".join(report.lines))
+        _show(report.news, as_json)
         return Exit.DONE
     try:
-        code = _run(request, lambda lines: tell(behind.Report(lines=tuple(lines))))
-        tell(behind.Report(lines=(f"it ended at its start: see {request.folder / behind.LOG}",), code="internal"))
+        code = _run(request, lambda news: tell(behind.Report(news=news)), as_json)
+        failure = f"it ended at its start: see {request.folder / behind.LOG}"
+        tell(behind.Report(failure=failure, code="internal"))
     except GhostwireError as error:
-        tell(behind.Report(lines=(error.message,), code=error.code))
+        tell(behind.Report(failure=error.message, code=error.code))
         raise
     return code
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("ghostwire.agent")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False

@@ -73,7 +73,10 @@ class _Forward(logging.Handler):
             fields: dict[str, Any] = {"logger": record.name}
             if record.exc_info:
                 fields["exc_info"] = record.exc_info
-            self._log.event(nearest(record.levelno), record.getMessage(), **fields)
+            level = nearest(record.levelno)
+            if level == "info" and not record.name.startswith("ghostwire"):
+                level = "debug"  # what a library tells of itself is detail to those who run Ghostwire
+            self._log.event(level, record.getMessage(), **fields)
         except Exception:
             # A logging handler reports its own failure the way logging does, to stderr, and never raises.
             self.handleError(record)

@@ -227,6 +227,7 @@ def test_a_deleted_node_is_cut_at_both_ends_while_data_flows(mesh: Mesh) -> None
         one = mesh.agent("one").join(mesh.coordinator, "--forward", f"127.0.0.1:{port}=two:5201")
         two = mesh.agent("two").join(mesh.coordinator, "--expose", f"5201=127.0.0.1:{sink.getsockname()[1]}")
         one.until_sees("two")
+        assert one.ping("two", 30.0) is not None
         sink.settimeout(PATIENCE_S)
         source = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         closing.callback(source.close)

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import msgspec
 
+from ghostwire.agent.io.start import News
 from ghostwire.errors import UnavailableError
 
 LOG = "agent.log"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """How a start went: `lines` to show, and where it failed a code of the error tree."""
+    """How a start went: the news, or why it failed and the code of that in the error tree."""
 
-    lines: tuple[str, ...] = ()
+    news: News | None = None
+    failure: str = ""
     code: str = ""
 
 

@@ -32,7 +32,20 @@ from ghostwire.model.node import NodeFacts
 from ghostwire.wire.keys import clamp
 from ghostwire.wire.netmap import NetMap
 
-Ready = Callable[[list[str]], None]
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """How the node came up, or (`up` False) what it waits for: `lines` for people, the rest for scripts."""
+
+    up: bool
+    lines: tuple[str, ...]
+    name: str = ""
+    ipv4: str = ""
+    ipv6: str = ""
+    mode: str = ""
+    from_cache: bool = False
+
+
+Ready = Callable[[News], None]
 
 LATE_S: Final = 20.0
 """After this a node that is not up yet says what it waits for."""
@@ -54,7 +67,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 async def run(request: Request, ready: Ready) -> Quit:
     """Run an agent in `request.folder` until it ends.
 
-    `ready` is called with lines that say how it came up, and before that, where it takes long, what it waits for.
+    `ready` is told how it came up, and before that, where it takes long, what it waits for.
 
     Raises `ConflictError` while another agent runs there, `ValidationError` for what can't be asked, and what the
     store and the tunnel raise.
@@ -65,17 +78,17 @@ async def run(request: Request, ready: Ready) -> Quit:
     try:
         store = await LocalStore.open(folder.path)
         try:
-            runner, operator = await _prepare(request, store, journal)
+            runner, operator, doors = await _prepare(request, store, journal)
         except BaseException:
             await store.close()
             raise
-        return await _serve(runner, folder.path, operator, ready)
+        return await _serve(runner, folder.path, operator, lambda news: ready(_with_doors(news, doors)))
     finally:
         logger().removeHandler(journal)
         folder.release()
 
 
-async def _prepare(request: Request, store: LocalStore, journal: Journal) -> tuple[Runner, int | None]:
+async def _prepare(request: Request, store: LocalStore, journal: Journal) -> tuple[Runner, int | None, list[str]]:
     wishes = request.wishes or await store.wishes() or Wishes()
     memory = identify(await store.memory(), request)
     operator = _uid(wishes.operator) if wishes.operator else None
@@ -94,11 +107,14 @@ async def _prepare(request: Request, store: LocalStore, journal: Journal) -> tup
     except BaseException:
         tunnel.close()
         raise
-    for line in lines:
-        logger().info("%s", line)
     join = Join(facts=facts(wishes), preauth_key=request.preauth_key)
     machine = Machine(memory, netmap, join, os.urandom, clock.now())
-    return Runner(machine, tunnel, store, ledger, journal), operator
+    return Runner(machine, tunnel, store, ledger, journal), operator, lines
+
+
+def _with_doors(news: News, doors: list[str]) -> News:
+    """The news together with where proxies and forwards listen, once the node is up."""
+    return msgspec.structs.replace(news, lines=(*news.lines, *doors)) if news.up else news
 
 
 async def _serve(runner: Runner, folder: Path, operator: int | None, ready: Ready) -> Quit:
@@ -112,7 +128,7 @@ async def _serve(runner: Runner, folder: Path, operator: int | None, ready: Read
 
     def on_late() -> None:
         why = runner.machine.waiting_for or "no coordinator answers"
-        ready([f"Not up yet: {why}. The agent goes on trying."])
+        ready(News(up=False, lines=(f"Not up yet: {why}. The agent goes on trying.",)))
 
     runner.on_ready = on_ready
     late = asyncio.get_running_loop().call_later(LATE_S, on_late)
@@ -159,7 +175,7 @@ def facts(wishes: Wishes) -> NodeFacts:
     )
 
 
-def introduce(runner: Runner) -> list[str]:
+def introduce(runner: Runner) -> News:
     """How the node came up, for the person who started it."""
     own = runner.machine.netmap.own()
     addresses = " ".join(address for address in (own.ipv4, own.ipv6) if address)
@@ -173,7 +189,15 @@ def introduce(runner: Runner) -> list[str]:
             f"Mode: userspace ({runner.tunnel.userspace_because}); programs reach the mesh through --socks5 and "
             "--forward, are reached by --expose. The system's ping does not: use `ghostwire ping`."
         )
-    return lines
+    return News(
+        up=True,
+        lines=tuple(lines),
+        name=own.name,
+        ipv4=own.ipv4,
+        ipv6=own.ipv6,
+        mode=runner.tunnel.mode,
+        from_cache=runner.machine.from_cache,
+    )
 
 
 def _uid(name: str) -> int:

@@ -47,9 +47,6 @@ def test_every_verb_explains_itself(name: str, command: click.Command, capsys: p
 
 @pytest.mark.parametrize(("name", "command"), leaves(), ids=[name for name, _ in leaves()])
 def test_every_verb_has_json(name: str, command: click.Command) -> None:
-    if name == "up":
-        # It stays in the foreground and prints nothing for scripts: `status --json` tells them how it is.
-        return
     assert any("--json" in parameter.opts for parameter in command.params)
 
 
