@@ -12,7 +12,7 @@ from ghostwire.model.time import SECOND, Now
 _TICKS: Final = 1000
 _SLACK: Final = 1e-6
 """Of a tick: what binary fractions may add to or take from a sum of exact milliseconds."""
-_KINDS: Final = 8
+_KINDS: Final = 16
 LONGEST_S: Final = 3600.0
 """How far ahead a wall-clock deadline is set at most: the wall clock may be moved, the monotonic one may not."""
 
@@ -27,6 +27,7 @@ class Due(IntEnum):
     FLUSH = 4
     SWEEP = 5
     CLOCK = 6
+    CONFIRM = 7
 
 
 class Agenda:

@@ -12,6 +12,7 @@ import msgspec
 
 from ghostwire.model.credential import Scope
 from ghostwire.model.node import NodeFacts, NodeMetrics
+from ghostwire.model.policy import Connection
 from ghostwire.model.position import Position
 from ghostwire.model.user import Role
 
@@ -219,12 +220,44 @@ class RevokeApiToken(Command, frozen=True, kw_only=True):
 
 
 class ApplyPolicy(Command, frozen=True, kw_only=True):
-    """Put a policy text in force. A text that allows everything needs `allow_all`. Replies the `PolicyVersion`."""
+    """Put a policy text in force. A text that allows everything needs `allow_all`. Replies the `PolicyVersion`.
+
+    With `confirm_within_s` it waits: unless a `ConfirmPolicy` comes in time, the version before comes back. While one
+    waits another needs `replace`. `force` overrides objections: failing tests, a cut of one of the asker's own
+    `connections`, a wait for a version that only takes access away.
+    """
 
     text: str
     author: str
     note: str = ""
     allow_all: bool = False
+    confirm_within_s: float | None = None
+    replace: bool = False
+    force: bool = False
+    connections: tuple[Connection, ...] = ()
+
+
+class ConfirmPolicy(Command, frozen=True, kw_only=True):
+    """Keep the version that waits, `number` if given. Replies the `PolicyVersion`.
+
+    `connected_at` is when the asker's connection was made (UTC nanoseconds): only one made after the version came into
+    force shows that it still lets the asker in.
+    """
+
+    connected_at: int
+    number: int | None = None
+
+
+class RollbackPolicy(Command, frozen=True, kw_only=True):
+    """Bring an earlier version back, as a new one: `number`, 0 for the default policy, None for the one before.
+
+    Replies the `PolicyVersion`. It ends a wait; `force` and `connections` are those of `ApplyPolicy`.
+    """
+
+    number: int | None = None
+    note: str = ""
+    force: bool = False
+    connections: tuple[Connection, ...] = ()
 
 
 # The coordinator's own, when a deadline has come. Nobody is answered.
@@ -246,6 +279,12 @@ class SweepTokens(Command, frozen=True, kw_only=True):
 
 class NoteTime(Command, frozen=True, kw_only=True):
     """Make the highest time seen durable."""
+
+
+class RevertPolicy(Command, frozen=True, kw_only=True):
+    """Nobody has confirmed version `number` in time: the one before comes back."""
+
+    number: int
 
 
 class NoteBindings(Command, frozen=True, kw_only=True):

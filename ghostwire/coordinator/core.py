@@ -17,6 +17,7 @@ from ghostwire.coordinator.map_changes import MapChanges
 from ghostwire.coordinator.network_mapper import NetworkMapper
 from ghostwire.coordinator.nodes import NodeManager
 from ghostwire.coordinator.policy_control import PolicyControl
+from ghostwire.coordinator.policy_versions import PolicyVersions
 from ghostwire.coordinator.registration import Registrar
 from ghostwire.coordinator.reservations import Reservations
 from ghostwire.coordinator.sessions import SessionManager
@@ -56,6 +57,7 @@ class Core:
     mapper: NetworkMapper
     changes: MapChanges
     policies: PolicyControl
+    versions: PolicyVersions
     volatile: VolatileStream
     effects: deque[Effect]
     now: Now
@@ -107,6 +109,7 @@ class Core:
             mapper=mapper,
             changes=MapChanges(mapper, views, window),
             policies=PolicyControl(state, views, mapper, window, is_live, send_whole),
+            versions=PolicyVersions(state, views),
             volatile=VolatileStream(state, views, liveness, window, agenda),
             effects=effects,
             now=now,

@@ -8,8 +8,9 @@ from typing import Any, Final
 from ghostwire.coordinator.agenda import Due
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.registration import EXPIRED
-from ghostwire.model.credential import PolicyVersion, RestingAddress, SessionToken
+from ghostwire.model.credential import RestingAddress, SessionToken
 from ghostwire.model.node import Node
+from ghostwire.model.policy import PolicyTrial, PolicyVersion
 from ghostwire.model.time import Now
 from ghostwire.model.user import User
 
@@ -59,7 +60,7 @@ def _node_gone(core: Core, old: Node) -> None:
 def _user(core: Core, old: User | None, new: User | None, now: Now) -> None:
     told = [(user.name, user.email, user.role) if user is not None else None for user in (old, new)]
     if told[0] != told[1]:
-        affected = core.policies.users_changed()
+        affected = core.policies.users_changed(nodeless=old is None or new is None)
         for slot in affected:
             core.volatile.note(core.state.node_by_slot[slot].id, now, core.settings.flush_s)
     if old is not None and new is not None and (old.display_name or old.name) != (new.display_name or new.name):
@@ -86,7 +87,16 @@ def _resting(core: Core, old: RestingAddress | None, new: RestingAddress | None,
 
 def _policy(core: Core, old: PolicyVersion | None, new: PolicyVersion | None, now: Now) -> None:
     core.policies.policy_changed()
+    core.versions.in_force_since = now.utc
     core.volatile.note_all()
+
+
+def _trial(core: Core, old: PolicyTrial | None, new: PolicyTrial | None, now: Now) -> None:
+    waiting = core.versions.waiting()
+    if waiting is None:
+        core.agenda.cancel(Due.CONFIRM, 0)
+    else:
+        core.agenda.set_utc(Due.CONFIRM, 0, waiting.deadline, now)
 
 
 _FOLLOWERS: Final[dict[str, Callable[[Core, Any, Any, Now], None]]] = {
@@ -95,4 +105,5 @@ _FOLLOWERS: Final[dict[str, Callable[[Core, Any, Any, Now], None]]] = {
     "session_tokens": _session_token,
     "resting_addresses": _resting,
     "policies": _policy,
+    "policy_trials": _trial,
 }

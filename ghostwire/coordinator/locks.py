@@ -66,7 +66,11 @@ _LOCKERS: Final[dict[type[c.Command], Locker]] = {
     c.DeleteUser: _on_user,
     c.RevokePreauthKey: lambda command, state: (("pre-auth key", command.key),),
     c.RevokeApiToken: lambda command, state: (("api token", command.token),),
-    **dict.fromkeys((c.ApplyPolicy, c.WakeAddresses, c.SweepTokens, c.NoteTime, c.NoteBindings), _one_at_a_time),
+    **dict.fromkeys(
+        (c.ApplyPolicy, c.ConfirmPolicy, c.RollbackPolicy, c.RevertPolicy, c.NoteBindings),
+        lambda command, state: ("policy",),
+    ),
+    **dict.fromkeys((c.WakeAddresses, c.SweepTokens, c.NoteTime), _one_at_a_time),
 }
 
 

@@ -1,32 +1,22 @@
-"""Policies: putting one in force, and what that, or a change of the users it names, does to maps."""
+"""The policy in force: what another one, or a change of the users it names, does to maps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from pyroaring import BitMap
 
 from ghostwire.coordinator.change_window import ChangeWindow
-from ghostwire.coordinator.commands import ApplyPolicy
 from ghostwire.coordinator.decision import Decision, answers_nothing
-from ghostwire.coordinator.names import printable
 from ghostwire.coordinator.network_mapper import LARGEST_DELTA, NetworkMapper
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import BINDINGS, Views, bindings_of, bindings_value
-from ghostwire.errors import ValidationError
-from ghostwire.model.change import Put
-from ghostwire.model.credential import PolicyVersion
 from ghostwire.model.node import Node
-from ghostwire.policy import Policy
 from ghostwire.wire.messages import Parts
-
-LARGEST_TEXT: Final = 16 * 1024 * 1024
-"""Bytes of the largest policy text that is taken."""
 
 
 class PolicyControl:
-    """Decides policy changes and carries them to the maps. `send_whole` sends a live node its whole map."""
+    """Carries changes of the policy in force to the maps. `send_whole` sends a live node its whole map."""
 
     def __init__(
         self,
@@ -45,32 +35,16 @@ class PolicyControl:
         self._send_whole = send_whole
         self._bound_at = -1
 
-    def apply(self, command: ApplyPolicy, utc: int) -> Decision:
-        """Put a policy text in force. Raises `ValidationError` for a text that allows everything without saying so."""
-        if len(command.text.encode()) > LARGEST_TEXT:
-            raise ValidationError(f"a policy text has at most {LARGEST_TEXT} bytes")
-        policy = Policy.parse(command.text)
-        if policy.allows_everything and not command.allow_all:
-            raise ValidationError(
-                "this text has neither acls nor grants, which allows everything: say so with --allow-all, "
-                'or write "acls": [] to allow nothing'
-            )
-        number = 1 if self._state.policy is None else self._state.policy.number + 1
-        record = PolicyVersion(
-            number=number,
-            text=command.text,
-            author=printable(command.author),
-            at=utc,
-            note=printable(command.note, 1024),
-        )
-        return Decision("policy.apply", (Put("policies", record),), lambda _: record)
-
     def bindings_moved(self) -> bool:
         """Whether names of the policy mean users that is not durable yet. Quick unless the users have changed."""
         if self._bound_at != self._views.bound:
             self._bound_at = self._views.bound
             return self._views.bindings != bindings_of(self._state)
         return False
+
+    def look_at_bindings_again(self) -> None:
+        """They could not be made durable: the next change looks at them again."""
+        self._bound_at = -1
 
     def note_bindings(self) -> Decision | None:
         """Make durable which user each name of the policy means."""
@@ -105,8 +79,16 @@ class PolicyControl:
         for node, seen, own, rules in pending:
             self._tell(node, seen, changed, own, rules)
 
-    def users_changed(self) -> BitMap:
-        """The users are others: whose maps changed. Those with a session are sent them whole."""
+    def users_changed(self, *, nodeless: bool) -> BitMap:
+        """The users are others: whose maps changed. Those with a session are sent them whole.
+
+        `nodeless` says that a user came or went who has no nodes, which costs no look at each node.
+        """
+        if nodeless:
+            if self._views.know_users():
+                return BitMap()
+            self._views.rebind()
+            return self._tell_whole(BitMap(self._views.slots))
         return self._tell_whole(self._views.set_users())
 
     def _tell_whole(self, affected: BitMap) -> BitMap:

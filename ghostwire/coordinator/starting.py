@@ -63,5 +63,8 @@ def _set_deadlines(core: Core, now: Now) -> None:
             core.agenda.set_utc(Due.KEY_EXPIRY, node.id, node.key_expiry, now)
         if node.ephemeral and core.liveness.get(node.id).last_seen:
             core.agenda.set(Due.IDLE, node.id, now.mono + core.settings.ephemeral_idle_s)
+    waiting = core.versions.waiting()
+    if waiting is not None:
+        core.agenda.set_utc(Due.CONFIRM, 0, waiting.deadline, now)
     core.agenda.set(Due.SWEEP, 0, now.mono + SWEEP_S)
     core.agenda.set(Due.CLOCK, 0, now.mono + CLOCK_S)

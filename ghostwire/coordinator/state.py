@@ -15,7 +15,6 @@ from ghostwire.errors import InternalError
 from ghostwire.model.change import Put, Write
 from ghostwire.model.credential import (
     ApiToken,
-    PolicyVersion,
     PreauthKey,
     RefusedKey,
     RestingAddress,
@@ -23,6 +22,7 @@ from ghostwire.model.credential import (
     Setting,
 )
 from ghostwire.model.node import Node
+from ghostwire.model.policy import PolicyTrial, PolicyVersion
 from ghostwire.model.user import Identity, User
 
 Op = Literal["put", "delete"]
@@ -45,6 +45,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "refused_keys": Table(RefusedKey, lambda refused: refused.node_key),
     "resting_addresses": Table(RestingAddress, lambda resting: resting.address),
     "policies": Table(PolicyVersion, lambda policy: policy.number),
+    "policy_trials": Table(PolicyTrial, lambda trial: trial.number),
     "settings": Table(Setting, lambda setting: setting.name),
 }
 
@@ -65,6 +66,8 @@ class State:
         self.api_tokens: dict[int, ApiToken] = self.tables["api_tokens"]
         self.refused_keys: dict[bytes, RefusedKey] = self.tables["refused_keys"]
         self.resting: dict[str, RestingAddress] = self.tables["resting_addresses"]
+        self.policies: dict[int, PolicyVersion] = self.tables["policies"]
+        self.trials: dict[int, PolicyTrial] = self.tables["policy_trials"]
         self.settings: dict[str, Setting] = self.tables["settings"]
         self.node_by_name: dict[str, Node] = {}
         self.node_by_key: dict[bytes, Node] = {}
@@ -189,11 +192,10 @@ class State:
             self.session_token_by_mac[new.mac] = new
 
     def _index_policy(self, old: PolicyVersion | None, new: PolicyVersion | None) -> None:
-        policies: dict[int, PolicyVersion] = self.tables["policies"]
         if new is not None and (self.policy is None or new.number >= self.policy.number):
             self.policy = new
         elif new is None and old is not None and old is self.policy:
-            self.policy = policies[max(policies)] if policies else None
+            self.policy = self.policies[max(self.policies)] if self.policies else None
 
 
 def _leave(index: dict[Any, Any], key: Any, record: Any) -> None:

@@ -9,8 +9,10 @@ from ghostwire.coordinator.agenda import Due
 from ghostwire.coordinator.commands import (
     Command,
     ExpireNode,
+    NoteBindings,
     NoteTime,
     RemoveIdleNode,
+    RevertPolicy,
     SweepTokens,
     WakeAddresses,
 )
@@ -29,6 +31,8 @@ REST_BATCH_S: Final = 60.0
 """How long rested addresses wait for others, so that they wake together."""
 RETRY_S: Final = 60.0
 """How long a change of the coordinator's own waits before it is tried again after the store failed."""
+REVERT_RETRY_S: Final = 1.0
+"""The same for a policy that nobody confirmed: it may have locked its author out."""
 
 
 class Timekeeper:
@@ -54,6 +58,8 @@ class Timekeeper:
             self._idle(node, now)
         elif kind is Due.FLUSH:
             core.effects.append(core.volatile.flush(core.mapper.position, now.utc))
+        elif kind is Due.CONFIRM:
+            self._unconfirmed(now)
         elif kind is Due.REST:
             self._give(WakeAddresses(op=NOBODY, actor=ACTOR))
         elif kind is Due.SWEEP:
@@ -98,6 +104,10 @@ class Timekeeper:
                 self._core.agenda.set(Due.IDLE, command.node, later)
         elif isinstance(command, WakeAddresses):
             self._core.agenda.set(Due.REST, 0, later)
+        elif isinstance(command, RevertPolicy) and self._core.versions.waiting() is not None:
+            self._core.agenda.set(Due.CONFIRM, 0, now.mono + REVERT_RETRY_S)
+        elif isinstance(command, NoteBindings):
+            self._core.policies.look_at_bindings_again()
 
     def is_idle(self, node: int) -> bool:
         """Whether an ephemeral node is away: no session, and no grace left."""
@@ -125,6 +135,15 @@ class Timekeeper:
             self._core.agenda.set_utc(Due.KEY_EXPIRY, node, record.key_expiry, now)
         else:
             self._give(ExpireNode(op=NOBODY, actor=ACTOR, node=node))
+
+    def _unconfirmed(self, now: Now) -> None:
+        waiting = self._core.versions.waiting()
+        if waiting is None:
+            return
+        if waiting.deadline > now.utc:
+            self._core.agenda.set_utc(Due.CONFIRM, 0, waiting.deadline, now)
+        else:
+            self._give(RevertPolicy(op=NOBODY, actor=ACTOR, number=waiting.number))
 
     def _idle(self, node: int, now: Now) -> None:
         presence = self._core.liveness.get(node)

@@ -8,8 +8,9 @@ from ghostwire.coordinator.addresses import PoolStatistics
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.counters import Counters
 from ghostwire.errors import NotFoundError, ResourceExhaustedError
-from ghostwire.model.credential import ApiToken, PolicyVersion, PreauthKey
+from ghostwire.model.credential import ApiToken, PreauthKey
 from ghostwire.model.node import Node, NodeHealth, NodeMetrics
+from ghostwire.model.policy import PolicyTrial, PolicyVersion
 from ghostwire.model.position import Position
 from ghostwire.model.time import Now
 from ghostwire.model.user import User
@@ -156,6 +157,18 @@ class View:
     def policy(self) -> PolicyVersion | None:
         """The policy in force; None where none was ever applied and the default holds."""
         return self._core.state.policy
+
+    def policy_versions(self) -> tuple[PolicyVersion, ...]:
+        """Every version that was ever in force, by number."""
+        return tuple(sorted(self._core.state.policies.values(), key=lambda version: version.number))
+
+    def policy_version(self, number: int) -> PolicyVersion:
+        """One version; 0 is the default policy."""
+        return self._core.versions.get(number)
+
+    def policy_trial(self) -> PolicyTrial | None:
+        """The version that waits for its confirmation, if one does."""
+        return self._core.versions.waiting()
 
     def addresses(self) -> tuple[PoolStatistics, PoolStatistics]:
         """How full the IPv4 and the IPv6 pool are."""

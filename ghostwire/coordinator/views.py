@@ -47,7 +47,12 @@ def user_facts(users: Iterable[User]) -> list[UserFacts]:
 
 def policy_in_force(state: State) -> Policy:
     """The newest applied policy, else the default one."""
-    return default_policy() if state.policy is None else Policy.parse(state.policy.text)
+    return policy_of("" if state.policy is None else state.policy.text)
+
+
+def policy_of(text: str) -> Policy:
+    """The policy of a kept text; an empty one is the default policy."""
+    return Policy.parse(text) if text else default_policy()
 
 
 def bindings_of(state: State) -> dict[str, int]:
@@ -63,6 +68,10 @@ def bindings_value(state: State, bindings: dict[str, int]) -> bytes:
     """What the setting keeps, with the number of the policy that it is for."""
     number = 0 if state.policy is None else state.policy.number
     return msgspec.msgpack.encode((number, dict(sorted(bindings.items()))))
+
+
+def _is_called(user: User | None, name: str) -> bool:
+    return user is not None and name in (user.name, f"{user.name}@", user.email)
 
 
 def _has_postures(state: State) -> bool:
@@ -209,16 +218,41 @@ class Views:
         """Follow a change of the users: whose peers, filter or class may be another."""
         return self._moving_classes(lambda: self._engine.set_users(user_facts(self._state.users.values())))
 
+    def know_users(self) -> bool:
+        """Follow the coming or going of a user without nodes; whether no map can be another, as it should be."""
+        self.bound += 1
+        return not self._engine.set_users(user_facts(self._state.users.values()))
+
     def edit(self) -> BitMap | None:
         """Follow a change of the policy's rules: whose peers, filter or class may be another.
 
-        None, and nothing done, where more than rules has changed: `rebind`.
+        None, and nothing done, where more than rules has changed, or names mean other users now: `rebind`.
         """
+        if not self._names_hold():
+            return None
         policy = policy_in_force(self._state)
         affected = self._moving_classes(lambda: self._engine.edit(policy))
         if affected is not None:
             self._postured = _has_postures(self._state)
         return affected
+
+    def candidate(self, policy: Policy, bindings: Mapping[str, int] | None = None) -> Engine:
+        """What another policy would mean for the nodes that are present; nothing changes by it."""
+        present = [policy_facts(self._state.node_by_slot[slot]) for slot in self.slots]
+        users = user_facts(self._state.users.values())
+        return Engine.build(policy, users, present, self._pools, bindings)
+
+    @property
+    def engine(self) -> Engine:
+        """The policy in force, for questions only."""
+        return self._engine
+
+    def _names_hold(self) -> bool:
+        """Whether the names that are bound would be bound to the same users by a fresh look."""
+        kept = bindings_of(self._state)
+        if kept:
+            return kept == self._engine.bindings
+        return all(_is_called(self._state.users.get(user), name) for name, user in self._engine.bindings.items())
 
     def _moving_classes(self, change: Callable[[], Affected]) -> Affected:
         """Make a change to the engine that may move any node to another class, and count the members anew."""

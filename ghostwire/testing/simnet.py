@@ -117,14 +117,14 @@ class SimNet:
         while (due := self.coordinator.poll_timeout()) is not None and due <= mono:
             self.clock.move_to(max(due, self.clock.mono))
             self.coordinator.handle_timeout(self.clock())
-            self._drain()
+            self.drain()
         self.clock.move_to(mono)
 
     def restart(self, *, graceful: bool = True, away_s: float = 0.0) -> None:
         """Stop the coordinator, or kill it, and start it from what the store has. All connections break."""
         if graceful:
             self.coordinator.stop(self.clock())
-            self._drain()
+            self.drain()
         for node in self.nodes.values():
             node.session = 0
         self.held.clear()
@@ -132,7 +132,7 @@ class SimNet:
         self._answered.clear()
         self.clock.advance(away_s)
         self.coordinator = self._start()
-        self._drain()
+        self.drain()
 
     # Asking.
 
@@ -148,7 +148,7 @@ class SimNet:
         """Give a command; the number under which `answer` has what it is answered."""
         self._op += 1
         self.coordinator.handle(make(op=self._op, actor="test", **fields), self.clock())
-        self._drain()
+        self.drain()
         return self._op
 
     def answer(self, op: int) -> Any:
@@ -166,7 +166,7 @@ class SimNet:
             self._answered.append(Failed(persist=persist.persist, conflict=error is None, error=error))
         else:
             self._answered.append(self.store.commit(persist, self.clock().utc))
-        self._drain()
+        self.drain()
 
     # Nodes.
 
@@ -232,7 +232,8 @@ class SimNet:
 
     # Effects.
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Carry out every effect, and what the store's answers lead to."""
         while True:
             effect = self.coordinator.poll_effect()
             if effect is not None:
@@ -260,10 +261,10 @@ class SimNet:
         elif isinstance(effect, Push):
             self.pushes.append(effect)
             for slot in effect.slots:
-                self._deliver(self.by_slot.get(slot), effect.frame)
+                self.deliver(self.by_slot.get(slot), effect.frame)
         elif isinstance(effect, Send):
             for frame in effect.frames:
-                self._deliver(self.by_id.get(effect.node), frame)
+                self.deliver(self.by_id.get(effect.node), frame)
         elif isinstance(effect, CloseSession):
             self._close(effect)
         elif isinstance(effect, Flush):
@@ -276,9 +277,10 @@ class SimNet:
         node.session, node.closed = opened.session, None
         self._known(node, opened.node)
         for frame in opened.frames:
-            self._deliver(node, frame)
+            self.deliver(node, frame)
 
-    def _deliver(self, node: SimNode | None, frame: bytes) -> None:
+    def deliver(self, node: SimNode | None, frame: bytes) -> None:
+        """Bring a frame to a node, if it is there to hear it."""
         if node is None or not node.connected or node.deaf:
             return
         message = self._frames.get(frame)

@@ -134,7 +134,7 @@ class Histories(RuleBasedStateMachine):
             node.deaf = False
             frames = self.net.ask(ResyncNode, node=node.id, session=node.session, resume=node.netmap.position)
             for frame in frames:
-                self.net._deliver(node, frame)
+                self.net.deliver(node, frame)
 
     # What operators do.
 

@@ -206,7 +206,7 @@ def test_one_live_session_a_node(net: SimNet) -> None:
 def test_a_stopped_coordinator_flushes_and_refuses(net: SimNet) -> None:
     node = net.join("a", net.key())
     net.coordinator.stop(net.clock())
-    net._drain()
+    net.drain()
     assert net.store.mark is not None
     assert net.store.seen[node.id].online
     with pytest.raises(GhostwireError, match="stopping"):
