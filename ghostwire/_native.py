@@ -18,6 +18,7 @@ from ghostwire import __version__
 from ghostwire.errors import InternalError
 
 if TYPE_CHECKING:
+    from core_ext import cidr as cidr
     from core_ext import ipam as ipam
     from core_ext import policy as _cells
     from core_ext import timers as timers
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     policy_cells = _cells
 
-CYTHON_MODULES = frozenset({"ipam", "policy_cells", "timers"})
+CYTHON_MODULES = frozenset({"cidr", "ipam", "policy_cells", "timers"})
 _FILES = {"policy_cells": "policy"}
 """Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""
 RUST_MODULES = frozenset({"policy", "token", "tunnel"})

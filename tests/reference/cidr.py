@@ -1,0 +1,27 @@
+"""The slow twins of address look-ups: look at everything, keep the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+NOTHING = 0xFFFFFFFF
+
+
+def longest(prefixes: Sequence[tuple[int, int, int]], address: int, width: int) -> int:
+    """The value of the longest prefix (network, length, value) that holds the address; of equals, of the last."""
+    best, found = -1, NOTHING
+    for network, length, value in prefixes:
+        if length >= best and network >> (width - length) == address >> (width - length):
+            best, found = length, value
+    return found
+
+
+def first_match(
+    rules: Sequence[tuple[int, int, int, int, int, int, int]], source: int, target: int, protocol: int, port: int
+) -> int:
+    """The least number of a rule (spans of source, target and port, then a protocol or 65535) that matches."""
+    for number, (s0, s1, t0, t1, p0, p1, wanted) in enumerate(rules):
+        inside = s0 <= source <= s1 and t0 <= target <= t1 and p0 <= port <= p1
+        if inside and wanted in (65535, protocol):
+            return number
+    return NOTHING
