@@ -6,8 +6,8 @@ from typing import Any
 from ghostwire.coordinator import Coordinator, Settings, Snapshot
 from ghostwire.coordinator.commands import Command, Committed, OpenSession
 from ghostwire.coordinator.effects import Persist, Refuse, Reply
-from ghostwire.model.credential import PolicyVersion
 from ghostwire.model.node import Node
+from ghostwire.model.policy import PolicyVersion
 from ghostwire.model.user import User
 from ghostwire.testing.clock import ManualClock
 

@@ -51,7 +51,8 @@ class PolicyControl:
         bindings = self._views.bindings
         if bindings == bindings_of(self._state):
             return None
-        write = self._state.setting(BINDINGS, bindings_value(self._state, bindings))
+        number = 0 if self._state.policy is None else self._state.policy.number
+        write = self._state.setting(BINDINGS, bindings_value(number, bindings))
         return Decision("policy.bind", (write,), answers_nothing)
 
     def policy_changed(self) -> None:

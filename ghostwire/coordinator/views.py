@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
@@ -60,13 +61,17 @@ def bindings_of(state: State) -> dict[str, int]:
     kept = state.settings.get(BINDINGS)
     if kept is None or state.policy is None:
         return {}
-    number, bindings = _bindings.decode(kept.value)
-    return bindings if number == state.policy.number else {}
+    return bindings_of_version(kept.value, state.policy.number)
 
 
-def bindings_value(state: State, bindings: dict[str, int]) -> bytes:
+def bindings_of_version(kept: bytes, number: int) -> dict[str, int]:
+    """What was kept for this policy; nothing where it was kept for another."""
+    kept_for, bindings = _bindings.decode(kept)
+    return bindings if kept_for == number else {}
+
+
+def bindings_value(number: int, bindings: dict[str, int]) -> bytes:
     """What the setting keeps, with the number of the policy that it is for."""
-    number = 0 if state.policy is None else state.policy.number
     return msgspec.msgpack.encode((number, dict(sorted(bindings.items()))))
 
 
@@ -77,6 +82,19 @@ def _is_called(user: User | None, name: str) -> bool:
 def _has_postures(state: State) -> bool:
     """Whether the policy may look at what nodes report: its text would have to say so."""
     return state.policy is not None and "osture" in state.policy.text
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Users and nodes as they stood at one moment: what policies can be tried on, also by another thread."""
+
+    users: tuple[UserFacts, ...]
+    nodes: tuple[NodeFacts, ...]
+    pools: tuple[str, ...]
+
+    def build(self, policy: Policy, bindings: Mapping[str, int] | None = None) -> Engine:
+        """The policy over them; names mean who is called so now, unless `bindings` say whom they mean."""
+        return Engine.build(policy, self.users, self.nodes, self.pools, bindings)
 
 
 class ClassNumbers:
@@ -238,9 +256,12 @@ class Views:
 
     def candidate(self, policy: Policy, bindings: Mapping[str, int] | None = None) -> Engine:
         """What another policy would mean for the nodes that are present; nothing changes by it."""
-        present = [policy_facts(self._state.node_by_slot[slot]) for slot in self.slots]
-        users = user_facts(self._state.users.values())
-        return Engine.build(policy, users, present, self._pools, bindings)
+        return self.directory().build(policy, bindings)
+
+    def directory(self) -> Directory:
+        """Whom a policy would be about: the users, and the nodes that are present."""
+        present = tuple(policy_facts(self._state.node_by_slot[slot]) for slot in self.slots)
+        return Directory(tuple(user_facts(self._state.users.values())), present, self._pools)
 
     @property
     def engine(self) -> Engine:

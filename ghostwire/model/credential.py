@@ -65,17 +65,6 @@ class RestingAddress(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
 
 
-class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """One applied policy text. The newest number is in force."""
-
-    number: int
-    text: str
-    author: str
-    at: int
-    note: str = ""
-    version: int = 1
-
-
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """A durable value of the coordinator's own: network id, counters, the highest time seen."""
 

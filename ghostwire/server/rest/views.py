@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ghostwire.model.credential import ApiToken, PolicyVersion, PreauthKey, Scope
+from ghostwire.model.credential import ApiToken, PreauthKey, Scope
 from ghostwire.model.keys import MachineKey, NodeKey
 from ghostwire.model.node import Node, NodeHealth, NodeMetrics, NodeStatus, NodeType
+from ghostwire.model.policy import PolicyVersion
 from ghostwire.model.time import SECOND
 from ghostwire.model.user import Role, User
 

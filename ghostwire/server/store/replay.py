@@ -27,7 +27,7 @@ def _apply(state: State, table: Table, image: RowImage) -> None:
     if image.op == "delete":
         state.apply(table.name, "delete", _plain(image.key))
         return
-    record = table.record(tuple(image.values[column] for column in table.columns))
+    record = table.recall(image.values)
     state.apply(table.name, "put", table.key(record), record)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +16,6 @@ from ghostwire.errors import InternalError
 from ghostwire.model.change import Delete, Put, Write
 from ghostwire.model.credential import (
     ApiToken,
-    PolicyVersion,
     PreauthKey,
     RefusedKey,
     RestingAddress,
@@ -24,6 +23,7 @@ from ghostwire.model.credential import (
     Setting,
 )
 from ghostwire.model.node import Node
+from ghostwire.model.policy import PolicyTrial, PolicyVersion
 from ghostwire.model.user import Identity, User
 from ghostwire.zqlite.operation import Statement
 
@@ -125,6 +125,16 @@ class Table:
             }
         )
 
+    def recall(self, image: Mapping[str, Any]) -> Any:
+        """The record of a row's image in the log; columns that came later have their defaults."""
+        return self.kind(
+            **{
+                name: image[name] if convert is None else convert(image[name])
+                for name, convert in self._from
+                if name in image
+            }
+        )
+
     def key(self, record: msgspec.Struct) -> Any:
         """The record's key: one value, or a tuple of them."""
         values = msgspec.structs.astuple(record)
@@ -144,6 +154,7 @@ TABLES: Final[dict[str, Table]] = {
         Table("refused_keys", RefusedKey, "node_key"),
         Table("resting_addresses", RestingAddress, "address"),
         Table("policies", PolicyVersion, "number"),
+        Table("policy_trials", PolicyTrial, "number"),
         Table("settings", Setting, "name"),
     )
 }

@@ -18,7 +18,6 @@ from ghostwire.errors import ConflictError, DatabaseError, InternalError
 from ghostwire.model.change import Delete, Put, Write
 from ghostwire.model.credential import (
     ApiToken,
-    PolicyVersion,
     PreauthKey,
     RefusedKey,
     RestingAddress,
@@ -26,6 +25,7 @@ from ghostwire.model.credential import (
     Setting,
 )
 from ghostwire.model.node import Node, NodeMetrics
+from ghostwire.model.policy import PolicyTrial, PolicyVersion
 from ghostwire.model.user import Identity, User
 from ghostwire.server.options import ServeOptions
 from ghostwire.server.store.replay import replay
@@ -61,7 +61,8 @@ RECORDS: dict[str, Any] = {
     "api_tokens": ApiToken(id=1, mac=MAC3, name="ci", scope="write", created_at=1, created_by="x", expires_at=9),
     "refused_keys": RefusedKey(node_key=MAC3, reason="deleted", at=4),
     "resting_addresses": RestingAddress(address="100.64.0.9", until=77),
-    "policies": PolicyVersion(number=1, text="{}", author="admin", at=3),
+    "policies": PolicyVersion(number=1, text="{}", author="admin", at=3, restores=0, forced=("a test",)),
+    "policy_trials": PolicyTrial(number=1, restores=0, deadline=2**62, author="admin", bindings=b"\x00"),
     "settings": Setting(name="x", value=b"\x01"),
 }
 

@@ -1,0 +1,98 @@
+"""Nodes that policies do not tell apart: of one class in each of them, and on the same side of every address named."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address, ip_network
+from typing import Final, Protocol
+
+from ghostwire.policy import Engine, NodeFacts
+
+_LITERAL: Final = re.compile(r"[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]+(?:/\d{1,3})?")
+
+
+class Told(Protocol):
+    """A policy: its text, which names addresses, and its engine, which knows classes."""
+
+    @property
+    def text(self) -> str:
+        """The text."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes that are told apart by their owners at most."""
+
+    number: int
+    nodes: tuple[NodeFacts, ...]
+
+    @property
+    def first(self) -> NodeFacts:
+        """One that stands for all."""
+        return self.nodes[0]
+
+    @cached_property
+    def by_owner(self) -> dict[int | None, list[NodeFacts]]:
+        """The nodes of each owner; those without one under None."""
+        found: dict[int | None, list[NodeFacts]] = {}
+        for node in self.nodes:
+            found.setdefault(node.user, []).append(node)
+        return found
+
+    @cached_property
+    def owners(self) -> frozenset[int]:
+        """Who owns some of them."""
+        return frozenset(owner for owner in self.by_owner if owner is not None)
+
+    @cached_property
+    def faces(self) -> tuple[NodeFacts, ...]:
+        """Enough nodes to find two that do not have one owner: of three owners at most, two of those without."""
+        found: list[NodeFacts] = []
+        for owner, nodes in self.by_owner.items():
+            found.extend(nodes[: 2 if owner is None else 1])
+            if len(found) > 3:
+                break
+        return tuple(found)
+
+    def of(self, owner: int) -> Sequence[NodeFacts]:
+        """The nodes of one owner."""
+        return self.by_owner.get(owner, ())
+
+
+def group_nodes(policies: Sequence[Told], nodes: Iterable[NodeFacts]) -> list[Group]:
+    """The groups, numbered in order."""
+    bounds = _bounds(policy.text for policy in policies)
+    found: dict[tuple[object, ...], list[NodeFacts]] = {}
+    for node in nodes:
+        classes = tuple(policy.engine.class_of(node.id) for policy in policies)
+        places = tuple(bisect_right(bounds, _key(address)) for address in node.addresses)
+        found.setdefault((classes, places), []).append(node)
+    return [Group(number, tuple(members)) for number, members in enumerate(found.values())]
+
+
+def _key(address: str) -> tuple[int, int]:
+    parsed = ip_address(address)
+    return parsed.version, int(parsed)
+
+
+def _bounds(texts: Iterable[str]) -> list[tuple[int, int]]:
+    """Where the addresses that texts name begin and end, sorted. What only looks like an address does no harm."""
+    found: set[tuple[int, int]] = set()
+    for text in texts:
+        for literal in set(_LITERAL.findall(text)):
+            for candidate in (literal, literal.rpartition(":")[0]):
+                try:
+                    network = ip_network(candidate, strict=False)
+                except ValueError:
+                    continue
+                found.add((network.version, int(network.network_address)))
+                found.add((network.version, int(network.broadcast_address) + 1))
+    return sorted(found)

@@ -1,0 +1,80 @@
+"""Protocols and ports as a diff asks about them: one probe for each range that rules tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from ghostwire.model.filter import FilterRule
+
+Access = tuple[str, ...]
+"""What is allowed, as in `("icmp", "tcp 22,8000-8080")`."""
+_WITH_PORTS: Final = (6, 17, 132)
+_NAMES: Final = {
+    1: "icmp",
+    2: "igmp",
+    6: "tcp",
+    17: "udp",
+    47: "gre",
+    50: "esp",
+    51: "ah",
+    58: "ipv6-icmp",
+    132: "sctp",
+}
+_LAST: Final = 65535
+
+
+class Point(NamedTuple):
+    """A protocol, what it is called, and a port: the first one of a range within which no rule begins or ends."""
+
+    protocol: int
+    port: int
+    name: str
+
+
+def points_of(rules: Iterable[FilterRule]) -> tuple[Point, ...]:
+    """Where these rules may answer differently. A protocol that none names stands for all the others."""
+    starts, protocols = {0}, set[int]()
+    every = False
+    names = dict(_NAMES)
+    for rule in rules:
+        for first, last in rule.ports:
+            starts.update((first, last + 1) if last < _LAST else (first,))
+        protocols.update(rule.protocols)
+        every = every or not rule.protocols
+    if every:
+        protocols.update(_WITH_PORTS)
+        other = next((number for number in range(255, -1, -1) if number not in protocols), 255)
+        protocols.add(other)
+        names[other] = "other protocols"
+    return tuple(
+        Point(protocol, port, names.get(protocol, str(protocol)))
+        for protocol in sorted(protocols)
+        for port in (sorted(starts) if protocol in _WITH_PORTS else (0,))
+    )
+
+
+def differing(points: Sequence[Point], before: Sequence[bool], after: Sequence[bool]) -> Access:
+    """What is allowed after and was not before."""
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    for at, point in enumerate(points):
+        if before[at] or not after[at]:
+            continue
+        following = points[at + 1] if at + 1 < len(points) else None
+        same = following is not None and following.protocol == point.protocol
+        last = following.port - 1 if following is not None and same else _LAST
+        spans = ranges.setdefault(point.name, [])
+        if spans and spans[-1][1] + 1 == point.port:
+            spans[-1] = (spans[-1][0], last)
+        else:
+            spans.append((point.port, last))
+    named: dict[str, list[str]] = {}
+    for name, spans in ranges.items():
+        named.setdefault(_spell(spans), []).append(name)
+    return tuple(sorted(f"{','.join(names)} {ports}".rstrip() for ports, names in named.items()))
+
+
+def _spell(spans: Iterable[tuple[int, int]]) -> str:
+    return ",".join(
+        str(first) if first == last else f"{first}-{last}" for first, last in spans if (first, last) != (0, _LAST)
+    )
