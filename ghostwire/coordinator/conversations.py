@@ -72,7 +72,7 @@ class Conversations:
         if core.sessions.close(command.node, command.session) is None or node is None:
             return
         if core.liveness.closed(node.id, now, intent=command.intent):
-            core.presence_changed(node, now)
+            core.presence_turned(node, now)
         core.volatile.note(node.id, now, core.settings.flush_s)
         self.arm_idle(node, now)
 
@@ -148,7 +148,7 @@ class Conversations:
         session = core.sessions.open(node.id)
         core.agenda.cancel(Due.IDLE, node.id)
         if core.liveness.opened(node.id, now):
-            core.presence_changed(node, now)
+            core.presence_turned(node, now)
         core.volatile.note(node.id, now, core.settings.flush_s)
         welcome = Welcome(token=text, node=node.id, session=session, heartbeat_s=core.settings.heartbeat_s, utc=now.utc)
         frames = (codec.encode(welcome), *core.mapper.resume(node, resume))

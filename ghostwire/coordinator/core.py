@@ -129,8 +129,12 @@ class Core:
         self.volatile.step()
         self.moved()
         self.mapper.presence_changed(node)
-        self.counters.observer.presence(node, "online" if self.liveness.get(node.id).online else "offline")
         self.volatile.note(node.id, now, self.settings.flush_s)
+
+    def presence_turned(self, node: Node, now: Now) -> None:
+        """The node has come or is gone: peers see it, and whoever watches is told."""
+        self.presence_changed(node, now)
+        self.counters.observer.presence(node, "online" if self.liveness.get(node.id).online else "offline")
 
     def close_session(self, node: int, code: str, reason: str) -> None:
         """End a node's live session, if it has one."""

@@ -123,7 +123,7 @@ class Timekeeper:
                 core.counters.observer.presence(record, "grace")
         if turn != "offline" or record is None:
             return
-        core.presence_changed(record, now)
+        core.presence_turned(record, now)
         core.close_session(node, "unavailable", "nothing was heard of the node for too long")
         self._conversations.arm_idle(record, now)
 

@@ -70,9 +70,33 @@ def test_a_heartbeat_ends_grace_and_nobody_is_told(net: SimNet) -> None:
     health = net.coordinator.view.health(b.id)
     assert not health.in_grace_period
     assert health.consecutive_misses == 0
-    keep_alive(net, b, 300)
-    assert "delta" not in b.heard[heard:] or not shown_online(b, a)
+    for _ in range(10):
+        keep_alive(net, a, 30)
+        net.beat(b)
     assert net.coordinator.view.health(b.id).is_online
+    assert "delta" not in a.heard[heard:]
+
+
+def test_who_watches_is_told_who_comes_and_goes_and_of_nothing_else(
+    net: SimNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    observer = net.coordinator.view.counters.observer
+    monkeypatch.setattr(observer, "presence", lambda node, state: told.append((node.name, state)))
+    a, b = pair(net)
+    for port in (1, 2):
+        net.ask(SetEndpoints, node=b.id, session=b.session, endpoints=(f"192.0.2.1:{port}",))
+    keep_alive(net, a, 120)
+    net.connect(b)
+    net.cut(a, intent=True)
+    assert told == [
+        ("a", "online"),
+        ("b", "online"),
+        ("b", "grace"),
+        ("b", "offline"),
+        ("b", "online"),
+        ("a", "offline"),
+    ]
 
 
 def test_a_closed_session_is_grace_at_once_and_offline_60_s_later(net: SimNet) -> None:
