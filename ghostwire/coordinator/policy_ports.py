@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ghostwire.model.filter import FilterRule
 
 Access = tuple[str, ...]
-"""What is allowed, as in `("icmp", "tcp 22,8000-8080")`."""
+"""What is allowed, as in `("icmp", "tcp 22,8000-8080")`; `*` for everything."""
 _WITH_PORTS: Final = (6, 17, 132)
 _NAMES: Final = {
     1: "icmp",
@@ -22,6 +22,8 @@ _NAMES: Final = {
     132: "sctp",
 }
 _LAST: Final = 65535
+OTHER: Final = "other"
+"""Every protocol that no rule names."""
 
 
 class Point(NamedTuple):
@@ -43,10 +45,10 @@ def points_of(rules: Iterable[FilterRule]) -> tuple[Point, ...]:
         protocols.update(rule.protocols)
         every = every or not rule.protocols
     if every:
-        protocols.update(_WITH_PORTS)
+        protocols.update((*_WITH_PORTS, 1, 58))
         other = next((number for number in range(255, -1, -1) if number not in protocols), 255)
         protocols.add(other)
-        names[other] = "other protocols"
+        names[other] = OTHER
     return tuple(
         Point(protocol, port, names.get(protocol, str(protocol)))
         for protocol in sorted(protocols)
@@ -71,6 +73,8 @@ def differing(points: Sequence[Point], before: Sequence[bool], after: Sequence[b
     named: dict[str, list[str]] = {}
     for name, spans in ranges.items():
         named.setdefault(_spell(spans), []).append(name)
+    if OTHER in ranges and len(ranges) == len({point.name for point in points}) == len(named.get("", ())):
+        return ("*",)
     return tuple(sorted(f"{','.join(names)} {ports}".rstrip() for ports, names in named.items()))
 
 

@@ -32,7 +32,7 @@ class ReferenceMaps:
         self.nodes = {node.id: node for node in nodes.values() if not node.expired}
         self.users = users
         self.shown = shown
-        policy = default_policy() if policy_text is None else Policy.parse(policy_text)
+        policy = Policy.parse(policy_text) if policy_text else default_policy()
         people = [UserFacts(id=u.id, name=u.name, email=u.email, role=u.role) for u in users.values()]
         self.engine = Engine.build(policy, people, [self._facts(n) for n in self.nodes.values()], pools, bindings)
         self.number: dict[int, int] = {}

@@ -1,0 +1,152 @@
+"""Differences of policies, against asking about every pair of nodes at every port that matters."""
+
+import itertools
+import random
+
+import msgspec
+import pytest
+
+from ghostwire.coordinator.policy_diff import EdgeGroup, Meaning, compare, only_removes
+from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
+
+USERS = [UserFacts(id=i + 1, name=name, role="admin" if i == 0 else "member") for i, name in enumerate("abcd")]
+NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "other": 255, "sctp": 132}
+PROBES = [
+    (6, 21),
+    (6, 22),
+    (6, 23),
+    (6, 80),
+    (6, 443),
+    (6, 65535),
+    (17, 22),
+    (17, 53),
+    (17, 80),
+    (1, 0),
+    (47, 0),
+    (255, 0),
+]
+
+
+def node(slot: int, user: int | None, tags: tuple[str, ...] = (), routes: tuple[str, ...] = ()) -> NodeFacts:
+    addresses = (f"100.64.0.{slot + 1}", f"fd7a:115c:a1e0::{slot + 1:x}")
+    return NodeFacts(id=slot, user=user, tags=tags, addresses=addresses, routes=routes)
+
+
+def people(count: int, rng: random.Random) -> list[NodeFacts]:
+    found = []
+    for slot in range(count):
+        tags = rng.choice([(), (), ("tag:web",), ("tag:db",), ("tag:web", "tag:db")])
+        found.append(node(slot, None if tags else rng.randint(1, len(USERS)), tags))
+    return found
+
+
+def text(rng: random.Random) -> str:
+    names = ["*", "a@", "b@", "group:g", "tag:web", "tag:db", "autogroup:member", "100.64.0.0/29", "h", "100.64.0.9"]
+    ports = ["*", "22", "80,443", "20-25", "0-65535"]
+    acls = []
+    for _ in range(rng.randint(0, 4)):
+        targets = [f"{rng.choice([*names, 'autogroup:self'])}:{rng.choice(ports)}" for _ in range(rng.randint(1, 2))]
+        own = any(target.startswith("autogroup:self") for target in targets)
+        sources = ["autogroup:member"] if own else rng.sample(names, rng.randint(1, 2))
+        rule: dict[str, object] = {"action": "accept", "src": sources, "dst": targets}
+        if rng.random() < 0.4:
+            proto = rng.choice(["tcp", "udp", "icmp"])
+            if proto == "icmp":
+                rule["dst"] = [target.rpartition(":")[0] + ":*" for target in targets]
+            rule["proto"] = proto
+        acls.append(rule)
+    policy = {
+        "groups": {"group:g": ["b@", "c@"]},
+        "hosts": {"h": "100.64.0.4"},
+        "tagOwners": {"tag:web": [], "tag:db": []},
+        "acls": acls,
+    }
+    return msgspec.json.encode(policy).decode()
+
+
+def meaning(policy: str, nodes: list[NodeFacts]) -> Meaning:
+    parsed = Policy.parse(policy) if policy else default_policy()
+    return Meaning(policy, Engine.build(parsed, USERS, nodes))
+
+
+def allows(access: tuple[str, ...], protocol: int, port: int) -> bool:
+    for part in access:
+        if part == "*":
+            return True
+        names, _, ports = part.partition(" ")
+        if (255 if protocol == 47 else protocol) not in [NUMBERS[name] for name in names.split(",")]:
+            continue
+        spans = [span.partition("-") for span in ports.split(",") if span]
+        if not spans or any(int(low) <= port <= int(high or low) for low, _, high in spans):
+            return True
+    return False
+
+
+def listed(groups: tuple[EdgeGroup, ...], nodes: list[NodeFacts]) -> set[tuple[int, int, int, int]]:
+    owner = {each.id: each.user for each in nodes}
+    found = set()
+    for group in groups:
+        count = 0
+        for source, target in itertools.product(group.sources, group.targets):
+            same = owner[source] is not None and owner[source] == owner[target]
+            if source == target or group.pairs == ("other owners" if same else "same owner"):
+                continue
+            count += 1
+            found |= {(source, target, *probe) for probe in PROBES if allows(group.access, *probe)}
+        assert group.count == count, group
+    return found
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_edge_is_listed_and_no_other(seed: int) -> None:
+    rng = random.Random(seed)
+    nodes = people(rng.choice([3, 8, 14]), rng)
+    before, after = meaning(text(rng), nodes), meaning(rng.choice(["", text(rng)]), nodes)
+    found = compare(before, after, nodes)
+    gained, lost = set(), set()
+    for left, right in itertools.permutations(nodes, 2):
+        for probe in PROBES:
+            was, now = (each.engine.decide(left.id, right.id, *probe) for each in (before, after))
+            if was != now:
+                (gained if now else lost).add((left.id, right.id, *probe))
+    assert listed(found.gained, nodes) == gained
+    assert listed(found.lost, nodes) == lost
+    assert {edge[0] for edge in gained | lost} <= set(found.touched)
+    assert only_removes(before, after, nodes) == (bool(found.lost) and not found.gained)
+
+
+def test_the_same_policy_changes_nothing() -> None:
+    nodes = people(10, random.Random(1))
+    policy = text(random.Random(4))
+    assert compare(meaning(policy, nodes), meaning(policy, nodes), nodes).touched == ()
+
+
+def test_ports_are_spelled_as_ranges() -> None:
+    nodes = [node(0, 1), node(1, None, ("tag:web",))]
+    some = '{"tagOwners": {"tag:web": []}, "acls": [{"action": "accept", "src": ["a@"], "dst": ["tag:web:%s"]}]}'
+    found = compare(meaning(some % "22,80-90", nodes), meaning(some % "22,85-100,443", nodes), nodes)
+    assert [edge.access for edge in found.gained] == [("tcp,udp 91-100,443",)]
+    assert [edge.access for edge in found.lost] == [("tcp,udp 80-84",)]
+    assert (found.gained[0].sources, found.gained[0].targets, found.gained[0].count) == ((0,), (1,), 1)
+
+
+def test_groups_that_gain_the_same_are_listed_together() -> None:
+    nodes = [node(0, 1), node(1, 2), node(2, 3), node(3, None, ("tag:web",)), node(4, None, ("tag:db",))]
+    before = '{"tagOwners": {"tag:web": [], "tag:db": []}, "acls": []}'
+    after = before.replace("[]}", '[{"action": "accept", "src": ["*"], "dst": ["tag:web:80", "tag:db:80"]}]}').replace(
+        '"tag:db": [{"action": "accept", "src": ["*"], "dst": ["tag:web:80", "tag:db:80"]}]}', '"tag:db": []}'
+    )
+    found = compare(meaning(before, nodes), meaning(after, nodes), nodes)
+    assert not found.lost
+    assert sum(edge.count for edge in found.gained) == 4 * 2
+    assert len(found.gained) <= 3
+
+
+def test_networks_behind_a_node() -> None:
+    nodes = [node(0, 1), node(1, 2), node(2, None, ("tag:web",), ("10.0.0.0/16",))]
+    some = '{"tagOwners": {"tag:web": []}, "acls": [{"action": "accept", "src": ["%s"], "dst": ["10.0.1.0/24:443"]}]}'
+    found = compare(meaning(some % "a@", nodes), meaning(some % "b@", nodes), nodes)
+    assert [(edge.sources, edge.targets, edge.route, edge.access) for edge in found.gained] == [
+        ((1,), (2,), "10.0.1.0/24", ("icmp,ipv6-icmp", "tcp,udp 443"))
+    ]
+    assert [edge.sources for edge in found.lost] == [(0,)]
