@@ -40,6 +40,8 @@ def command(once: bool, as_json: bool) -> int:
 
     started = time.monotonic()
     once = once or as_json
+    # A shell starts what it puts behind with SIGINT ignored, and Python would leave it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     with Mesh(screen.note) as mesh:
