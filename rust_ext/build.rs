@@ -23,10 +23,8 @@ fn main() {
         collect(&entry.path().join("src"), &mut found);
         found.push(entry.path().join("Cargo.toml"));
     }
-    let mut named: Vec<(String, PathBuf)> = found
-        .into_iter()
-        .filter_map(|p| Some((p.strip_prefix(&root).ok()?.to_str()?.to_owned(), p)))
-        .collect();
+    let mut named: Vec<(String, PathBuf)> =
+        found.into_iter().filter_map(|p| Some((p.strip_prefix(&root).ok()?.to_str()?.to_owned(), p))).collect();
     named.sort();
     let mut digest = Sha256::new();
     for (name, path) in named {
