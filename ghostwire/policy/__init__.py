@@ -3,21 +3,26 @@
 It reads no file and no clock: texts, facts and changes come in, decisions, filters and sets of node ids go out.
 """
 
+from ghostwire.policy.diff import Difference, EdgeGroup, compare
 from ghostwire.policy.directory import Directory, compile, directory
 from ghostwire.policy.engine import POOLS, Engine
-from ghostwire.policy.facts import Change, Explanation, NodeFacts, RuleMatch, UserFacts
+from ghostwire.policy.facts import Change, Explanation, NodeFacts, Remark, RuleMatch, UserFacts
 from ghostwire.policy.language import Policy, default_policy
 
 __all__ = [
     "POOLS",
     "Change",
+    "Difference",
     "Directory",
+    "EdgeGroup",
     "Engine",
     "Explanation",
     "NodeFacts",
     "Policy",
+    "Remark",
     "RuleMatch",
     "UserFacts",
+    "compare",
     "compile",
     "default_policy",
     "directory",

@@ -10,7 +10,7 @@ from pyroaring import BitMap
 from ghostwire._native import policy as native
 from ghostwire._native import policy_cells
 from ghostwire.model.filter import FilterRule
-from ghostwire.policy.facts import Explanation, RuleMatch, node_row, user_row
+from ghostwire.policy.facts import Explanation, Remark, RuleMatch, node_row, user_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -172,6 +172,10 @@ class Engine:
             return Explanation(False, ())
         allowed, rules = found
         return Explanation(allowed, tuple(RuleMatch(*rule) for rule in rules))
+
+    def lint(self) -> tuple[Remark, ...]:
+        """Return what is legal in the policy and probably not meant, in order of place."""
+        return tuple(Remark(*remark) for remark in self._core.lint())
 
     def owns_tag(self, user_id: int, tag: str) -> bool:
         """Whether `tagOwners` lets the user give `tag` to a node."""

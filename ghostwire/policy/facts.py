@@ -60,6 +60,19 @@ class Explanation(msgspec.Struct, frozen=True):
     rules: tuple[RuleMatch, ...]
 
 
+class Remark(msgspec.Struct, frozen=True):
+    """What is legal in a policy and probably not meant.
+
+    `kind` is `broad`, `duplicate`, `shadowed`, `idle` (no node matches now), `reported` (rests on what nodes say of
+    themselves) or `unused`. Line and column count from 1; 0 is the policy as a whole.
+    """
+
+    kind: str
+    message: str
+    line: int
+    column: int
+
+
 UserRow = tuple[int, str, str, str]
 NodeRow = tuple[int, int | None, list[str], list[str], list[str], list[tuple[str, str]]]
 

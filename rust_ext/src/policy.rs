@@ -214,6 +214,18 @@ pub mod policy {
             Some((verdict.allowed, verdict.rules.into_iter().map(row).collect()))
         }
 
+        /// Kind, message, line and column of what is legal and probably not meant; line 0 for the whole.
+        fn lint(&self, py: Python<'_>) -> Vec<(&'static str, String, u32, u32)> {
+            py.detach(|| {
+                let engine = self.lock();
+                let directory = engine.directory();
+                let scope = Scope::new(engine.policy(), &directory, engine.bindings());
+                let place = |at: u32| if at == 0 { (0, 0) } else { engine.policy().position(at) };
+                let remarks = gw_policy::lint::lint(&scope).into_iter();
+                remarks.map(|remark| (remark.kind, remark.message, place(remark.at).0, place(remark.at).1)).collect()
+            })
+        }
+
         fn owns_tag(&self, user: i64, tag: &str) -> bool {
             self.lock().owns_tag(user, tag)
         }

@@ -6,6 +6,7 @@ pub mod directory;
 pub mod engine;
 pub mod error;
 pub mod filter;
+pub mod lint;
 pub mod logins;
 pub mod model;
 pub mod peers;

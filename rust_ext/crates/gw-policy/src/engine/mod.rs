@@ -19,6 +19,7 @@ use classes::{Classes, Links};
 use links::{ClassId, Reach};
 pub use matrix::{Matrix, RowChunk};
 pub use native::NativeRule;
+pub use portsets::PortSet;
 use portsets::PortSets;
 pub use queries::{Explanation, Verdict};
 use roaring::RoaringBitmap;

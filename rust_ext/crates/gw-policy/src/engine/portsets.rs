@@ -45,6 +45,12 @@ impl PortSet {
         Self { protocols: mask, ranges }
     }
 
+    /// Whether all that `other` allows is allowed here too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let inside = |span: &Ports| self.ranges.iter().any(|own| own.first <= span.first && span.last <= own.last);
+        (0..4).all(|word| other.protocols[word] & !self.protocols[word] == 0) && other.ranges.iter().all(inside)
+    }
+
     pub fn allows(&self, protocol: u8, port: u16) -> bool {
         self.protocols[usize::from(protocol >> 6)] >> (protocol & 63) & 1 == 1
             && (!has_ports(protocol) || self.ranges.iter().any(|range| range.first <= port && port <= range.last))

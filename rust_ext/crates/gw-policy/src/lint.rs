@@ -1,0 +1,160 @@
+//! What is legal in a policy and probably not meant.
+use crate::engine::PortSet;
+use crate::model::{Policy, Rule, SelectorId};
+use crate::ports::ALL_PORTS;
+use crate::scope::Scope;
+use crate::selector::Selector;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// One remark. `at` is a byte of the text, 0 for what is about the whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    pub kind: &'static str,
+    pub message: String,
+    pub at: u32,
+}
+
+/// All remarks, in order of place. What matches no node now is judged over the scope's directory.
+pub fn lint(scope: &Scope<'_>) -> Vec<Remark> {
+    let mut found = Vec::new();
+    if scope.policy.allows_everything {
+        let message = "neither acls nor grants are there: everything is allowed".to_owned();
+        found.push(Remark { kind: "broad", message, at: 0 });
+    }
+    duplicates(scope.policy, &mut found);
+    shadowed(scope.policy, &mut found);
+    for rule in &scope.policy.rules {
+        broad(scope.policy, rule, &mut found);
+        idle(scope, rule, &mut found);
+        reported(rule, &mut found);
+    }
+    unused(scope.policy, &mut found);
+    found.sort_by_key(|remark| remark.at);
+    found
+}
+
+fn name(rule: &Rule) -> String {
+    let section = match rule.section {
+        crate::model::Section::Acl => "acls",
+        crate::model::Section::Grant => "grants",
+    };
+    format!("{section}[{}]", rule.index)
+}
+
+fn duplicates(policy: &Policy, found: &mut Vec<Remark>) {
+    let mut first: FxHashMap<u64, &Rule> = FxHashMap::default();
+    for (rule, print) in policy.rules.iter().zip(&policy.fingerprints) {
+        match first.get(print) {
+            Some(earlier) => {
+                let message = format!("{} says the same as {}", name(rule), name(earlier));
+                found.push(Remark { kind: "duplicate", message, at: rule.at });
+            }
+            None => _ = first.insert(*print, rule),
+        }
+    }
+}
+
+/// A rule all of whose destinations earlier rules allow already, for the same sources or for all.
+fn shadowed(policy: &Policy, found: &mut Vec<Remark>) {
+    type Key = (Option<Vec<SelectorId>>, Option<SelectorId>);
+    let mut allowed: FxHashMap<Key, Vec<(PortSet, u64)>> = FxHashMap::default();
+    let any = |id: &SelectorId| *policy.selector(*id) == Selector::Any;
+    for (rule, print) in policy.rules.iter().zip(&policy.fingerprints) {
+        if !rule.app.is_empty() || !rule.via.is_empty() || !rule.postures.is_empty() {
+            continue;
+        }
+        let mut sources = rule.sources.clone();
+        sources.sort_unstable();
+        sources.dedup();
+        let own = if sources.iter().any(any) { None } else { Some(sources) };
+        let targets: Vec<(SelectorId, PortSet)> = rule
+            .access
+            .iter()
+            .flat_map(|access| access.targets.iter().map(|(id, ports)| (*id, PortSet::new(&access.protocols, ports))))
+            .collect();
+        let covered = |id: &SelectorId, set: &PortSet| {
+            let names = [Some(*id), None];
+            let froms = [own.clone(), None];
+            let keys = froms.iter().flat_map(|from| names.iter().map(move |name| (from.clone(), *name)));
+            let not_own = *policy.selector(*id) != Selector::Own;
+            keys.filter(|(_, name)| name.is_some() || not_own)
+                .filter_map(|key| allowed.get(&key))
+                .flatten()
+                .any(|(known, other)| other != print && known.covers(set))
+        };
+        if !targets.is_empty() && targets.iter().all(|(id, set)| covered(id, set)) {
+            let message = format!("{} allows nothing that earlier rules do not", name(rule));
+            found.push(Remark { kind: "shadowed", message, at: rule.at });
+        }
+        for (id, set) in targets {
+            let place = if any(&id) { None } else { Some(id) };
+            let known = allowed.entry((own.clone(), place)).or_default();
+            if !known.iter().any(|(other, _)| other.covers(&set)) {
+                known.push((set, *print));
+            }
+        }
+    }
+}
+
+fn broad(policy: &Policy, rule: &Rule, found: &mut Vec<Remark>) {
+    let wild =
+        |ids: &[SelectorId]| ids.iter().any(|id| matches!(policy.selector(*id), Selector::Any | Selector::DangerAll));
+    let mut ports = rule.access.iter().flat_map(|access| &access.targets).flat_map(|(_, ports)| ports.iter());
+    if wild(&rule.sources) && wild(&rule.destinations) && ports.any(|ports| *ports == ALL_PORTS) {
+        let message = format!("{} lets everyone reach everything", name(rule));
+        found.push(Remark { kind: "broad", message, at: rule.at });
+    }
+}
+
+fn idle(scope: &Scope<'_>, rule: &Rule, found: &mut Vec<Remark>) {
+    let nodes = &scope.directory.nodes;
+    if nodes.is_empty() {
+        return;
+    }
+    let mut side = |what: &str| {
+        let message = format!("{} has no {what} among the nodes there are", name(rule));
+        found.push(Remark { kind: "idle", message, at: rule.at });
+    };
+    if !nodes.iter().any(|node| scope.is_source(rule, node)) {
+        return side("source");
+    }
+    let own = rule.destinations.iter().any(|id| *scope.selector(*id) == Selector::Own);
+    if !own && !nodes.iter().any(|node| scope.is_destination(rule, node)) {
+        side("destination");
+    }
+}
+
+fn reported(rule: &Rule, found: &mut Vec<Remark>) {
+    if !rule.postures.is_empty() {
+        let message = format!("{} rests on what nodes report of themselves", name(rule));
+        found.push(Remark { kind: "reported", message, at: rule.at });
+    }
+}
+
+fn unused(policy: &Policy, found: &mut Vec<Remark>) {
+    let mut used: FxHashSet<SelectorId> = FxHashSet::default();
+    for rule in &policy.rules {
+        used.extend(rule.sources.iter().chain(&rule.destinations).chain(&rule.via));
+    }
+    for rule in &policy.ssh {
+        used.extend(rule.sources.iter().chain(&rule.destinations));
+    }
+    used.extend(policy.node_attrs.iter().flat_map(|entry| &entry.targets));
+    used.extend(policy.tag_owners.iter().flat_map(|(_, owners)| owners));
+    used.extend(policy.auto_approvers.routes.iter().flat_map(|(_, ids)| ids));
+    used.extend(&policy.auto_approvers.exit_node);
+    let named: FxHashSet<&str> = used
+        .iter()
+        .filter_map(|id| match policy.selector(*id) {
+            Selector::Group(name) | Selector::Host(name) | Selector::IpSet(name) => Some(&**name),
+            _ => None,
+        })
+        .collect();
+    let mut names: Vec<(&str, &str)> = policy.groups.keys().map(|name| ("group", &**name)).collect();
+    names.extend(policy.hosts.keys().map(|name| ("host", &**name)));
+    names.extend(policy.ipsets.keys().map(|name| ("ipset", &**name)));
+    names.sort_unstable();
+    for (what, name) in names.into_iter().filter(|(_, name)| !named.contains(name)) {
+        found.push(Remark { kind: "unused", message: format!("{what} {name:?} is named nowhere"), at: 0 });
+    }
+}
