@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import websockets
 
 from ghostwire.coordinator.settings import Settings
 from ghostwire.errors import ConflictError, UnavailableError, ValidationError
+from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.server import ServeOptions, Server
 from ghostwire.server.listen import tls
 from ghostwire.wire.client_session import MapChanged
@@ -110,10 +113,53 @@ async def test_queries_heartbeats_and_endpoints_are_answered(server: Server) -> 
     while not second.netmap.all_peers()[0].endpoints:
         await second.step()
     assert second.netmap.all_peers()[0].endpoints == ("192.0.2.7:51820",)
-    health = await call(server, "GET", "/v1/nodes/first/health")
-    assert health["is_online"]
     shown = await call(server, "GET", "/v1/nodes/first")
     assert shown["endpoints"] == ["192.0.2.7:51820"]
+
+
+async def test_health_is_told_over_rest(server: Server) -> None:
+    node = await join(server, "laptop")
+    metrics = NodeMetrics(
+        load_factor=0.5, latency_ms=1.5, uptime_seconds=9, bandwidth_mbps=2.5, bytes_in=1 << 40, bytes_out=7
+    )
+    node.session.heartbeat(metrics)
+    await node.flush()
+    await node.until(HeartbeatAck)
+    health = await call(server, "GET", "/v1/nodes/laptop/health")
+    assert health["metrics"] == msgspec.structs.asdict(metrics)
+    assert (health["is_online"], health["in_grace_period"], health["consecutive_misses"]) == (True, False, 0)
+    assert 0 <= health["time_since_last_heartbeat"] < 30
+    assert abs(datetime.fromisoformat(health["last_seen"]) - datetime.now(UTC)) < timedelta(seconds=30)
+    await node.socket.close()
+    while not (health := await call(server, "GET", "/v1/nodes/laptop/health"))["in_grace_period"]:  # noqa: ASYNC110 - REST tells no events
+        await asyncio.sleep(0.01)
+    assert health["is_online"]
+
+
+async def test_a_nodes_status_and_facts_are_told_over_rest(server: Server) -> None:
+    key = await make_key(server)
+    facts = NodeFacts(
+        hostname="gate", node_type="relay", region="eu-north", country="SE", os="linux", metadata=b"\x00seal"
+    )
+    async with NodeClient(server.url, credentials("gate", key["key"], facts=facts)) as node:
+        await node.joined()
+        shown = await call(server, "GET", "/v1/nodes/gate")
+        assert base64.b64decode(shown["metadata"]) == facts.metadata
+        assert [shown[name] for name in ("node_type", "region", "country", "os")] == [
+            "relay",
+            "eu-north",
+            "SE",
+            "linux",
+        ]
+        assert shown["status"] == "active"
+        changed = await call(server, "PATCH", "/v1/nodes/gate", json={"maintenance": True})
+        assert changed["status"] == "maintenance"
+        await call(server, "PATCH", "/v1/nodes/gate", json={"maintenance": False})
+        node.session.bye()
+        await node.flush()
+    while (shown := await call(server, "GET", "/v1/nodes/gate"))["online"]:  # noqa: ASYNC110 - REST tells no events
+        await asyncio.sleep(0.01)
+    assert shown["status"] == "offline"
 
 
 async def test_resume_is_by_position(server: Server) -> None:

@@ -21,7 +21,7 @@ from ghostwire.errors import ValidationError
 from ghostwire.model.filter import FilterRule
 from ghostwire.server.rest.access import FromCaller
 from ghostwire.server.rest.desk import AtDesk
-from ghostwire.server.rest.views import HealthView, NodeList, NodeView, View
+from ghostwire.server.rest.views import HealthView, NodeDetails, NodeList, NodeView, View
 from ghostwire.wire.netmap import NetMap, Network, Peer, SelfNode
 
 PAGE = 1000
@@ -98,9 +98,10 @@ class Nodes(Controller):
         )
 
     @get("/{node:str}", opt={"scope": "read"}, summary="Look at a node")
-    async def show(self, desk: AtDesk, node: NodeRef) -> NodeView:
+    async def show(self, desk: AtDesk, node: NodeRef) -> NodeDetails:
         """One node."""
-        return desk.node_view(desk.node(node))
+        found = desk.node(node)
+        return NodeDetails.of_view(desk.node_view(found), found.metadata)
 
     @get("/{node:str}/health", opt={"scope": "read"}, summary="How a node is")
     async def health(self, desk: AtDesk, node: NodeRef) -> HealthView:

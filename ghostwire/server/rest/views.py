@@ -27,7 +27,7 @@ def moment(utc: int) -> datetime | None:
 
 
 class NodeView(View, frozen=True, kw_only=True):
-    """A node. It has a user or tags, never both."""
+    """A node. It has a user or tags, never both. One that is not in maintenance is active while it is online."""
 
     id: int
     name: str
@@ -70,7 +70,7 @@ class NodeView(View, frozen=True, kw_only=True):
             endpoints=endpoints,
             node_key=str(NodeKey(node.node_key)),
             machine_key=str(MachineKey(node.machine_key)),
-            status=node.status,
+            status="offline" if node.status == "active" and not health.is_online else node.status,
             node_type=node.node_type,
             region=node.region,
             country=node.country,
@@ -83,6 +83,17 @@ class NodeView(View, frozen=True, kw_only=True):
             key_expiry=moment(node.key_expiry),
             expired=node.expired,
         )
+
+
+class NodeDetails(NodeView, frozen=True, kw_only=True):
+    """A node and its metadata, in base64: ciphertext that only the owner reads."""
+
+    metadata: bytes
+
+    @classmethod
+    def of_view(cls, view: NodeView, metadata: bytes) -> NodeDetails:
+        """The view of a node together with its metadata."""
+        return cls(**msgspec.structs.asdict(view), metadata=metadata)
 
 
 class NodeList(View, frozen=True, kw_only=True):
