@@ -458,10 +458,10 @@ impl Engine {
     }
 
     fn own_source(&self, identity: &[u32], place: &[u32]) -> bool {
-        !self.links.own_any.is_empty()
-            || [identity, place]
-                .into_iter()
-                .any(|atoms| self.links.from(atoms).any(|(_, link)| link.reach == Reach::Own))
+        self.links.own.iter().map(|id| self.links.get(*id)).any(|link| {
+            let named = |atoms: &[u32]| link.sources.atoms.iter().any(|atom| atoms.binary_search(atom).is_ok());
+            (link.sources.any || named(identity) || named(place)) && classes::meets(&link.needs, identity)
+        })
     }
 
     /// The fault of the policy's own tests over this directory, if one fails.

@@ -4,7 +4,6 @@ use super::atoms::Atom;
 use super::classes::{Class, meets};
 use super::links::{ClassId, Link};
 use roaring::RoaringBitmap;
-use rustc_hash::FxHashSet;
 
 /// Changes of membership after which members are packed anew.
 const LOG_LIMIT: usize = 1 << 12;
@@ -58,6 +57,7 @@ impl Views {
             self.starts.push(self.packed.len() as u32);
             self.packed.extend(&class.members);
         }
+        self.starts.push(self.packed.len() as u32);
     }
 
     /// Whether any row is kept.
@@ -100,7 +100,7 @@ impl Engine {
     pub(super) fn sight(&self, atoms: &[Atom], of_addresses: bool) -> (Vec<u64>, bool) {
         let links = &self.links;
         let mut all = !of_addresses && !links.any_to_any.is_empty();
-        let mut seen: FxHashSet<Atom> = links.out(atoms).map(|(target, _)| *target).collect();
+        let mut seen: Vec<Atom> = links.out(atoms).map(|(target, _)| *target).collect();
         seen.extend(links.into(atoms));
         let mut needy: Vec<&Link> = Vec::new();
         for link in links.special_from(atoms) {
@@ -117,6 +117,8 @@ impl Engine {
         }
         let mut bits = vec![0u64; self.classes.list.len().div_ceil(64)];
         if !all {
+            seen.sort_unstable();
+            seen.dedup();
             self.mark(seen.iter(), &mut bits);
             needy.iter().for_each(|link| self.mark_sources(link, &mut bits));
         }
@@ -155,9 +157,9 @@ impl Engine {
             while rest != 0 {
                 let class = word * 64 + rest.trailing_zeros() as usize;
                 rest &= rest - 1;
-                let [from, to] =
-                    [class, class + 1].map(|place| starts.get(place).map_or(packed.len(), |at| *at as usize));
-                for slot in &packed[from..to] {
+                // Classes that came after the packing have their members in the log.
+                let &[from, to] = starts.get(class..class + 2).unwrap_or(&[0, 0]) else { continue };
+                for slot in &packed[from as usize..to as usize] {
                     scratch[*slot as usize / 8] |= 1 << (slot % 8);
                 }
             }
@@ -222,6 +224,9 @@ impl Engine {
 
     /// Devices of the same owner, where a rule connects these.
     pub(super) fn add_own(&self, id: u32, found: &mut RoaringBitmap) {
+        if self.links.own.is_empty() {
+            return;
+        }
         let Some(owner) = self.nodes.get(&id).and_then(|node| node.untagged_owner()) else { return };
         let Some(devices) = self.by_owner.get(&owner) else { return };
         let mine = self.is_own_source(id);
