@@ -61,7 +61,8 @@ class PreauthKeys:
         self._reservations = reservations
         self._users = users
         self._secrets = secrets
-        self._last = max(state.preauth_keys, default=0)
+        # Nodes remember which key they came with, so a number never stands for another one.
+        self._last = max(max(state.preauth_keys, default=0), state.id_floor("preauth_keys"))
 
     @classmethod
     def open(
@@ -91,6 +92,8 @@ class PreauthKeys:
         user_id = None
         if command.user is not None:
             user_id, writes = self._users.on_demand(command.user, claim, utc)
+            if writes and RANK[command.granted] < RANK["admin"]:
+                raise PermissionDeniedError("a pre-auth key for a user who is not there yet needs scope admin")
         secret, mac = self._secrets.mint()
         self._last += 1
         record = PreauthKey(

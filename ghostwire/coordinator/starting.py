@@ -12,8 +12,8 @@ from ghostwire.coordinator.snapshot import Snapshot
 from ghostwire.model.position import Position
 from ghostwire.model.time import Now
 
-CLOCK_S = 3600.0
-"""How often the highest time seen is made durable, in seconds."""
+CLOCK_S = 60.0
+"""How often, in seconds, the highest time seen is written down, also where nothing else is to be written."""
 
 
 def start(settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes], now: Now) -> Core:

@@ -31,6 +31,8 @@ REST_BATCH_S: Final = 60.0
 """How long rested addresses wait for others, so that they wake together."""
 RETRY_S: Final = 60.0
 """How long a change of the coordinator's own waits before it is tried again after the store failed."""
+NOTE_S: Final = 3600.0
+"""How often the highest time seen goes into the change log."""
 REVERT_RETRY_S: Final = 1.0
 """The same for a policy that nobody confirmed: it may have locked its author out."""
 
@@ -42,6 +44,7 @@ class Timekeeper:
         self._core = core
         self._conversations = conversations
         self._give = give
+        self._noted: float | None = None
 
     def tick(self, now: Now) -> None:
         """Do everything that is due."""
@@ -67,6 +70,15 @@ class Timekeeper:
             self._give(SweepTokens(op=NOBODY, actor=ACTOR))
         else:
             core.agenda.set(Due.CLOCK, 0, now.mono + CLOCK_S)
+            self._keep_time(now)
+
+    def _keep_time(self, now: Now) -> None:
+        """Each flush carries the time; what a power cut may not take is logged, which is worth a row an hour."""
+        self._core.volatile.arm(now, 0.0)
+        if self._noted is None:
+            self._noted = now.mono
+        elif now.mono - self._noted >= NOTE_S:
+            self._noted = now.mono
             self._give(NoteTime(op=NOBODY, actor=ACTOR))
 
     def wake_addresses(self, now: Now) -> Decision | None:

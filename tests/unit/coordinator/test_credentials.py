@@ -6,10 +6,12 @@ from ghostwire.coordinator.commands import (
     CreatePreauthKey,
     CreateUser,
     DeleteUser,
+    ExpireNode,
     LogoutNode,
     RevokeApiToken,
     RevokePreauthKey,
     SetUserRole,
+    TagNode,
 )
 from ghostwire.coordinator.effects import KeyCreated, TokenCreated
 from ghostwire.errors import (
@@ -81,10 +83,18 @@ def test_nobody_mints_beyond_his_own_scope(net: SimNet) -> None:
             else:
                 with pytest.raises(PermissionDeniedError):
                     token(net, scope, granted)
+    net.ask(CreateUser, name="a")
     net.ask(CreatePreauthKey, user="a", granted="write")
-    for fields in ({"user": "a", "granted": "read"}, {"tags": ("tag:x",), "granted": "write"}):
+    refused = (
+        {"user": "a", "granted": "read"},
+        {"tags": ("tag:x",), "granted": "write"},
+        {"user": "new", "granted": "write"},
+    )
+    for fields in refused:
         with pytest.raises(PermissionDeniedError):
             net.ask(CreatePreauthKey, **fields)
+    with pytest.raises(NotFoundError):
+        net.coordinator.view.user_by_name("new")
 
 
 def test_api_tokens_hold_until_revoked_or_expired(net: SimNet) -> None:
@@ -129,6 +139,17 @@ def test_users_with_nodes_are_not_deleted_and_their_keys_go_with_them(net: SimNe
         net.register(net.node("b"), secret)
     net.restart()
     assert net.ask(CreateUser, name="alice").id > user.id
+
+
+def test_a_deleted_users_key_number_revives_nobodys_node(net: SimNet) -> None:
+    """The node came with the user's key, was tagged since, and has expired: only a key for its tag revives it."""
+    node = net.register(net.node("a"), net.key("alice"))
+    net.ask(TagNode, node=node.id, tags=("tag:web",))
+    net.ask(ExpireNode, node=node.id)
+    net.ask(DeleteUser, user=net.coordinator.view.user_by_name("alice").id)
+    net.restart()
+    with pytest.raises(ConflictError, match="another owner"):
+        net.register(node, net.key("bob"))
 
 
 def test_roles_change_and_bad_ones_are_refused(net: SimNet) -> None:

@@ -104,6 +104,19 @@ def test_a_clock_set_back_opens_nothing_again(net: SimNet) -> None:
         net.register(net.node("a"), short)
 
 
+def test_the_highest_time_seen_outlives_a_kill_where_nothing_else_was_written(net: SimNet) -> None:
+    short = net.key(life_s=60.0)
+    net.advance(125)
+    rows = len(net.store.log)
+    net.clock.set_back(3600)
+    net.restart(graceful=False)
+    with pytest.raises(AuthenticationError, match="expired"):
+        net.register(net.node("a"), short)
+    net.advance(2 * 3600)
+    assert len(net.store.log) == rows + 1
+    assert net.store.log[-1].kind == "clock.note"
+
+
 @pytest.mark.parametrize("key", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32, bytes(31), b""])
 def test_unusable_node_keys_are_refused(net: SimNet, key: bytes) -> None:
     node = net.node("a")
