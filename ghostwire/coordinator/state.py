@@ -49,8 +49,12 @@ TABLES: Final[Mapping[str, Table]] = {
     "settings": Table(Setting, lambda setting: setting.name),
 }
 
-_NODE_FLOOR: Final = "node_id_floor"
-_USER_FLOOR: Final = "user_id_floor"
+Numbered = Literal["nodes", "users", "preauth_keys"]
+_FLOORS: Final[dict[Numbered, str]] = {
+    "nodes": "node_id_floor",
+    "users": "user_id_floor",
+    "preauth_keys": "preauth_key_id_floor",
+}
 
 
 class State:
@@ -123,18 +127,17 @@ class State:
             heapq.heappop(self._node_ids)
         return -self._node_ids[0] if self._node_ids else 0
 
-    def id_floor(self, table: Literal["nodes", "users"]) -> int:
+    def id_floor(self, table: Numbered) -> int:
         """The highest id that a deleted record of the table had, as far as higher ones do not show it."""
-        kept = self.settings.get(_NODE_FLOOR if table == "nodes" else _USER_FLOOR)
+        kept = self.settings.get(_FLOORS[table])
         return 0 if kept is None else int.from_bytes(kept.value, "big")
 
-    def raise_floor(self, table: Literal["nodes", "users"], key: int) -> tuple[Write, ...]:
+    def raise_floor(self, table: Numbered, key: int) -> tuple[Write, ...]:
         """What a deletion of `key` must write too, so that its id is never given again after a restart."""
-        name = _NODE_FLOOR if table == "nodes" else _USER_FLOOR
-        highest = self.highest_node_id() if table == "nodes" else max(self.users, default=0)
+        highest = self.highest_node_id() if table == "nodes" else max(self.tables[table], default=0)
         if key < highest or key <= self.id_floor(table):
             return ()
-        return (self.setting(name, key.to_bytes(8, "big")),)
+        return (self.setting(_FLOORS[table], key.to_bytes(8, "big")),)
 
     def setting(self, name: str, value: bytes) -> Put:
         """The write that sets a setting to `value`."""

@@ -82,10 +82,12 @@ class UserManager:
             for key, identity in self._state.tables["identities"].items()
             if identity.user_id == old.id
         ]
-        for key in self._state.preauth_keys.values():
-            if key.user_id == old.id:
-                latest = self._reservations.latest("preauth_keys", key.id, key)
-                writes.append(Delete("preauth_keys", key.id, latest.version))
+        keys = [key for key in self._state.preauth_keys.values() if key.user_id == old.id]
+        for key in keys:
+            latest = self._reservations.latest("preauth_keys", key.id, key)
+            writes.append(Delete("preauth_keys", key.id, latest.version))
+        if keys:
+            writes.extend(self._state.raise_floor("preauth_keys", max(key.id for key in keys)))
         writes.extend(self._state.raise_floor("users", old.id))
         writes.append(Delete("users", old.id, old.version))
         return Decision("user.delete", tuple(writes), answers_nothing)
