@@ -93,12 +93,18 @@ class SessionOpened(msgspec.Struct, frozen=True, kw_only=True):
     session: int
     frames: tuple[bytes, ...]
 
+    def __repr__(self) -> str:
+        return f"<SessionOpened {self.node}/{self.session}>"
+
 
 class KeyRotated(msgspec.Struct, frozen=True, kw_only=True):
     """The new node key stands; `token` (text) replaces the session's."""
 
     node: int
     token: str
+
+    def __repr__(self) -> str:
+        return f"<KeyRotated {self.node}>"
 
 
 class KeyCreated(msgspec.Struct, frozen=True, kw_only=True):

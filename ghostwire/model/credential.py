@@ -66,8 +66,11 @@ class RestingAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable value of the coordinator's own: network id, counters, the highest time seen."""
+    """A durable value of the coordinator's own: counters, the highest time seen, the key of MACs (so none is shown)."""
 
     name: str
     value: bytes
     version: int = 1
+
+    def __repr__(self) -> str:
+        return f"<Setting {self.name}>"

@@ -208,6 +208,9 @@ class NewKey(View, frozen=True, kw_only=True):
     pin: str | None
     command: str
 
+    def __repr__(self) -> str:
+        return f"<NewKey {self.id}>"
+
 
 class TokenView(View, frozen=True, kw_only=True):
     """An operator's token, without its secret."""
@@ -247,6 +250,9 @@ class NewToken(View, frozen=True, kw_only=True):
     token: str
     scope: Scope
     expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        return f"<NewToken {self.id}>"
 
 
 class PolicyView(View, frozen=True, kw_only=True):
