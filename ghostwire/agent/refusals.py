@@ -15,9 +15,9 @@ def is_lasting(refusal: Refusal) -> bool:
 
 
 def advice(refusal: Refusal, registered: bool) -> str:
-    """The coordinator's reason, and the next step where the reason names none."""
+    """The coordinator's reason, and the next step where the reason does not show it."""
     reason = f"the coordinator refused this node: {refusal.message.rstrip('.')}."
-    if "`ghostwire " in reason:
+    if "`ghostwire " in reason or refusal.code == "validation":
         return reason
     if not registered:
         hint = "make a key with `ghostwire key create --user NAME` on the coordinator, and use the line that it prints"

@@ -11,7 +11,7 @@ import pytest
 from ghostwire.agent.io.tunnel import TunnelDriver, parse_expose, parse_forward
 from ghostwire.agent.plan import Plan
 from ghostwire.agent.wishes import Wishes
-from ghostwire.errors import GhostwireError, PermissionDeniedError, ValidationError
+from ghostwire.errors import PermissionDeniedError, ValidationError
 from ghostwire.model.filter import FilterRule
 from ghostwire.model.position import Position
 from ghostwire.model.time import SECOND
@@ -201,8 +201,9 @@ def test_credentials_that_others_may_read_are_refused(pair: tuple[Node, Node], t
 
 
 def test_proxies_stay_on_this_machine_unless_opened(pair: tuple[Node, Node], tmp_path: Path) -> None:
-    with pytest.raises(GhostwireError):
-        pair[0].driver.serve(Wishes(socks5="0.0.0.0:0"), tmp_path)
+    for wide in (Wishes(socks5="0.0.0.0:0"), Wishes(socks5="[::]:0"), Wishes(forwards=("192.0.2.1:0=two:80",))):
+        with pytest.raises(ValidationError, match="--open-proxy"):
+            pair[0].driver.serve(wide, tmp_path)
     pair[0].driver.serve(Wishes(socks5="0.0.0.0:0", open_proxy=True), tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 from pathlib import Path
@@ -63,6 +64,9 @@ class TunnelDriver:
 
         Raises what the tunnel raises for the first that can't be.
         """
+        if not wishes.open_proxy:
+            for local in filter(None, (wishes.socks5, *(parse_forward(forward)[0] for forward in wishes.forwards))):
+                check_near(local)
         lines = []
         if wishes.socks5:
             bound = self._native.socks5(wishes.socks5, wishes.open_proxy, _credentials(folder / CREDENTIALS))
@@ -177,6 +181,16 @@ def parse_expose(text: str) -> tuple[int, str]:
     if not (equals and local) or not _is_port(port):
         raise ValidationError(f"--expose {text} is not PORT=LOCALADDR, as in 80=127.0.0.1:8080")
     return int(port), local
+
+
+def check_near(local: str) -> None:
+    """Raise `ValidationError` where other machines could reach what listens there. The tunnel checks it again."""
+    host = local.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    with contextlib.suppress(ValueError):
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ValidationError(
+                f"other machines could reach {local}: name a loopback address or unix:/PATH, or add --open-proxy"
+            )
 
 
 def _is_port(text: str) -> bool:

@@ -286,6 +286,15 @@ def test_a_refused_registration_ends_with_reason_and_advice() -> None:
     assert "ghostwire key create" in meeting.quit.message
 
 
+def test_a_refusal_of_what_was_asked_gives_no_advice_about_keys() -> None:
+    meeting = Meeting()
+    meeting.begin()
+    meeting.accept()
+    meeting.say(Refusal(code="validation", message="'wpad' is a name that no node may have", final=True))
+    assert meeting.quit is not None
+    assert meeting.quit.message == "the coordinator refused this node: 'wpad' is a name that no node may have."
+
+
 def test_a_refusal_that_passes_is_tried_again() -> None:
     meeting = Meeting()
     meeting.begin()
