@@ -30,6 +30,16 @@ STATUS: Final[dict[type[GhostwireError], Status]] = {
     GhostwireError: Status(500, 1011, 13),
 }
 
+CODES: Final[dict[int, str]] = {status.http: kind.code for kind, status in reversed(STATUS.items())} | {
+    405: errors.ValidationError.code,
+    408: errors.UnavailableError.code,
+    413: errors.ResourceExhaustedError.code,
+    415: errors.ValidationError.code,
+    426: errors.WireError.code,
+    431: errors.ResourceExhaustedError.code,
+}
+"""The stable code by HTTP status, for refusals that no error of the tree stands behind."""
+
 
 def status_of(error: GhostwireError) -> Status:
     """The row of the error's class; a class without a row of its own is seen as its nearest ancestor with one."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
+from ghostwire.coordinator.settings import Settings
 from ghostwire.errors import ValidationError
 from ghostwire.server.advertise import Advertised, advertise, certificate_names, default_route_source, local_addresses
 from ghostwire.server.listen import tls
-from ghostwire.server.listen.endpoint import Endpoint, bracketed, parse_listen, parse_origin
+from ghostwire.server.listen.endpoint import Endpoint, bracketed, host_of, parse_listen, parse_origin
 from ghostwire.server.options import ServeOptions
 from ghostwire.wire.keys import clamp
 from ghostwire.wire.server_session import Gate
@@ -56,6 +60,17 @@ class Naming:
         own.update(f"{self.scheme}://{bracketed(host)}:{self.listen.port}" for host in hosts)
         return frozenset(own)
 
+    def answers_to(self) -> frozenset[str]:
+        """Every origin under which requests are answered: those, and where it listens by name."""
+        own = f"{self.scheme}://{bracketed(self.listen.host)}:{self.listen.port}"
+        return self.origins() if self.listen.is_any else self.origins() | {own}
+
+    def reserving(self, settings: Settings) -> Settings:
+        """The settings with what this server is called among the names that no node may take."""
+        hosts = [host_of(origin) for origin in self.public] + [self.listen.host.lower()]
+        own = tuple(host.partition(".")[0] for host in hosts if host and not _is_address(host))
+        return msgspec.structs.replace(settings, reserved_names=(*settings.reserved_names, *own))
+
     def advertised(self) -> Advertised:
         """The URL for new machines."""
         scheme = self.scheme
@@ -64,6 +79,14 @@ class Naming:
     def certificate_names(self) -> list[str]:
         """What a self-signed certificate names."""
         return certificate_names(self.listen, self.public, local_addresses())
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def tls_identity(options: ServeOptions, naming: Naming, utc: int) -> tls.Identity | None:

@@ -89,7 +89,9 @@ class Server:
         try:
             self.store.volatile.failed = self._flush_failed
             snapshot = await self.store.load(self._entropy)
-            coordinator = Coordinator(self.options.settings, snapshot, self._entropy, self._clock())
+            coordinator = Coordinator(
+                self.naming.reserving(self.options.settings), snapshot, self._entropy, self._clock()
+            )
             self._witness = Witness(self.observer, self.timings, self._clock)
             coordinator.view.counters.observer = self._witness
             self.driver = Driver(coordinator, self.store, Fanout(loop), self._clock, self._witness)
@@ -154,7 +156,7 @@ class Server:
         self.admission = Admission(limits)
         desk = Desk(self.driver, self.reporter, Exposition(self, self.timings).text)
         self.application = application(desk, self.observer, limits.body_bytes)
-        self._doors = doors = Doors(self.naming.origins(), options.trusted_proxies)
+        self._doors = doors = Doors(self.naming.answers_to(), options.trusted_proxies)
         self._http = HttpShell(
             Front(self.application, doors, self._check_token, self._clock, self._witness.answered), limits
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,17 +87,22 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
 
 
 def _variables(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """The variables that name a section: (key's path, variable, text). Others with the prefix are no settings."""
+    """The variables that are settings, or were meant to be: (key's path, variable, text).
+
+    Such name a section, or nearly a key. Others with the prefix belong to somebody else.
+    """
     by_name: dict[str, Key] = {key.variable: key for key in keys().values()}
     found = []
     for name, text in sorted(environment.items()):
         if name in by_name:
             found.append((by_name[name].path, name, text))
             continue
-        for section in Config.__struct_fields__:
-            start = f"{ENVIRONMENT_PREFIX}{section.upper()}_"
-            if name.startswith(start):
-                found.append((f"{section}.{name.removeprefix(start).lower()}", name, text))
+        section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).partition("_")
+        meant = name.startswith(ENVIRONMENT_PREFIX) and (
+            section.lower() in Config.__struct_fields__ or difflib.get_close_matches(name, by_name, 1, cutoff=0.9)
+        )
+        if key and meant:
+            found.append((f"{section}.{key}".lower(), name, text))
     return found
 
 

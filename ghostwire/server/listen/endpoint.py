@@ -48,6 +48,10 @@ def parse_listen(text: str) -> Endpoint:
         host = host[1:-1]
     elif ":" in host:
         raise ValidationError(f"{text!r} is no address to listen on: put an IPv6 address in brackets, as in [::]:8443")
+    if not host.isascii():
+        raise ValidationError(
+            f"{text!r} is no address to listen on: write the host in ASCII letters, {_in_ascii(host)}"
+        )
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValidationError(f"{text!r} is no address to listen on: expected ADDRESS:PORT, as in 0.0.0.0:8443")
     return Endpoint(host, int(port))
@@ -67,8 +71,19 @@ def parse_origin(url: str) -> str:
         raise ValidationError(f"{url!r} is no URL that clients can dial: expected https://HOST[:PORT]")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
         raise ValidationError(f"{url!r} must be an origin alone, without path, query or user")
+    if not parts.hostname.isascii():
+        raise ValidationError(
+            f"{url!r} must have its host in ASCII letters, as clients dial it: {_in_ascii(parts.hostname)}"
+        )
     suffix = "" if port is None or port == DEFAULT_PORTS[parts.scheme] else f":{port}"
     return f"{parts.scheme}://{bracketed(parts.hostname)}{suffix}"
+
+
+def _in_ascii(hostname: str) -> str:
+    try:
+        return hostname.encode("idna").decode()
+    except UnicodeError:
+        return "xn--..."
 
 
 def host_of(origin: str) -> str:

@@ -6,9 +6,11 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from ghostwire.errors import ValidationError, WireError
+from ghostwire.server.errors import CODES
 from ghostwire.wire.messages import PATH, SUBPROTOCOL
 
 END: Final = b"\r\n\r\n"
@@ -78,13 +80,15 @@ def upgrade_answer(head: Head) -> bytes:
     )
 
 
-def refusal(status: int, phrase: str, detail: str) -> bytes:
+def refusal(status: int, detail: str = "") -> bytes:
     """A whole answer that refuses, as a problem document (RFC 9457), and ends the connection."""
-    body = b'{"status":%d,"title":"%s","detail":"%s"}' % (status, phrase.encode(), _plain(detail))
+    phrase = HTTPStatus(status).phrase.encode()
+    told = _plain(detail) or phrase
+    body = b'{"status":%d,"title":"%s","detail":"%s","code":"%s"}' % (status, phrase, told, CODES[status].encode())
     extra = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
     return (
         b"HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n"
-        % (status, phrase.encode(), len(body), extra)
+        % (status, phrase, len(body), extra)
     ) + body
 
 

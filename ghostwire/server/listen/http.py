@@ -76,7 +76,7 @@ class HttpConnection(HttpToolsProtocol, Accepted):
             # No header was completed by these bytes: they belong to one that may grow without end.
             self._head_bytes += len(data)
         if self._head_bytes > self._limits.head_bytes:
-            self._refuse(431, "Request Header Fields Too Large")
+            self._refuse(431)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -114,7 +114,7 @@ class HttpConnection(HttpToolsProtocol, Accepted):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > self._limits.head_bytes:
-            self._refuse(431, "Request Header Fields Too Large")
+            self._refuse(431)
 
     def _cancel(self) -> None:
         if self._deadline is not None:
@@ -123,9 +123,9 @@ class HttpConnection(HttpToolsProtocol, Accepted):
 
     def _late(self) -> None:
         self._deadline = None
-        self._refuse(408, "Request Timeout")
+        self._refuse(408)
 
-    def _refuse(self, status: int, phrase: str) -> None:
+    def _refuse(self, status: int) -> None:
         if not self.transport.is_closing():
-            self.transport.write(refusal(status, phrase, phrase))
+            self.transport.write(refusal(status))
             self.transport.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import cast
 
 from ghostwire.errors import GhostwireError, WireError
@@ -141,5 +140,5 @@ class Router(Accepted):
 
     def _refuse(self, status: int, detail: str) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(refusal(status, HTTPStatus(status).phrase, detail))
+            self._transport.write(refusal(status, detail))
             self._transport.close()

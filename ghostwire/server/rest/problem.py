@@ -10,15 +10,10 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from ghostwire.errors import GhostwireError
-from ghostwire.server.errors import STATUS, status_of
+from ghostwire.server.errors import CODES, status_of
 from ghostwire.server.observer import Observer
 
 MEDIA_TYPE: Final = "application/problem+json"
-_CODES: Final = {status.http: kind.code for kind, status in reversed(STATUS.items())} | {
-    405: "validation",
-    413: "resource_exhausted",
-    415: "validation",
-}
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -71,7 +66,7 @@ def handlers(observer: Observer) -> dict[Any, Any]:
                 status=error.status_code,
                 title=HTTPStatus(error.status_code).phrase,
                 detail=detail,
-                code=_CODES.get(error.status_code, "internal"),
+                code=CODES.get(error.status_code, "internal"),
             ),
             dict(error.headers or {}),
         )

@@ -101,6 +101,18 @@ def test_a_key_in_the_wrong_section_and_unknown_sections(tmp_path: Path) -> None
     assert "`auth.session_timeout`" in faults[3]
 
 
+def test_a_variable_that_is_nearly_a_setting_is_an_error_and_others_are_none() -> None:
+    with pytest.raises(ValidationError) as caught:
+        load(None, {"GHOSTWIRE_SEVER_LISTEN_ADDR": "a:1", "GHOSTWIRE_NETWROK_DOMAIN": "x"}, {})
+    faults = caught.value.message.splitlines()
+    assert "GHOSTWIRE_NETWROK_DOMAIN: " in faults[0]
+    assert "`network.domain`" in faults[0]
+    assert "GHOSTWIRE_SEVER_LISTEN_ADDR: " in faults[1]
+    assert "`server.listen_addr`" in faults[1]
+    verbs = ("SERVER", "TOKEN", "PIN", "KEY", "DATA", "DEBUG", "HOME")
+    assert load(None, {f"GHOSTWIRE_{name}": "x" for name in verbs}, {}).config == Config()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -51,7 +51,7 @@ def test_addresses_to_listen_on(text: str, host: str, port: int) -> None:
     assert parse_listen(text) == (host, port)
 
 
-@pytest.mark.parametrize("text", ["8443", "::1:8443", "a:b", "a:70000", "a:", "a:-1", ""])
+@pytest.mark.parametrize("text", ["b\u00fccher:1", "8443", "::1:8443", "a:b", "a:70000", "a:", "a:-1", ""])
 def test_what_is_no_address_to_listen_on(text: str) -> None:
     with pytest.raises(ValidationError):
         parse_listen(text)
@@ -71,7 +71,17 @@ def test_origins(url: str, origin: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["mesh", "ftp://a", "https://", "https://a/b", "https://u@a", "https://a:x", "https://a?q"]
+    "url",
+    [
+        "https://b\u00fccher.example",
+        "mesh",
+        "ftp://a",
+        "https://",
+        "https://a/b",
+        "https://u@a",
+        "https://a:x",
+        "https://a?q",
+    ],
 )
 def test_what_is_no_origin(url: str) -> None:
     with pytest.raises(ValidationError):
