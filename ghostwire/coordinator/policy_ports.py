@@ -10,7 +10,7 @@ from ghostwire.model.filter import FilterRule
 Access = tuple[str, ...]
 """What is allowed, as in `("icmp", "tcp 22,8000-8080")`; `*` for everything."""
 _WITH_PORTS: Final = (6, 17, 132)
-_NAMES: Final = {
+NAMES: Final = {
     1: "icmp",
     2: "igmp",
     6: "tcp",
@@ -33,12 +33,17 @@ class Point(NamedTuple):
     port: int
     name: str
 
+    @property
+    def port_counts(self) -> bool:
+        """Whether the protocol has ports."""
+        return self.protocol in _WITH_PORTS
+
 
 def points_of(rules: Iterable[FilterRule]) -> tuple[Point, ...]:
     """Where these rules may answer differently. A protocol that none names stands for all the others."""
     starts, protocols = {0}, set[int]()
     every = False
-    names = dict(_NAMES)
+    names = dict(NAMES)
     for rule in rules:
         for first, last in rule.ports:
             starts.update((first, last + 1) if last < _LAST else (first,))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import Final, NoReturn
 
 from ghostwire.coordinator.addresses import PoolStatistics
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.counters import Counters
+from ghostwire.coordinator.policy_explain import Answer, Behind, Explainer
+from ghostwire.coordinator.views import Directory, served_routes
 from ghostwire.errors import NotFoundError, ResourceExhaustedError
 from ghostwire.model.credential import ApiToken, PreauthKey
 from ghostwire.model.node import Node, NodeHealth, NodeMetrics
@@ -169,6 +172,51 @@ class View:
     def policy_trial(self) -> PolicyTrial | None:
         """The version that waits for its confirmation, if one does."""
         return self._core.versions.waiting()
+
+    @property
+    def domain(self) -> str:
+        """The domain that nodes' names end in."""
+        return self._core.settings.domain
+
+    def policy_directory(self) -> Directory:
+        """Whom a policy would be about, as things stand: what another thread may try policies on."""
+        return self._core.views.directory()
+
+    def policy_bindings(self) -> dict[str, int]:
+        """Which user each name of the policy in force means."""
+        return dict(self._core.views.bindings)
+
+    def explain_policy(
+        self, source: Node, target: Node, protocol: int, port: int | None, behind: Behind | None = None
+    ) -> Answer:
+        """Why one node may reach another, or an address behind it, and the other way round; neither has expired."""
+        core = self._core
+        for node in (source, target):
+            if node.slot not in core.views.slots:
+                raise NotFoundError(f"node {node.name!r} has expired: nobody reaches it")
+        version = core.state.policy or core.versions.get(0)
+        explainer = Explainer(core.views.engine, version, core.state.users, core.settings.domain)
+        if behind is not None:
+            return explainer.answer_behind(source, target, behind, protocol, port)
+        return explainer.answer(source, target, protocol, port)
+
+    def node_at(self, address: str) -> tuple[Node, Behind | None]:
+        """The node that has this address, else the one that serves the narrowest network with it."""
+        found = self._core.state.node_by_address.get(address)
+        if found is not None:
+            return found, None
+        sought = ip_address(address)
+        routers = [
+            (-ip_network(route).prefixlen, node.id, Behind(address, route))
+            for node in self._core.state.nodes.values()
+            if not node.expired
+            for route in served_routes(node)
+            if sought in ip_network(route)
+        ]
+        if not routers:
+            raise NotFoundError(f"no node has the address {address}, and none serves a network with it")
+        _, router, behind = min(routers)
+        return self._core.nodes.get(router), behind
 
     def addresses(self) -> tuple[PoolStatistics, PoolStatistics]:
         """How full the IPv4 and the IPv6 pool are."""

@@ -26,7 +26,7 @@ from ghostwire.server.listen.router import Router, Routes
 from ghostwire.server.metrics import Exposition, Timings
 from ghostwire.server.observer import Observer, Silent
 from ghostwire.server.options import ServeOptions
-from ghostwire.server.rest.access import GRANT
+from ghostwire.server.rest.access import CONNECTED, GRANT
 from ghostwire.server.rest.application import application
 from ghostwire.server.rest.desk import Desk
 from ghostwire.server.rest.front import Front
@@ -174,17 +174,17 @@ class Server:
         address = public.peer_address(connection)
         if not self.admission.admit(address, shared=self._doors.trusts(address)):
             return None
-        return Router(self._routes, address, self.tls is not None, asyncio.get_running_loop())
+        return Router(self._routes, address, self.tls is not None, asyncio.get_running_loop(), self._clock().utc)
 
-    def _http_connection(self, gone: Callable[[], None]) -> HttpConnection:
-        return HttpConnection(self._http, {}, gone)
+    def _http_connection(self, gone: Callable[[], None], since: int) -> HttpConnection:
+        return HttpConnection(self._http, {CONNECTED: since}, gone)
 
     def _admin(self, connection: socket.socket) -> HttpConnection | None:
         caller = self._admitted.caller(connection)
         if caller is None:
             self.observer.event("warning", "admin.refused")
             return None
-        return HttpConnection(self._http, {GRANT: caller}, _nothing)
+        return HttpConnection(self._http, {GRANT: caller, CONNECTED: self._clock().utc}, _nothing)
 
     def _check_token(self, secret: str) -> ApiToken:
         token: ApiToken = self.driver.coordinator.view.check_api_token(secret, self._clock())

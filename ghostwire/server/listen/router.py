@@ -46,7 +46,7 @@ class Routes:
         limits: Limits,
         admission: Admission,
         doors: Doors,
-        http: Callable[[Callable[[], None]], asyncio.Protocol],
+        http: Callable[[Callable[[], None], int], asyncio.Protocol],
         session: Callable[[Arrival], asyncio.Protocol],
     ) -> None:
         self.limits, self.admission, self.doors = limits, admission, doors
@@ -55,12 +55,13 @@ class Routes:
 
 
 class Router(Accepted):
-    """One public connection until its first request head is complete."""
+    """One public connection, accepted at `since` (UTC nanoseconds), until its first request head is complete."""
 
-    __slots__ = ("_address", "_data", "_loop", "_routes", "_secure", "_timer", "_transport")
+    __slots__ = ("_address", "_data", "_loop", "_routes", "_secure", "_since", "_timer", "_transport")
 
-    def __init__(self, routes: Routes, address: str, secure: bool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, routes: Routes, address: str, secure: bool, loop: asyncio.AbstractEventLoop, since: int) -> None:
         self._routes = routes
+        self._since = since
         self._address = address
         self._secure = secure
         self._loop = loop
@@ -89,7 +90,7 @@ class Router(Accepted):
             self._open_session(head, self._data[end + len(END) :])
         else:
             self._routes.admission.known(self._address)
-            self._hand_over(self._routes.http(self._routes.admission.gone), self._data)
+            self._hand_over(self._routes.http(self._routes.admission.gone, self._since), self._data)
 
     def eof_received(self) -> bool:
         """Half a head is no request."""

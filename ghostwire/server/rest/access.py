@@ -18,6 +18,8 @@ from ghostwire.model.credential import Scope
 
 GRANT: Final = "ghostwire.caller"
 """The key in a connection's state under which its listener puts a `Caller`."""
+CONNECTED: Final = "ghostwire.connected"
+"""The key under which the listener puts when the connection was accepted, in UTC nanoseconds."""
 OPEN: Final = frozenset({"/v1/health/live", "/v1/health/ready", "/v1/version"})
 RANK: Final[dict[Scope, int]] = {"read": 0, "write": 1, "admin": 2}
 
@@ -44,6 +46,12 @@ class Caller:
 FromCaller = NamedDependency[Caller]
 """The caller, as a route asks for it."""
 NOBODY: Final = Caller("nobody")
+
+
+def connected_at(connection: ASGIConnection[Any, Any, Any, Any]) -> int:
+    """When this connection was accepted, in UTC nanoseconds; 0 where no listener says."""
+    since: int = connection.scope["state"].get(CONNECTED, 0)
+    return since
 
 
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:

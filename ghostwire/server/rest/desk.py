@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, TypeVar
 
 from litestar.di import NamedDependency
 
 from ghostwire.coordinator import View
+from ghostwire.coordinator.policy_explain import Behind
 from ghostwire.errors import NotFoundError
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
@@ -16,15 +19,18 @@ from ghostwire.server.driver import Build, Driver
 from ghostwire.server.rest.views import NodeView
 from ghostwire.server.status import Reporter
 
+Found = TypeVar("Found")
+
 
 class Desk:
     """One server's, shared by all requests."""
 
-    __slots__ = ("driver", "exposition", "reporter")
+    __slots__ = ("_trying", "driver", "exposition", "reporter")
 
     def __init__(self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes]) -> None:
         self.driver, self.reporter = driver, reporter
         self.exposition = exposition
+        self._trying = asyncio.Semaphore(1)
 
     @property
     def view(self) -> View:
@@ -39,6 +45,20 @@ class Desk:
     async def ask(self, build: Build) -> Any:
         """What the coordinator replies to a command. Raises what it refuses with."""
         return await self.driver.ask(build)
+
+    async def aside(self, work: Callable[..., Found], *arguments: Any) -> Found:
+        """Do what may take seconds and a lot of memory on another thread, one such thing at a time."""
+        async with self._trying:
+            return await asyncio.to_thread(work, *arguments)
+
+    def place(self, reference: str) -> tuple[Node, Behind | None]:
+        """The node with this id, name or address, or the one that serves a network with it."""
+        try:
+            address = ip_address(reference)
+        except ValueError:
+            domain = self.view.domain
+            return self.node(reference.removesuffix(f".{domain}") if domain else reference), None
+        return self.view.node_at(str(address))
 
     def node(self, reference: str) -> Node:
         """The node with this id, else with this name. Raises `NotFoundError`."""

@@ -9,7 +9,6 @@ import msgspec
 from ghostwire.model.credential import ApiToken, PreauthKey, Scope
 from ghostwire.model.keys import MachineKey, NodeKey
 from ghostwire.model.node import Node, NodeHealth, NodeMetrics, NodeStatus, NodeType
-from ghostwire.model.policy import PolicyVersion
 from ghostwire.model.time import SECOND
 from ghostwire.model.user import Role, User
 
@@ -253,28 +252,3 @@ class NewToken(View, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"<NewToken {self.id}>"
-
-
-class PolicyView(View, frozen=True, kw_only=True):
-    """The policy in force. `number` 0 is the default: each user's own devices see each other, nothing else."""
-
-    number: int
-    text: str | None
-    author: str
-    at: datetime | None
-    note: str
-
-    @classmethod
-    def of(cls, policy: PolicyVersion | None) -> PolicyView:
-        """The view of a policy's record; None is the default policy."""
-        if policy is None:
-            return cls(number=0, text=None, author="", at=None, note="")
-        return cls(number=policy.number, text=policy.text, author=policy.author, at=moment(policy.at), note=policy.note)
-
-
-class PolicyCheck(View, frozen=True, kw_only=True):
-    """The text is a policy. `allows_everything`: it names no rules at all, which in this language allows everything."""
-
-    valid: bool
-    allows_everything: bool
-    warnings: tuple[str, ...]

@@ -1,0 +1,236 @@
+"""Why one node may reach another or not: who they are, which rule says so, and what is missing where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address, ip_network
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ghostwire.coordinator.policy_ports import NAMES, Access, Point, differing, points_of
+from ghostwire.coordinator.policy_text import document, groups_of, line_of, rule_of
+from ghostwire.coordinator.views import served_routes
+from ghostwire.model.filter import FilterRule
+from ghostwire.model.node import Node
+from ghostwire.model.policy import PolicyVersion
+from ghostwire.model.user import User
+from ghostwire.policy import Engine, RuleMatch
+
+_TCP: Final = 6
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of a connection: what the policy knows it by.
+
+    `reported` is what the node says of itself, and could say otherwise. `routes` are networks that it serves.
+    """
+
+    node: int
+    name: str
+    addresses: tuple[str, ...]
+    user: str | None
+    role: str | None
+    tags: tuple[str, ...]
+    groups: tuple[str, ...]
+    routes: tuple[str, ...]
+    reported: dict[str, str]
+
+
+class RuleAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule: where it stands, its line, and what of the connection it does not match (nothing where it allows it)."""
+
+    section: str
+    index: int
+    line: int
+    column: int
+    text: str
+    postures: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class Direction(msgspec.Struct, frozen=True, kw_only=True):
+    """One direction. `rules` are all that allow it, or else the nearest one; `access` everything that is allowed."""
+
+    source: str
+    target: str
+    protocol: str
+    port: int | None
+    allowed: bool
+    rules: tuple[RuleAnswer, ...]
+    access: Access
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Both ends and both directions, under version `policy` (0: the default policy).
+
+    Where an address was asked about that no node has, it is `address`, in the network `via` that `target` serves.
+    """
+
+    policy: int
+    source: End
+    target: End
+    address: str | None
+    via: str | None
+    there: Direction
+    back: Direction
+
+
+class Behind(NamedTuple):
+    """An address that no node has, and the network that it lies in."""
+
+    address: str
+    route: str
+
+
+class Explainer:
+    """Answers about the policy in force."""
+
+    def __init__(self, engine: Engine, version: PolicyVersion, users: Mapping[int, User], domain: str) -> None:
+        self._engine = engine
+        self._text = version.text
+        self._number = version.number
+        self._sections = document(version.text) if version.text else {}
+        self._users = users
+        self._domain = domain
+
+    def answer(self, source: Node, target: Node, protocol: int = _TCP, port: int | None = None) -> Answer:
+        """Explain both directions; without a port, the first one that is allowed."""
+        return Answer(
+            policy=self._number,
+            source=self._end(source),
+            target=self._end(target),
+            address=None,
+            via=None,
+            there=self._direction(source, target, protocol, port),
+            back=self._direction(target, source, protocol, port),
+        )
+
+    def answer_behind(self, source: Node, router: Node, place: Behind, protocol: int, port: int | None) -> Answer:
+        """The same for an address in a network that a node serves. Which rule it is, is not told."""
+        own = source.ipv6 if ":" in place.address else source.ipv4
+        rules = self._engine.native_filter(router.slot)
+        points = points_of(rules)
+        ways = (own, place.address, source.name), (place.address, own, place.address)
+        directions = []
+        for left, right, name in ways:
+            open_at = [self._engine.decide_address(left, right, point.protocol, point.port) for point in points]
+            allowed = self._engine.decide_address(left, right, protocol, port or 0)
+            if port is None:
+                allowed = any(
+                    is_open for point, is_open in zip(points, open_at, strict=True) if point.protocol == protocol
+                )
+            directions.append(
+                Direction(
+                    source=name,
+                    target=place.address if name == source.name else source.name,
+                    protocol=NAMES.get(protocol, str(protocol)),
+                    port=port,
+                    allowed=allowed,
+                    rules=(),
+                    access=differing(points, [False] * len(points), open_at),
+                )
+            )
+        return Answer(
+            policy=self._number,
+            source=self._end(source),
+            target=self._end(router),
+            address=place.address,
+            via=place.route,
+            there=directions[0],
+            back=directions[1],
+        )
+
+    def _end(self, node: Node) -> End:
+        user = None if node.user_id is None else self._users.get(node.user_id)
+        names = () if user is None else tuple(filter(None, (user.name, f"{user.name}@", user.email)))
+        reported = {"os": node.os, "version": node.agent_version, "country": node.country, "region": node.region}
+        return End(
+            node=node.id,
+            name=f"{node.name}.{self._domain}" if self._domain else node.name,
+            addresses=(node.ipv4, node.ipv6),
+            user=None if user is None else user.name,
+            role=None if user is None else user.role,
+            tags=node.tags,
+            groups=groups_of(self._sections, names),
+            routes=served_routes(node),
+            reported={name: value for name, value in reported.items() if value},
+        )
+
+    def _direction(self, source: Node, target: Node, protocol: int, port: int | None) -> Direction:
+        rules = self._engine.native_filter(target.slot)
+        points = points_of(rules)
+        class_id = self._engine.class_of(source.slot)
+        open_at = [any(_fits(rule, source, target, class_id, point) for rule in rules) for point in points]
+        if port is None:
+            allowed = (point.port for point, is_open in zip(points, open_at, strict=True) if is_open)
+            asked = next((first for first in allowed if protocol == _TCP or not first), 0)
+        else:
+            asked = port
+        found = self._engine.explain(source.slot, target.slot, protocol, asked)
+        return Direction(
+            source=source.name,
+            target=target.name,
+            protocol=NAMES.get(protocol, str(protocol)),
+            port=port if port is not None else (asked or None),
+            allowed=found.allowed,
+            rules=tuple(self._rule(rule, found.allowed, source, target, protocol, port) for rule in found.rules),
+            access=differing(points, [False] * len(points), open_at),
+        )
+
+    def _rule(
+        self, match: RuleMatch, allowed: bool, source: Node, target: Node, protocol: int, port: int | None
+    ) -> RuleAnswer:
+        written = rule_of(self._sections, match.section, match.index)
+        return RuleAnswer(
+            section=match.section,
+            index=match.index,
+            line=match.line if self._text else 0,
+            column=match.column if self._text else 0,
+            text=line_of(self._text, match.line),
+            postures=_texts(written.get("srcposture")),
+            missing=() if allowed else tuple(_missing(match, written, source, target, protocol, port)),
+        )
+
+
+def _missing(
+    match: RuleMatch, rule: Mapping[str, Any], source: Node, target: Node, protocol: int, port: int | None
+) -> Iterable[str]:
+    """What would have to be otherwise for the rule to match."""
+    what = NAMES.get(protocol, str(protocol)) + ("" if port is None else f" {port}")
+    sources, targets = _texts(rule.get("src") or rule.get("users")), _texts(rule.get("dst") or rule.get("ports"))
+    if not match.source:
+        postures = _texts(rule.get("srcposture"))
+        also = f" that meets one of {', '.join(postures)}" if postures else ""
+        yield f"{source.name} is none of its sources ({', '.join(sources)}){also}"
+    if not match.target:
+        yield f"{target.name} is none of its destinations ({', '.join(targets)})"
+    if not match.ports:
+        given = _texts(rule.get("ip")) or targets
+        proto = rule.get("proto")
+        within = f"{proto} to {', '.join(given)}" if proto else ", ".join(given)
+        yield f"{what} is not among its ports ({within})"
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(str(part) for part in value)
+    return () if value is None else (str(value),)
+
+
+def _fits(rule: FilterRule, source: Node, target: Node, class_id: int, point: Point) -> bool:
+    """Whether a rule of the target's filter lets the source in there."""
+    same_owner = rule.same_owner and source.user_id is not None and source.user_id == target.user_id
+    if not (class_id in rule.classes or same_owner or _lies_in((source.ipv4, source.ipv6), rule.prefixes)):
+        return False
+    if rule.destinations and not _lies_in((target.ipv4, target.ipv6), rule.destinations):
+        return False
+    if rule.protocols and point.protocol not in rule.protocols:
+        return False
+    return not rule.ports or not point.port_counts or any(first <= point.port <= last for first, last in rule.ports)
+
+
+def _lies_in(addresses: Sequence[str], prefixes: Iterable[str]) -> bool:
+    parsed = [ip_address(address) for address in addresses]
+    networks = [ip_network(prefix, strict=False) for prefix in prefixes]
+    return any(address in network for address in parsed for network in networks)
