@@ -322,14 +322,19 @@ cdef class Rules:
     cdef uint32_t _match(self, uint32_t source, uint32_t target, uint16_t protocol, uint32_t port) noexcept nogil:
         cdef uint32_t stack[256]
         cdef int8_t levels[256]
-        cdef int height = 1, level
+        cdef uint32_t bests[256]
+        cdef int height = 1, level, floor, place
         cdef uint32_t found = NONE, base, entry, mask
         stack[0] = self.starts[self.levels - 1]
         levels[0] = <int8_t> (self.levels - 1)
+        bests[0] = 0
         while height:
             height -= 1
             base = stack[height]
             level = levels[height]
+            if bests[height] >= found:
+                continue
+            floor = height
             mask = gw_fits(
                 self.lows[0] + base, self.highs[0] + base, self.lows[1] + base, self.highs[1] + base,
                 self.lows[2] + base, self.highs[2] + base, self.best + base, source, target, port, found,
@@ -340,7 +345,14 @@ cdef class Rules:
                 if self.best[entry] >= found:
                     continue
                 if level:
-                    stack[height] = self.starts[level - 1] + (entry - self.starts[level]) * WIDTH
+                    # The subtree with the least rule is entered first: what it finds spares the others.
+                    place = height
+                    while place > floor and bests[place - 1] < self.best[entry]:
+                        stack[place] = stack[place - 1]
+                        bests[place] = bests[place - 1]
+                        place -= 1
+                    stack[place] = self.starts[level - 1] + (entry - self.starts[level]) * WIDTH
+                    bests[place] = self.best[entry]
                     levels[height] = <int8_t> (level - 1)
                     height += 1
                 elif self.protocols[entry] == 65535 or self.protocols[entry] == protocol:

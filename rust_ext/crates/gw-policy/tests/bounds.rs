@@ -1,0 +1,100 @@
+//! Nothing that comes in panics, and sets of addresses are what they say.
+use gw_policy::address::{Address, Span, Spans};
+use gw_policy::{Policy, replay};
+use proptest::prelude::*;
+
+fn words() -> impl Strategy<Value = String> {
+    let known = [
+        "\"acls\"",
+        "\"grants\"",
+        "\"groups\"",
+        "\"hosts\"",
+        "\"ipsets\"",
+        "\"src\"",
+        "\"dst\"",
+        "\"ip\"",
+        "\"action\"",
+        "\"accept\"",
+        "\"group:a\"",
+        "\"tag:a\"",
+        "\"*\"",
+        "\"*:*\"",
+        "\"::/0\"",
+        "\"10.0.0.0/8:1-2\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "// x\n",
+        "/* y */",
+        "null",
+        "true",
+        "1e9",
+        "\"\\u00e9\"",
+        "\"a@\"",
+        "\"autogroup:self\"",
+    ];
+    prop::collection::vec(prop::sample::select(known.to_vec()), 0..60).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_text_is_read_or_refused_with_a_place(text in prop_oneof![".{0,200}", words()]) {
+        if let Err(error) = Policy::parse(&text) {
+            prop_assert!(error.line >= 1 && error.column >= 1);
+            prop_assert!(error.line as usize <= text.matches('\n').count() + 1);
+        }
+    }
+
+    #[test]
+    fn any_line_is_answered_or_refused(policy in words()) {
+        let line = serde_json::json!({"test_id": "t", "input": {"policy": policy, "nodes": {}, "users": []}});
+        prop_assert!(replay::line(&line.to_string()).is_ok());
+        _ = replay::line(&policy);
+    }
+
+    #[test]
+    fn sets_of_addresses_hold_what_they_are_made_of(
+        spans in prop::collection::vec((0u128..60, 0u128..12), 0..8),
+        holes in prop::collection::vec((0u128..60, 0u128..12), 0..8),
+    ) {
+        let span = |(first, more): &(u128, u128)| Span { v6: false, first: *first, last: first + more };
+        let (kept, gone): (Spans, Spans) = (spans.iter().map(span).collect(), holes.iter().map(span).collect());
+        let rest = kept.without(&gone);
+        for bits in 0..80 {
+            let address = Address { v6: false, bits };
+            let within = |list: &[(u128, u128)]| list.iter().any(|entry| span(entry).contains(address));
+            prop_assert_eq!(kept.contains(address), within(&spans));
+            prop_assert_eq!(rest.contains(address), within(&spans) && !within(&holes));
+        }
+        prop_assert!(rest.as_slice().windows(2).all(|pair| pair[0].last < pair[1].first));
+    }
+
+    #[test]
+    fn prefixes_are_written_as_they_are_read(bits in any::<u32>(), length in 0u32..=32) {
+        let text = format!("{}/{length}", std::net::Ipv4Addr::from(bits));
+        let span = Span::parse(&text).expect("a prefix");
+        prop_assert_eq!(span.prefix_length(), Some(length));
+        prop_assert_eq!(Span::parse(&span.cidr()), Some(span));
+        let address = Address { v6: false, bits: bits.into() };
+        prop_assert!(span.contains(address));
+    }
+}
+
+#[test]
+fn the_internet_is_without_private_ranges() {
+    let internet = gw_policy::address::internet();
+    let holds = |text: &str| internet.contains(Address::parse(text).expect("an address"));
+    assert!(holds("8.8.8.8") && holds("2001:db8::1") && holds("100.128.0.0"));
+    assert!(!holds("10.1.2.3") && !holds("100.64.0.1") && !holds("192.168.0.1") && !holds("fd7a::1"));
+}
+
+#[test]
+fn deep_nesting_ends_early() {
+    let error = Policy::parse(&"[".repeat(1 << 20)).expect_err("too deep");
+    assert_eq!((error.message.as_str(), error.line), ("nested too deeply", 1));
+}
