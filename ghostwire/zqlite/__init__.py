@@ -12,13 +12,16 @@ await db.close()
 from __future__ import annotations
 
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import changelog, keyring, migrate
+from ghostwire.zqlite import backup, changelog, heads, keyring, migrate
 from ghostwire.zqlite.changelog import Event, Head, RowImage
+from ghostwire.zqlite.composite import SigningKey, VerifyingKey
+from ghostwire.zqlite.heads import SignedHead
 from ghostwire.zqlite.history import Past, Verified
 from ghostwire.zqlite.migrate import Migration
 from ghostwire.zqlite.operation import Committed, Operation, Result, Statement
 from ghostwire.zqlite.reader import Reader
 from ghostwire.zqlite.rows import Row, into
+from ghostwire.zqlite.seal import Identity, Recipient
 from ghostwire.zqlite.store import Store, open
 from ghostwire.zqlite.transaction import Transaction
 
@@ -27,18 +30,25 @@ __all__ = [
     "Committed",
     "Event",
     "Head",
+    "Identity",
     "Migration",
     "Operation",
     "Past",
     "Reader",
+    "Recipient",
     "Result",
     "Row",
     "RowImage",
+    "SignedHead",
+    "SigningKey",
     "Statement",
     "Store",
     "Transaction",
     "Verified",
+    "VerifyingKey",
+    "backup",
     "changelog",
+    "heads",
     "into",
     "keyring",
     "migrate",

@@ -84,6 +84,12 @@ def open_store(
     return Opened(location, lock, applier, identity, prepare)
 
 
+def make_tables(connection: apsw.Connection) -> None:
+    """Make the store's own tables in an empty file."""
+    with connection:
+        connection.execute(_TABLES).fetchall()
+
+
 def _connect(location: engine.Location) -> apsw.Connection:
     try:
         return engine.connect_writer(location)

@@ -41,6 +41,7 @@ class Location:
     cipher: Cipher
     page_key: bytes = field(repr=False)
     column_key: bytes = field(repr=False)
+    signing_key: bytes = field(repr=False)
     salt: bytes | None = field(default=None, repr=False)
     durability: Durability = "full"
     vfs: str | None = None
@@ -90,7 +91,17 @@ def locate(
         if len(salt) < keyring.SALT_BYTES:
             salt = secrets.token_bytes(keyring.SALT_BYTES)
         root = keyring.from_passphrase(passphrase, salt)
-    return Location(path, cipher, keyring.page_key(root), keyring.column_key(root), salt, durability, vfs, cache_bytes)
+    return Location(
+        path,
+        cipher,
+        keyring.page_key(root),
+        keyring.column_key(root),
+        keyring.signing_key(root),
+        salt,
+        durability,
+        vfs,
+        cache_bytes,
+    )
 
 
 def preflight(location: Location) -> None:

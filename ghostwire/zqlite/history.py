@@ -112,7 +112,10 @@ def _rebuild(
 
 def _compare(record: ChangeRecord, start: snapshot.Snapshot | None, outside: Head | None) -> None:
     if outside is not None and record.seq == outside.seq and record.hash != outside.hash:
-        raise DatabaseError(f"row {record.seq} is not the one that a head was given out for: the log was rewritten")
+        raise DatabaseError(
+            f"row {record.seq} is not the one that a head was given out for: the log was rewritten, or the store was "
+            "restored from a backup that ends before it"
+        )
     if record.kind == snapshot.KIND and start is not None:
         event = changelog.event(record.body)
         told = event.payload if event else {}

@@ -22,6 +22,7 @@ SALT_BYTES: Final = 16
 
 _PAGES: Final = "ghostwire zqlite 2026 pages"
 _COLUMNS: Final = "ghostwire zqlite 2026 columns"
+_SIGNING: Final = "ghostwire zqlite 2026 signing"
 
 
 def check(key: bytes) -> bytes:
@@ -39,6 +40,16 @@ def page_key(root: bytes) -> bytes:
 def column_key(root: bytes) -> bytes:
     """The key that wraps the secret of ENCRYPTED columns."""
     return token.derive_key(_COLUMNS, root)
+
+
+def signing_key(root: bytes) -> bytes:
+    """What the seeds of the store's signing keys are derived from."""
+    return token.derive_key(_SIGNING, root)
+
+
+def signing_seed(key: bytes, use: str) -> bytes:
+    """The seed of the composite key for one use, from `signing_key`: its two halves are derived apart."""
+    return b"".join(token.derive_key(f"{_SIGNING} {use} {half}", key) for half in ("ML-DSA-65", "Ed25519"))
 
 
 def load(path: str | os.PathLike[str]) -> bytes:

@@ -39,18 +39,28 @@ _version = struct.Struct(">I")
 
 def new_secret(wrapping_key: bytes) -> bytes:
     """A fresh secret for a store's columns, wrapped."""
+    return wrap(secrets.token_bytes(32), wrapping_key)
+
+
+def wrap(secret: bytes, wrapping_key: bytes) -> bytes:
+    """The secret of a store's columns, closed under a key."""
     nonce = secrets.token_bytes(12)
-    return nonce + AESGCM(wrapping_key).encrypt(nonce, secrets.token_bytes(32), _WRAP)
+    return nonce + AESGCM(wrapping_key).encrypt(nonce, secret, _WRAP)
+
+
+def unwrap(wrapped: bytes, wrapping_key: bytes) -> bytes:
+    """The reverse of `wrap`. Raises DatabaseError when it does not open."""
+    try:
+        return AESGCM(wrapping_key).decrypt(wrapped[:12], wrapped[12:], _WRAP)
+    except InvalidTag as error:
+        raise DatabaseError("the secret of the store's columns does not open: the file was changed") from error
 
 
 class Ring:
     """The keys of a store's ENCRYPTED columns. With `columns`, only those named `table.column` are handed out."""
 
     def __init__(self, identity: bytes, wrapping_key: bytes, wrapped: bytes, columns: Iterable[str] | None) -> None:
-        try:
-            self._secret = AESGCM(wrapping_key).decrypt(wrapped[:12], wrapped[12:], _WRAP)
-        except InvalidTag as error:
-            raise DatabaseError("the secret of the store's columns does not open: the file was changed") from error
+        self._secret = unwrap(wrapped, wrapping_key)
         self._identity = identity
         self._allowed = None if columns is None else frozenset(columns)
         self._keys: dict[tuple[bytes, int], bytes] = {}

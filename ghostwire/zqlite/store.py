@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
-from ghostwire.zqlite import bootstrap, changelog, engine, history, snapshot, subscription
+from ghostwire.zqlite import bootstrap, changelog, engine, heads, history, keyring, snapshot, subscription
+from ghostwire.zqlite.backup import manifest, take
+from ghostwire.zqlite.composite import SigningKey
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
 from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ghostwire.model.change import ChangeRecord
+    from ghostwire.zqlite.backup.segment import Segment
     from ghostwire.zqlite.conversation import Conversation
     from ghostwire.zqlite.layout import Catalogue
     from ghostwire.zqlite.operation import Params
     from ghostwire.zqlite.rows import Row
+    from ghostwire.zqlite.seal import Recipient
     from ghostwire.zqlite.writer import Work
 
 T = TypeVar("T")
@@ -97,6 +101,7 @@ class Store:
     ) -> None:
         self.path = opened.location.path
         self.identity = opened.identity
+        self._location = opened.location
         self._applier = opened.applier
         self._prepare = opened.prepare
         self._lock = opened.lock
@@ -222,12 +227,47 @@ class Store:
         """The store as it was at `ts` (UTC nanoseconds), to be closed. Raises NotFoundError when that is not kept."""
         return await self.run(lambda reader: history.as_of(reader, ts, self._prepare))
 
-    async def verify(self, head: changelog.Head | None = None) -> history.Verified:
+    async def verify(self, head: changelog.Head | heads.SignedHead | None = None) -> history.Verified:
         """Check the whole log and that the tables are what it says; with a `head` kept elsewhere, also its end.
 
-        Raises DatabaseError that names what does not hold.
+        Raises DatabaseError that names what does not hold; for a signed head, also AuthenticationError where its
+        signature does not hold and ValidationError where it is of another store.
         """
-        return await self.run(lambda reader: history.verify(reader, head, self._prepare))
+        outside = head
+        if isinstance(outside, heads.SignedHead):
+            outside = heads.admit(outside, self.identity, self.epoch, self.signing_key(heads.USE).public)
+        return await self.run(lambda reader: history.verify(reader, outside, self._prepare))
+
+    async def sign_head(self) -> heads.SignedHead:
+        """The newest row of the log, signed under the keyring's key for heads: keep it elsewhere, for `verify`."""
+
+        def sign(reader: Reader) -> heads.SignedHead:
+            newest = snapshot.newest(reader.connection)
+            return heads.sign(self.identity, self.epoch, newest, self.signing_key(heads.USE))
+
+        return await self.run(sign)
+
+    def signing_key(self, use: str) -> SigningKey:
+        """The keyring's signing key for one use: `heads.USE` or `backup.manifest.USE`."""
+        return SigningKey(keyring.signing_seed(self._location.signing_key, use))
+
+    async def backup(
+        self,
+        directory: str | os.PathLike[str],
+        recipients: Sequence[Recipient],
+        *,
+        signer: SigningKey | None = None,
+        previous: Segment | None = None,
+    ) -> Segment | None:
+        """Write a backup that only `recipients` can open, signed by `signer` or the keyring, while work goes on.
+
+        After `previous` it holds what came since, and is None where nothing did. Raises ConflictError when the log does
+        not go on from there, ResourceExhaustedError when the disk is full, ValidationError without a recipient.
+        """
+        source = take.Source(self.identity, self.epoch, self._location.column_key)
+        key = signer or self.signing_key(manifest.USE)
+        order = take.Order(Path(directory), tuple(recipients), key, previous)
+        return await self.run(lambda reader: take.take(reader, source, order))
 
     async def snapshot(self) -> changelog.Head:
         """Keep a snapshot of all rows, so that `retain` may drop the log before it; the row it stands behind."""
