@@ -13,7 +13,7 @@ from ghostwire.coordinator.commands import (
     SetUserRole,
     TagNode,
 )
-from ghostwire.coordinator.effects import KeyCreated, TokenCreated
+from ghostwire.coordinator.effects import KeyCreated, Persist, TokenCreated
 from ghostwire.errors import (
     AuthenticationError,
     ConflictError,
@@ -22,7 +22,9 @@ from ghostwire.errors import (
     PermissionDeniedError,
     ValidationError,
 )
+from ghostwire.model.change import Put
 from ghostwire.model.time import SECOND
+from ghostwire.model.user import Identity
 from ghostwire.testing.simnet import SimNet
 
 
@@ -150,6 +152,21 @@ def test_a_deleted_users_key_number_revives_nobodys_node(net: SimNet) -> None:
     net.restart()
     with pytest.raises(ConflictError, match="another owner"):
         net.register(node, net.key("bob"))
+
+
+def test_a_users_identities_are_issuer_and_subject_and_go_with_them(net: SimNet) -> None:
+    users = [net.ask(CreateUser, name=name, email="same@example.com") for name in ("alice", "bob")]
+    identities = [
+        Identity(issuer="https://id.example.com", subject="1", user_id=users[0].id),
+        Identity(issuer="https://id.example.com", subject="2", user_id=users[1].id),
+        Identity(issuer="https://other.example.com", subject="1", user_id=users[1].id),
+    ]
+    writes = tuple(Put("identities", identity) for identity in identities)
+    net.store.commit(Persist(persist=0, actor="test", kind="identity.create", writes=writes), net.clock().utc)
+    net.restart()
+    net.ask(DeleteUser, user=users[1].id)
+    assert net.store.tables()["identities"] == (identities[0],)
+    assert net.coordinator._core.state.tables == net.store.replayed().tables
 
 
 def test_roles_change_and_bad_ones_are_refused(net: SimNet) -> None:
