@@ -17,7 +17,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "user": ("ghostwire.cli.user", "List, create and delete users."),
     "key": ("ghostwire.cli.key", "Make and revoke pre-auth keys."),
     "token": ("ghostwire.cli.token", "Make and revoke tokens for remote administration."),
-    "policy": ("ghostwire.cli.policy", "Show, check and apply the access policy."),
+    "policy": ("ghostwire.cli.policy", "Show, check, compare and apply the access policy."),
     "server": ("ghostwire.cli.server", "Show how the coordinator does."),
     "config": ("ghostwire.cli.config", "Show the configuration and where it comes from."),
     "doctor": ("ghostwire.cli.doctor", "Check this installation and say what to do."),

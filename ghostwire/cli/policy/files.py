@@ -1,20 +1,16 @@
-"""`ghostwire policy`."""
+"""`ghostwire policy check|replay`, and reading policy files: what needs no coordinator."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ghostwire.cli import screen
-from ghostwire.cli.options import admin_options, json_option
+from ghostwire.cli.options import json_option
 from ghostwire.errors import ValidationError
-
-if TYPE_CHECKING:
-    from ghostwire.cli.admin import Admin
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
 MAX_BYTES = 64 * 1024 * 1024
@@ -25,22 +21,7 @@ ALLOWS_ALL = (
 allow_all_option = click.option("--allow-all", is_flag=True, help="Accept a policy that allows everything.")
 
 
-@click.group("policy")
-def command() -> None:
-    """Show, check and apply the access policy, a HuJSON file."""
-
-
-@command.command("show", epilog="\b\nExamples:\n  ghostwire policy show >policy.hujson\n  ghostwire policy show --json")
-@admin_options
-def show(admin: Admin, as_json: bool) -> None:
-    """Show the policy in force."""
-    policy = admin.get("/v1/policy")
-    default = "// The default policy: each user's own devices see each other, nothing else."
-    text = policy["text"] if policy["text"] is not None else default
-    screen.show(policy, as_json, text.rstrip)
-
-
-@command.command("check", epilog="\b\nExamples:\n  ghostwire policy check policy.hujson\n  ghostwire policy check -")
+@click.command("check", epilog="\b\nExamples:\n  ghostwire policy check policy.hujson\n  ghostwire policy check -")
 @click.argument("file", type=FILE)
 @allow_all_option
 @json_option
@@ -58,22 +39,7 @@ def check(file: Path, allow_all: bool, as_json: bool) -> None:
     screen.show(value, as_json, lambda: f"{file} is a valid policy. `ghostwire policy apply {file}` puts it in force.")
 
 
-@command.command(
-    "apply",
-    epilog="\b\nExamples:\n  ghostwire policy apply policy.hujson\n  ghostwire policy apply - --note 'opens port 80'",
-)
-@click.argument("file", type=FILE)
-@allow_all_option
-@click.option("--note", default="", metavar="TEXT", help="Why, for the history.")
-@admin_options
-def apply(admin: Admin, file: Path, allow_all: bool, note: str, as_json: bool) -> None:
-    """Put a policy in force; it is when the command returns."""
-    text = read_policy(file)
-    applied = admin.put("/v1/policy", {"text": text, "note": note, "allow_all": allow_all})
-    screen.show(applied, as_json, lambda: f"Policy {applied['number']} is in force.")
-
-
-@command.command(
+@click.command(
     "replay",
     epilog="\b\nExamples:\n  ghostwire policy replay cases.jsonl.xz --out results.jsonl\n  ghostwire policy replay -",
 )
