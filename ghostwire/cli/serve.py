@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ghostwire.cli import screen
+from ghostwire.cli.dumps import forbid_core_dumps
 from ghostwire.cli.options import data_option, json_option
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def command(file: Path | None, data: Path, as_json: bool, **given: Any) -> int:
     from ghostwire.server.process import run
     from ghostwire.telemetry import open_telemetry
 
+    forbid_core_dumps()
     loaded = load(find_file(file, data), os.environ, _flags(given))
     logging = loaded.config.logging
     options = serve_options(loaded.config, data, os.environ)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ghostwire.cli.dumps import forbid_core_dumps
 from ghostwire.cli.options import data_option, json_option
 from ghostwire.cli.outcome import Exit, complain
 
@@ -57,8 +57,7 @@ def command(data: Path, detach: bool, as_json: bool, **given: Any) -> int:
     comes back with the options of the last run; a run with options of its own starts from the defaults. With --json
     it prints one line when the node is up (and one before that, with `up` false, where that takes long).
     """
-    # A memory image would hold keys.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    forbid_core_dumps()
     request = _request(data, given)
     if not detach:
         return _run(request, lambda news: _show(news, as_json), as_json)

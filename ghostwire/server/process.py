@@ -33,17 +33,10 @@ def run(options: ServeOptions, observer: Observer | None = None, ready: Ready | 
 
     A second signal ends the process at once. Raises `GhostwireError` where the server can't start.
     """
-    no_core_dumps()
     raise_file_limit()
     sys.setswitchinterval(SWITCH_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(options, observer, ready))
-
-
-def no_core_dumps() -> None:
-    """A core dump would hold keys."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def raise_file_limit() -> None:
