@@ -168,6 +168,29 @@ def test_no_secret_is_in_the_log(room: Path, capsys: pytest.CaptureFixture[str])
     assert token not in log
 
 
+@pytest.mark.parametrize("source", ["file", "credential", "passphrase"])
+def test_the_stores_key_may_live_elsewhere(room: Path, source: str) -> None:
+    """The store opens with the very key that made it, wherever that lies, and with no other."""
+    secret = room / "ghostwire.store-key"
+    secret.touch(mode=0o600)
+    secret.write_text("ab" * 32)
+    words, environment = {
+        "file": (["--store-key", str(secret)], {}),
+        "credential": ([], {"CREDENTIALS_DIRECTORY": str(room)}),
+        "passphrase": ([], {"GHOSTWIRE_DATABASE_PASSPHRASE_FILE": str(secret)}),
+    }[source]
+    if source == "credential":
+        secret.chmod(0o440)  # what a service with a user of its own sees: the ACL's mask
+    for _ in range(2):
+        with serve(room, *words, environment=environment) as child:
+            ready(child, room)
+        assert child.stop() == 0
+    assert not (room / "server" / "store.key").exists()
+    secret.chmod(0o600)
+    secret.write_text("cd" * 32)
+    assert "the key" in refused(room, "--listen", "127.0.0.1:0", *words, environment=environment).stderr
+
+
 def events(child: Child) -> dict[str, dict[str, object]]:
     lines = (json.loads(line) for line in child.log.read_text().splitlines() if line.startswith("{"))
     return {line["event"]: line for line in lines}

@@ -11,8 +11,10 @@ from pathlib import Path
 from ghostwire.cli.doctor.finding import Finding, examine
 from ghostwire.errors import GhostwireError, UnavailableError
 from ghostwire.server.config.load import Loaded, find_file, load
+from ghostwire.server.config.options import credential
 
 LITTLE_SPACE = 512 * 1024 * 1024
+_COPIES = "the store's file and its copies"
 
 
 def findings(data: Path, file: Path | None) -> list[Finding]:
@@ -60,10 +62,15 @@ def store_key(data: Path, loaded: Loaded) -> Finding:
     """Where the store's key lives, whether others can read it, and what it protects there."""
     database = loaded.config.database
     if database.passphrase_file is not None:
-        return _key_file(database.passphrase_file, "the passphrase", "the store's file and its copies")
+        return _key_file(database.passphrase_file, "the passphrase", _COPIES)
     if database.key_file is not None:
-        return _key_file(database.key_file, "the store's key", "the store's file and its copies")
+        return _key_file(database.key_file, "the store's key", _COPIES)
+    if (handed := credential(os.environ)) is not None:
+        return Finding("store key", "ok", f"systemd hands over the store's key in {handed}; it protects {_COPIES}")
     own = data / "store.key"
+    if not own.exists() and (database.path or data / "ghostwire.db").exists():
+        text = f"the store is here and its key is not in {own}: a systemd credential, or another configuration, has it"
+        return Finding("store key", "note", text)
     if not own.exists():
         return Finding("store key", "note", f"{own} will be made at the first start; see --store-key for a safer place")
     protects = "copies of the store's file, not the folder: who reads this folder reads the store"

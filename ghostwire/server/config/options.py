@@ -32,9 +32,7 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
         raise ValidationError(
             "database.parallel_writes cannot be false: one writer commits changes that arrive together in one sync."
         )
-    store_key = database.key_file
-    if store_key is None and database.passphrase_file is None:
-        store_key = _credential(environment)
+    configured = database.key_file or database.passphrase_file
     return ServeOptions(
         data=data,
         settings=coordinator_settings(config),
@@ -46,7 +44,8 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
         behind_proxy=server.behind_proxy,
         trusted_proxies=server.trusted_proxies,
         admin_uids=server.admin_uids,
-        store_key=store_key,
+        store_key=database.key_file,
+        store_credential=CREDENTIAL if configured is None and credential(environment) is not None else None,
         passphrase=_passphrase(database.passphrase_file),
         database=database.path,
         cache_bytes=database.cache_size,
@@ -94,7 +93,11 @@ def limits(config: Config) -> Limits:
     )
 
 
-def _credential(environment: Mapping[str, str]) -> Path | None:
+def credential(environment: Mapping[str, str]) -> Path | None:
+    """The file in which systemd hands over the store's key, None where it does not.
+
+    Its modes say little (an ACL shows as a group that may read), and its folder lets nobody else in.
+    """
     folder = environment.get("CREDENTIALS_DIRECTORY")
     file = Path(folder, CREDENTIAL) if folder else None
     return file if file is not None and file.is_file() else None

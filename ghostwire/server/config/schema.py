@@ -101,7 +101,7 @@ class DatabaseSection(msgspec.Struct, frozen=True, kw_only=True):
     key_file: Annotated[
         Path | None,
         Meta(
-            description="File with the store's key. Unset: store.key in the data folder, made at the first start.",
+            description="File with the store's key. Unset: systemd's credential ghostwire.store-key, else DIR/store.key.",
             examples=["/etc/ghostwire/store.key"],
         ),
     ] = None

@@ -123,6 +123,8 @@ def _root_key(options: ServeOptions) -> bytes | None:
         return None
     if options.store_key is not None:
         return keyring.load(options.store_key)
+    if options.store_credential is not None:
+        return keyring.from_credential(options.store_credential)
     return keyring.load_or_create(options.data / "store.key")
 
 

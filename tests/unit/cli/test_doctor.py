@@ -85,6 +85,17 @@ def test_a_key_that_is_missing(data: Path) -> None:
     assert server.store_key(data, named).status == "fail"
 
 
+def test_a_key_that_systemd_hands_over(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "ghostwire.db").touch()
+    outside = server.store_key(data, configured())
+    assert (outside.status, "systemd" in outside.text, "will be made" in outside.text) == ("note", True, False)
+    handed = data / "ghostwire.store-key"
+    handed.write_bytes(bytes(32))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(data))
+    inside = server.store_key(data, configured())
+    assert (inside.status, str(handed) in inside.text) == ("ok", True)
+
+
 def test_a_wrong_configuration_is_named(data: Path) -> None:
     file = data / "ghostwire.yaml"
     file.write_text("server:\n  listen_adr: x\n")

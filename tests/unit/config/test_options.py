@@ -73,9 +73,9 @@ def test_the_passphrase_is_read_and_never_shown(tmp_path: Path) -> None:
 
 
 def test_systemd_hands_over_the_key(tmp_path: Path) -> None:
-    credential = tmp_path / "ghostwire.store-key"
-    assert built(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path)}).store_key is None
-    credential.write_bytes(bytes(32))
-    assert built(tmp_path, {"CREDENTIALS_DIRECTORY": str(tmp_path)}).store_key == credential
-    named = {"CREDENTIALS_DIRECTORY": str(tmp_path), "GHOSTWIRE_DATABASE_KEY_FILE": "/etc/key"}
-    assert built(tmp_path, named).store_key == Path("/etc/key")
+    handed = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert built(tmp_path, handed).store_credential is None
+    (tmp_path / "ghostwire.store-key").write_bytes(bytes(32))
+    assert built(tmp_path, handed).store_credential == "ghostwire.store-key"
+    named = built(tmp_path, handed | {"GHOSTWIRE_DATABASE_KEY_FILE": "/etc/key"})
+    assert (named.store_key, named.store_credential) == (Path("/etc/key"), None)
