@@ -63,7 +63,7 @@ def create(
         screen.note(screen.bad(warning))
     times = "any number of times" if reusable else "once" if (uses or 1) == 1 else f"{uses} times"
     screen.show(
-        made,
+        {name: made[name] for name in ("id", "key", "server", "pin", "command")},
         as_json,
         lambda: (
             f"On the new machine ({times}; the key ends {screen.moment(made['expires_at'])}):\n\n  {made['command']}\n"

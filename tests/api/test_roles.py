@@ -113,6 +113,37 @@ async def test_every_route_with_every_role(server: Server) -> None:
     assert wrong == []
 
 
+async def test_what_is_refused_changes_nothing_of_what_is_there(server: Server) -> None:
+    """As above, with a node, its user, a key and a token that are there, and bodies that would do."""
+    found = await tokens(server)
+    key = await call(server, "POST", "/v1/preauth-keys", json={"user": "alice"})
+    async with Node(server.url, server.pin) as node:
+        await node.register(key["key"], hostname="laptop")
+    bodies: dict[str, Any] = {
+        "PATCH /v1/nodes/{node:str}": {"name": "other"},
+        "POST /v1/users": {"name": "mallory"},
+        "PATCH /v1/users/{user:str}": {"role": "owner"},
+        "POST /v1/preauth-keys": {"user": "alice"},
+        "POST /v1/tokens": {"name": "x", "scope": "read"},
+        "PUT /v1/policy": {"text": "{}", "allow_all": True},
+    }
+    before = await call(server, "GET", "/v1/status")
+    wrong = []
+    for role in ("nobody", "read", "write"):
+        async with remote(server, found[role]) as client:
+            for route, needs in NEEDS.items():
+                if ROLES.index(role) < ROLES.index(needs):
+                    method, _, path = route.partition(" ")
+                    for name, there in {"node:str": "laptop", "user:str": "alice", "path:str": "openapi.json"}.items():
+                        path = path.replace(f"{{{name}}}", there)
+                    for number in ("key_id", "token_id", "number"):
+                        path = path.replace(f"{{{number}:int}}", "1")
+                    status = (await client.request(method, path, json=bodies.get(route))).status_code
+                    wrong += [f"{route} as {role}: {status}"] if status != (401 if role == "nobody" else 403) else []
+    assert wrong == []
+    assert (await call(server, "GET", "/v1/status"))["position"] == before["position"]
+
+
 def filled(route: str) -> tuple[str, str]:
     """The method and path of a route, its parameters naming what does not exist."""
     method, _, path = route.partition(" ")

@@ -75,7 +75,7 @@ def test_users(ask: Ask) -> None:
 
 def test_keys(ask: Ask) -> None:
     made = ask("key", "create", "--user", "dave")
-    assert {"id", "key", "server", "pin", "command"} <= set(made)
+    assert set(made) == {"id", "key", "server", "pin", "command"}
     assert made["command"] == f"ghostwire up --server {made['server']} --pin {made['pin']} --key {made['key']}"
     (listed,) = [key for key in ask("key", "list") if key["id"] == made["id"]]
     assert (listed["user"], listed["uses_left"], listed["usable"]) == ("dave", 1, True)

@@ -101,7 +101,7 @@ class DatabaseSection(msgspec.Struct, frozen=True, kw_only=True):
     key_file: Annotated[
         Path | None,
         Meta(
-            description="File with the store's key. Unset: systemd's credential ghostwire.store-key, else DIR/store.key.",
+            description="The store's key file. Unset: systemd's credential ghostwire.store-key, else DIR/store.key.",
             examples=["/etc/ghostwire/store.key"],
         ),
     ] = None
