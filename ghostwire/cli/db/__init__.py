@@ -1,0 +1,23 @@
+"""`ghostwire db`."""
+
+from __future__ import annotations
+
+import click
+
+from ghostwire.cli.db import backups, keys, state
+
+
+@click.group("db")
+def command() -> None:
+    """Back up, restore and check the coordinator's store.
+
+    These verbs open the store's file themselves: stop the server first. Only the verbs on backups and keys do not touch
+    a store.
+    """
+
+
+for verb in (
+    *(backups.backup, backups.restore, backups.verify, backups.refusals),
+    *(keys.keygen, keys.signer, state.stats, state.check),
+):
+    command.add_command(verb)

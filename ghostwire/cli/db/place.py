@@ -1,0 +1,84 @@
+"""Where a coordinator's store is and what opens it, from the same configuration that `serve` reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ghostwire.cli.options import data_option
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ghostwire import zqlite
+    from ghostwire.zqlite.engine import Location
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A store's file, and its key (or the file it is in) or passphrase."""
+
+    path: Path
+    key_file: Path
+    passphrase: str | None = field(repr=False)
+
+    @classmethod
+    def of(cls, data: Path, config: Path | None) -> Place:
+        """The store of the coordinator whose folder is `data`."""
+        from ghostwire.server.config.load import find_file, load
+        from ghostwire.server.config.options import serve_options
+
+        options = serve_options(load(find_file(config, data), os.environ, {}).config, data, os.environ)
+        return cls(
+            options.database or data / "ghostwire.db", options.store_key or data / "store.key", options.passphrase
+        )
+
+    def key(self, create: bool = False) -> bytes | None:
+        """The root key; None where a passphrase takes its place."""
+        from ghostwire.zqlite import keyring
+
+        if self.passphrase is not None:
+            return None
+        return keyring.load_or_create(self.key_file) if create else keyring.load(self.key_file)
+
+    def locate(self, path: Path) -> Location:
+        """What opens a file that is being made at `path`; a missing key file is made."""
+        from ghostwire.zqlite import engine
+
+        return engine.locate(path, self.key(create=True), self.passphrase)
+
+    def open(self, path: Path | None = None) -> AbstractAsyncContextManager[zqlite.Store]:
+        """The store, which must exist. Raises ConflictError while a server has it open."""
+        return self._open(path or self.path)
+
+    @asynccontextmanager
+    async def _open(self, path: Path) -> AsyncIterator[zqlite.Store]:
+        from ghostwire import zqlite
+        from ghostwire.errors import ConflictError, NotFoundError
+
+        if not path.exists():  # noqa: ASYNC240 (nothing else runs here)
+            raise NotFoundError(f"there is no store {path}: name the coordinator's folder with --data")
+        try:
+            store = await zqlite.open(path, key=self.key(), passphrase=self.passphrase)
+        except ConflictError as error:
+            raise ConflictError(
+                f"the store {path} is in use: this verb needs it for itself. Stop the server, run it, start the server"
+            ) from error
+        async with store:
+            yield store
+
+
+def place_options(function: Function) -> Function:
+    """`--data DIR` and `--config FILE`: hands the verb `data` and `config`."""
+    config = click.option(
+        "--config", "config", type=click.Path(path_type=Path), metavar="FILE", help="The server's configuration."
+    )
+    return data_option("server")(config(function))
