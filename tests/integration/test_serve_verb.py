@@ -1,16 +1,21 @@
 """`serve` as a process: where its settings come from, what it says, how it ends."""
 
+import asyncio
 import gzip
 import json
 import os
 import pty
 import select
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -20,7 +25,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from ghostwire.cli import run
 from ghostwire.cli.admin import Admin
+from ghostwire.server.listen import tls
 from ghostwire.testing.processes import Child
+from tests.api.node import Node
 
 pytestmark = pytest.mark.integration
 
@@ -70,42 +77,50 @@ def test_without_a_terminal_it_prints_the_command_and_no_key(room: Path) -> None
             assert admin.get("/v1/preauth-keys")["keys"] == []
 
 
-def test_on_a_terminal_the_first_start_prints_a_line_that_joins(room: Path) -> None:
-    def start() -> tuple[subprocess.Popen[bytes], int]:
-        ours, theirs = pty.openpty()
-        command = [
-            sys.executable,
-            "-m",
-            "ghostwire.cli",
-            "serve",
-            "--data",
-            str(room / "server"),
-            "--listen",
-            "127.0.0.1:0",
-        ]
-        process = subprocess.Popen(
-            command, stdout=theirs, stderr=subprocess.DEVNULL, stdin=theirs, start_new_session=True
-        )
-        os.close(theirs)
-        return process, ours
-
-    process, terminal = start()
+@contextmanager
+def on_a_terminal(room: Path, until: bytes) -> Iterator[str]:
+    """A server whose person looks at the screen: what it says up to `until`."""
+    ours, theirs = pty.openpty()
+    where = ["--data", str(room / "server"), "--listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "ghostwire.cli", "serve", *where]
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, stdin=theirs, start_new_session=True)
+    os.close(theirs)
     try:
         text = b""
         deadline = time.monotonic() + PATIENCE_S
-        while b"For more machines" not in text:
+        while until not in text:
             assert time.monotonic() < deadline, text
-            if select.select([terminal], [], [], 0.5)[0]:
-                text += os.read(terminal, 65536)
-        (line,) = [line for line in text.decode().splitlines() if "--key " in line]
-        assert "ghostwire up --server https://127.0.0.1:" in line
-        with Admin.local(room / "server") as admin:
-            (key,) = admin.get("/v1/preauth-keys")["keys"]
-        assert (key["uses_left"], key["usable"]) == (1, True)
+            if select.select([ours], [], [], 0.5)[0]:
+                text += os.read(ours, 65536)
+        yield text.decode()
     finally:
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
-        os.close(terminal)
+        os.close(ours)
+
+
+def test_on_a_terminal_the_first_start_prints_a_line_that_joins_and_later_ones_do_not(room: Path) -> None:
+    with on_a_terminal(room, b"For more machines") as text:
+        (line,) = [line.strip() for line in text.splitlines() if "--key " in line]
+        words = line.split()
+        assert words[:2] == ["ghostwire", "up"]
+        url, pin, key = (words[words.index(flag) + 1] for flag in ("--server", "--pin", "--key"))
+        with Admin.local(room / "server") as admin:
+            (made,) = admin.get("/v1/preauth-keys")["keys"]
+            assert (made["uses_left"], made["usable"]) == (1, True)
+            life = datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])
+            assert life == timedelta(hours=1)
+            asyncio.run(joined(url, pin, key))
+            assert admin.get("/v1/nodes")["total"] == 1
+    with on_a_terminal(room, b"ghostwire key create --user") as text, Admin.local(room / "server") as admin:
+        assert "--key " not in text
+        assert len(admin.get("/v1/preauth-keys")["keys"]) == 1
+
+
+async def joined(url: str, pin: str, key: str) -> None:
+    """A machine joins with what the screen says."""
+    async with Node(url, pin) as node:
+        await node.register(key, hostname="first")
 
 
 def test_json_says_where_it_is(room: Path) -> None:
@@ -163,9 +178,28 @@ def test_no_secret_is_in_the_log(room: Path, capsys: pytest.CaptureFixture[str])
         key = json.loads(capsys.readouterr().out)["key"]
         assert run(["token", "create", "--scope", "admin", *where]) == 0
         token = json.loads(capsys.readouterr().out)["token"]
+        status = ready(child, room)
+        afar = ["--server", str(status["url"]), "--pin", str(status["pin"]), "--token", token]
+        assert run(["key", "list", *afar]) == 0
+        assert run(["node", "show", key, *afar]) == 1
     log = child.log.read_text()
+    assert "uvicorn.asgi" in log  # the level that tells of each request was really on
     assert key not in log
     assert token not in log
+
+
+def test_a_certificate_of_ones_own_is_shown_and_needs_no_pin(room: Path) -> None:
+    (room / "own").mkdir()
+    tls.self_signed(room / "own", ["localhost", "127.0.0.1"], datetime.now(UTC))
+    own = room / "own" / "tls.crt"
+    with serve(room, "--tls-cert", str(own), "--tls-key", str(room / "own" / "tls.key")) as child:
+        url = str(ready(child, room)["url"])
+        with urllib.request.urlopen(f"{url}/v1/version", context=ssl.create_default_context(cafile=own)) as answer:
+            assert answer.status == 200
+        with Admin.local(room / "server") as admin:
+            made = admin.post("/v1/preauth-keys", {"user": "alice"})
+    assert (made["pin"], made["command"]) == (None, f"ghostwire up --server {url} --key {made['key']}")
+    assert not (room / "server" / "tls.key").exists()
 
 
 @pytest.mark.parametrize("source", ["file", "credential", "passphrase"])
