@@ -78,7 +78,7 @@ class SignedHead:
             store, digest, signer, signature = (
                 bytes.fromhex(told[name]) for name in ("store", "hash", "signer", "signature")
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValidationError(f"this is no signed head: {error}") from error
         return cls(store, epoch, Head(seq, ts, digest), signer, signature)
 

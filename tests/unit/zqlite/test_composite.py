@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from pathlib import Path
 
 import cryptography_vectors
@@ -88,3 +90,13 @@ def test_another_message_use_key_or_length_is_refused() -> None:
         SigningKey(b"short")
     with pytest.raises(ValidationError, match="255 at most"):
         key.sign(b"message", bytes(256))
+
+
+def test_the_published_answer() -> None:
+    known = json.loads((Path(__file__).parents[2] / "data" / "composite_mldsa65_ed25519.json").read_text())
+    private, message, signature = (base64.b64decode(known[name]) for name in ("private", "message", "signature"))
+    key = SigningKey(private)
+    key.public.verify(signature, message, b"")
+    key.public.verify(key.sign(message, b""), message, b"")
+    with pytest.raises(AuthenticationError):
+        key.public.verify(signature, message, CTX)
