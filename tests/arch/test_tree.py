@@ -16,6 +16,7 @@ PUBLIC_SOURCES = re.compile(
     r'"(?:https://pypi\.org/simple|https://files\.pythonhosted\.org/[^"]*'
     r'|registry\+https://github\.com/rust-lang/crates\.io-index)"'
 )
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
@@ -91,6 +92,21 @@ def test_tracked_files_name_no_machine() -> None:
             continue
         found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in MACHINE_PATH.finditer(text)]
     assert not found, "\n".join(found)
+
+
+def test_links_in_documents_lead_somewhere() -> None:
+    dead = []
+    for document in (path for path in tracked() if path.suffix == ".md"):
+        for target in LINK.findall(document.read_text()):
+            if not target.startswith(("https://", "#")) and not (document.parent / target.partition("#")[0]).exists():
+                dead.append(f"{document.relative_to(ROOT)}: {target}")
+    assert dead == []
+
+
+def test_the_manual_states_the_durability_contract() -> None:
+    manual = (ROOT / "docs" / "manual.md").read_text()
+    for row in ("| D | nodes, keys,", "| L | last seen, endpoints,", "| E | live sessions,"):
+        assert row in manual
 
 
 def test_lock_files_name_public_registries_only() -> None:
