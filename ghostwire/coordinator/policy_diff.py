@@ -6,15 +6,17 @@ both nodes have one owner, so two pairs of nodes stand for all, at one port of e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
+from ghostwire.coordinator.policy_delta import delta_engine
 from ghostwire.coordinator.policy_groups import Group, group_nodes
-from ghostwire.coordinator.policy_ports import Access, Point, differing, points_of
+from ghostwire.coordinator.policy_ports import Access, Point, admits, differing, points_of
+from ghostwire.coordinator.views import Directory
 from ghostwire.model.filter import FilterRule
 from ghostwire.policy import Engine, NodeFacts
 
@@ -52,6 +54,10 @@ class PolicyDiff(msgspec.Struct, frozen=True, kw_only=True):
     touched: tuple[int, ...]
 
 
+Found = tuple[list[EdgeGroup], list[EdgeGroup]]
+"""What is gained and what is lost."""
+
+
 class _Question(NamedTuple):
     """One pair of nodes that stands for `edges` pairs of two groups."""
 
@@ -62,56 +68,74 @@ class _Question(NamedTuple):
     group: Group
 
 
-def only_removes(before: Meaning, after: Meaning, nodes: Sequence[NodeFacts]) -> bool:
+def only_removes(before: Meaning, after: Meaning, directory: Directory) -> bool:
     """Whether the second policy takes access away and gives none."""
-    found = compare(before, after, nodes)
+    found = compare(before, after, directory)
     return bool(found.lost) and not found.gained
 
 
-def compare(before: Meaning, after: Meaning, nodes: Sequence[NodeFacts]) -> PolicyDiff:
+def compare(before: Meaning, after: Meaning, directory: Directory) -> PolicyDiff:
     """Everything that `after` allows and `before` does not, and the other way round, over nodes that both know."""
     engines = before.engine, after.engine
-    groups = group_nodes((before, after), nodes)
-    within = tuple(_within(engine, groups) for engine in engines)
-    gained: list[EdgeGroup] = []
-    lost: list[EdgeGroup] = []
-    for target in groups:
-        filters = tuple(engine.native_filter(target.first.id) for engine in engines)
-        if _plain(filters[0], within[0]) != _plain(filters[1], within[1]):
-            sources = _sources(filters, within, target, groups)
-            points = points_of([rule for rules in filters for rule in rules])
-            _own_addresses(engines, target, sources, points, (gained, lost))
-        for node in target.nodes:
-            if node.routes:
-                _routes(engines, node, groups, (gained, lost))
-    return PolicyDiff(gained=_merged(gained), lost=_merged(lost), touched=_touched((*gained, *lost)))
-
-
-def _within(engine: Engine, groups: Sequence[Group]) -> dict[int, frozenset[int]]:
-    """The numbers of the groups that make up each class of an engine."""
-    found: dict[int, set[int]] = {}
+    delta = delta_engine((before.text, after.text), engines, directory)
+    judges = engines if delta is None else (*engines, delta)
+    groups = group_nodes((before.text, after.text), judges, directory.nodes)
+    found: Found = ([], [])
+    for target, sources, points in _suspects(engines, delta, groups):
+        _own_addresses(engines, target, sources, points, found)
     for group in groups:
-        found.setdefault(engine.class_of(group.first.id), set()).add(group.number)
-    return {number: frozenset(members) for number, members in found.items()}
+        for node in group.nodes:
+            if node.routes:
+                _routes(engines, node, groups, found)
+    gained, lost = map(_merged, found)
+    return PolicyDiff(gained=gained, lost=lost, touched=_touched((*gained, *lost)))
 
 
-def _plain(rules: Sequence[FilterRule], within: dict[int, frozenset[int]]) -> list[tuple[object, ...]]:
-    """A filter with its sources by groups, so that those of two engines can be compared."""
-    none: frozenset[int] = frozenset()
-    return [
-        (
-            none.union(*(within.get(number, none) for number in rule.classes)),
-            msgspec.structs.replace(rule, classes=()),
-        )
-        for rule in rules
-    ]
+def _suspects(
+    engines: tuple[Engine, Engine], delta: Engine | None, groups: Sequence[Group]
+) -> Iterator[tuple[Group, list[Group], tuple[Point, ...]]]:
+    """Where policies may differ: groups of targets, the groups that may reach them, and the ports to ask about."""
+    asked = engines if delta is None else (delta,)
+    within = tuple(Within(engine, groups) for engine in asked)
+    for target in groups:
+        filters = [engine.native_filter(target.first.id) for engine in asked]
+        if delta is None and within[0].plain(filters[0]) == within[1].plain(filters[1]):
+            continue
+        sources = _sources(filters, within, target, groups)
+        if not sources:
+            continue
+        around = filters if delta is None else [engine.native_filter(target.first.id) for engine in engines]
+        points = points_of([rule for rules in (*filters, *around) for rule in rules])
+        if delta is not None:
+            # Only what a rule allows that they do not share can differ.
+            points = tuple(point for point in points if any(admits(rule, point) for rule in filters[0]))
+        yield target, sources, points
+
+
+class Within:
+    """The classes of an engine as the groups that make them up."""
+
+    def __init__(self, engine: Engine, groups: Sequence[Group]) -> None:
+        self._members: dict[int, set[int]] = {}
+        self._sets: dict[tuple[int, ...], frozenset[int]] = {}
+        for group in groups:
+            self._members.setdefault(engine.class_of(group.first.id), set()).add(group.number)
+
+    def of(self, classes: tuple[int, ...]) -> frozenset[int]:
+        """The numbers of the groups in these classes."""
+        found = self._sets.get(classes)
+        if found is None:
+            none: frozenset[int] = frozenset()
+            found = self._sets[classes] = none.union(*(self._members.get(number, none) for number in classes))
+        return found
+
+    def plain(self, rules: Sequence[FilterRule]) -> list[tuple[object, ...]]:
+        """A filter with its sources as groups, so that those of two engines can be compared."""
+        return [(self.of(rule.classes), *msgspec.structs.astuple(rule)[1:]) for rule in rules]
 
 
 def _sources(
-    filters: Iterable[Sequence[FilterRule]],
-    within: Iterable[dict[int, frozenset[int]]],
-    target: Group,
-    groups: Sequence[Group],
+    filters: Iterable[Sequence[FilterRule]], within: Iterable[Within], target: Group, groups: Sequence[Group]
 ) -> list[Group]:
     """The groups that some rule of these filters may let in."""
     found: set[int] = set()
@@ -119,19 +143,14 @@ def _sources(
         for rule in rules:
             if rule.prefixes:
                 return list(groups)
-            for number in rule.classes:
-                found |= members.get(number, frozenset())
+            found |= members.of(rule.classes)
             if rule.same_owner:
                 found.update(group.number for group in groups if not group.owners.isdisjoint(target.owners))
     return [groups[number] for number in sorted(found)]
 
 
 def _own_addresses(
-    engines: tuple[Engine, ...],
-    target: Group,
-    sources: Iterable[Group],
-    points: Sequence[Point],
-    into: tuple[list[EdgeGroup], list[EdgeGroup]],
+    engines: tuple[Engine, Engine], target: Group, sources: Iterable[Group], points: Sequence[Point], into: Found
 ) -> None:
     """What changes in reaching a group's own addresses."""
     asked = [question for source in sources for question in _questions(source, target)]
@@ -191,12 +210,7 @@ def _strangers(source: Group, target: Group) -> tuple[int, int]:
     )
 
 
-def _routes(
-    engines: tuple[Engine, ...],
-    node: NodeFacts,
-    groups: Iterable[Group],
-    into: tuple[list[EdgeGroup], list[EdgeGroup]],
-) -> None:
+def _routes(engines: tuple[Engine, Engine], node: NodeFacts, groups: Iterable[Group], into: Found) -> None:
     """What changes in reaching the networks behind a node."""
     rules = [rule for engine in engines for rule in engine.native_filter(node.id)]
     own = {f"{address}/{128 if ':' in address else 32}" for address in node.addresses}

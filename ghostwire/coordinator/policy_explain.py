@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ghostwire.coordinator.policy_ports import NAMES, Access, Point, differing, points_of
+from ghostwire.coordinator.policy_ports import NAMES, Access, Point, admits, differing, points_of
 from ghostwire.coordinator.policy_text import document, groups_of, line_of, rule_of
 from ghostwire.coordinator.views import served_routes
 from ghostwire.model.filter import FilterRule
@@ -225,9 +225,7 @@ def _fits(rule: FilterRule, source: Node, target: Node, class_id: int, point: Po
         return False
     if rule.destinations and not _lies_in((target.ipv4, target.ipv6), rule.destinations):
         return False
-    if rule.protocols and point.protocol not in rule.protocols:
-        return False
-    return not rule.ports or not point.port_counts or any(first <= point.port <= last for first, last in rule.ports)
+    return admits(rule, point)
 
 
 def _lies_in(addresses: Sequence[str], prefixes: Iterable[str]) -> bool:

@@ -8,23 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address, ip_network
-from typing import Final, Protocol
+from typing import Final
 
 from ghostwire.policy import Engine, NodeFacts
 
 _LITERAL: Final = re.compile(r"[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]+(?:/\d{1,3})?")
-
-
-class Told(Protocol):
-    """A policy: its text, which names addresses, and its engine, which knows classes."""
-
-    @property
-    def text(self) -> str:
-        """The text."""
-
-    @property
-    def engine(self) -> Engine:
-        """The engine."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +55,12 @@ class Group:
         return self.by_owner.get(owner, ())
 
 
-def group_nodes(policies: Sequence[Told], nodes: Iterable[NodeFacts]) -> list[Group]:
-    """The groups, numbered in order."""
-    bounds = _bounds(policy.text for policy in policies)
+def group_nodes(texts: Iterable[str], engines: Sequence[Engine], nodes: Iterable[NodeFacts]) -> list[Group]:
+    """The groups, numbered in order: of one class in each engine, and on one side of all addresses in the texts."""
+    bounds = _bounds(texts)
     found: dict[tuple[object, ...], list[NodeFacts]] = {}
     for node in nodes:
-        classes = tuple(policy.engine.class_of(node.id) for policy in policies)
+        classes = tuple(engine.class_of(node.id) for engine in engines)
         places = tuple(bisect_right(bounds, _key(address)) for address in node.addresses)
         found.setdefault((classes, places), []).append(node)
     return [Group(number, tuple(members)) for number, members in enumerate(found.values())]

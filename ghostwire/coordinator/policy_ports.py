@@ -27,10 +27,11 @@ OTHER: Final = "other"
 
 
 class Point(NamedTuple):
-    """A protocol, what it is called, and a port: the first one of a range within which no rule begins or ends."""
+    """A protocol, a range of ports within which no rule begins or ends, and what the protocol is called."""
 
     protocol: int
     port: int
+    last: int
     name: str
 
     @property
@@ -54,11 +55,20 @@ def points_of(rules: Iterable[FilterRule]) -> tuple[Point, ...]:
         other = next((number for number in range(255, -1, -1) if number not in protocols), 255)
         protocols.add(other)
         names[other] = OTHER
+    firsts = sorted(starts)
+    spans = tuple(zip(firsts, (*(first - 1 for first in firsts[1:]), _LAST), strict=True))
     return tuple(
-        Point(protocol, port, names.get(protocol, str(protocol)))
+        Point(protocol, first, last, names.get(protocol, str(protocol)))
         for protocol in sorted(protocols)
-        for port in (sorted(starts) if protocol in _WITH_PORTS else (0,))
+        for first, last in (spans if protocol in _WITH_PORTS else ((0, _LAST),))
     )
+
+
+def admits(rule: FilterRule, point: Point) -> bool:
+    """Whether a rule is about this protocol and port."""
+    if rule.protocols and point.protocol not in rule.protocols:
+        return False
+    return not rule.ports or not point.port_counts or any(first <= point.port <= last for first, last in rule.ports)
 
 
 def differing(points: Sequence[Point], before: Sequence[bool], after: Sequence[bool]) -> Access:
@@ -67,14 +77,11 @@ def differing(points: Sequence[Point], before: Sequence[bool], after: Sequence[b
     for at, point in enumerate(points):
         if before[at] or not after[at]:
             continue
-        following = points[at + 1] if at + 1 < len(points) else None
-        same = following is not None and following.protocol == point.protocol
-        last = following.port - 1 if following is not None and same else _LAST
         spans = ranges.setdefault(point.name, [])
         if spans and spans[-1][1] + 1 == point.port:
-            spans[-1] = (spans[-1][0], last)
+            spans[-1] = (spans[-1][0], point.last)
         else:
-            spans.append((point.port, last))
+            spans.append((point.port, point.last))
     named: dict[str, list[str]] = {}
     for name, spans in ranges.items():
         named.setdefault(_spell(spans), []).append(name)

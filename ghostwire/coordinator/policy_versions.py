@@ -172,7 +172,7 @@ class PolicyVersions:
         except ValidationError as error:
             found.append(ValidationError(f"the policy's own tests: {error.message}"))
         found.extend(self._cuts(candidate, command.connections))
-        if waits and only_removes(self._in_force(), Meaning(text, candidate), directory.nodes):
+        if waits and only_removes(self._in_force(), Meaning(text, candidate), directory):
             found.append(
                 ConflictError("this version only takes access away, and unless confirmed it would be given back")
             )

@@ -232,7 +232,7 @@ async def differing(desk: Desk, before: Candidate, after: Candidate) -> DiffView
 
 def _differing(sides: tuple[tuple[str, dict[str, int]], ...], directory: Directory, names: dict[int, str]) -> DiffView:
     before, after = (Meaning(text, directory.build(policy_of(text), bindings)) for text, bindings in sides)
-    return DiffView.of(compare(before, after, directory.nodes), names)
+    return DiffView.of(compare(before, after, directory), names)
 
 
 def _tested(text: str, directory: Directory, bindings: dict[str, int]) -> PolicyTest:

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from ghostwire.coordinator.policy_diff import EdgeGroup, Meaning, compare, only_removes
-from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
+from ghostwire.coordinator.views import Directory
+from ghostwire.policy import POOLS, Engine, NodeFacts, Policy, UserFacts, default_policy
 
 USERS = [UserFacts(id=i + 1, name=name, role="admin" if i == 0 else "member") for i, name in enumerate("abcd")]
 NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "other": 255, "sctp": 132}
@@ -64,9 +65,20 @@ def text(rng: random.Random) -> str:
     return msgspec.json.encode(policy).decode()
 
 
+def edited(policy: str, rng: random.Random) -> str:
+    """Some rules gone, some come."""
+    document, other = msgspec.json.decode(policy), msgspec.json.decode(text(rng))
+    document["acls"] = [rule for rule in document["acls"] if rng.random() < 0.7] + other["acls"][:1]
+    return msgspec.json.encode(document).decode()
+
+
 def meaning(policy: str, nodes: list[NodeFacts]) -> Meaning:
     parsed = Policy.parse(policy) if policy else default_policy()
     return Meaning(policy, Engine.build(parsed, USERS, nodes))
+
+
+def whole(nodes: list[NodeFacts]) -> Directory:
+    return Directory(tuple(USERS), tuple(nodes), POOLS)
 
 
 def allows(access: tuple[str, ...], protocol: int, port: int) -> bool:
@@ -97,12 +109,13 @@ def listed(groups: tuple[EdgeGroup, ...], nodes: list[NodeFacts]) -> set[tuple[i
     return found
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(150))
 def test_every_edge_is_listed_and_no_other(seed: int) -> None:
     rng = random.Random(seed)
     nodes = people(rng.choice([3, 8, 14]), rng)
-    before, after = meaning(text(rng), nodes), meaning(rng.choice(["", text(rng)]), nodes)
-    found = compare(before, after, nodes)
+    first = text(rng)
+    before, after = meaning(first, nodes), meaning(rng.choice(["", text(rng), edited(first, rng)]), nodes)
+    found = compare(before, after, whole(nodes))
     gained, lost = set(), set()
     for left, right in itertools.permutations(nodes, 2):
         for probe in PROBES:
@@ -112,19 +125,19 @@ def test_every_edge_is_listed_and_no_other(seed: int) -> None:
     assert listed(found.gained, nodes) == gained
     assert listed(found.lost, nodes) == lost
     assert {edge[0] for edge in gained | lost} <= set(found.touched)
-    assert only_removes(before, after, nodes) == (bool(found.lost) and not found.gained)
+    assert only_removes(before, after, whole(nodes)) == (bool(found.lost) and not found.gained)
 
 
 def test_the_same_policy_changes_nothing() -> None:
     nodes = people(10, random.Random(1))
     policy = text(random.Random(4))
-    assert compare(meaning(policy, nodes), meaning(policy, nodes), nodes).touched == ()
+    assert compare(meaning(policy, nodes), meaning(policy, nodes), whole(nodes)).touched == ()
 
 
 def test_ports_are_spelled_as_ranges() -> None:
     nodes = [node(0, 1), node(1, None, ("tag:web",))]
     some = '{"tagOwners": {"tag:web": []}, "acls": [{"action": "accept", "src": ["a@"], "dst": ["tag:web:%s"]}]}'
-    found = compare(meaning(some % "22,80-90", nodes), meaning(some % "22,85-100,443", nodes), nodes)
+    found = compare(meaning(some % "22,80-90", nodes), meaning(some % "22,85-100,443", nodes), whole(nodes))
     assert [edge.access for edge in found.gained] == [("tcp,udp 91-100,443",)]
     assert [edge.access for edge in found.lost] == [("tcp,udp 80-84",)]
     assert (found.gained[0].sources, found.gained[0].targets, found.gained[0].count) == ((0,), (1,), 1)
@@ -136,7 +149,7 @@ def test_groups_that_gain_the_same_are_listed_together() -> None:
     after = before.replace("[]}", '[{"action": "accept", "src": ["*"], "dst": ["tag:web:80", "tag:db:80"]}]}').replace(
         '"tag:db": [{"action": "accept", "src": ["*"], "dst": ["tag:web:80", "tag:db:80"]}]}', '"tag:db": []}'
     )
-    found = compare(meaning(before, nodes), meaning(after, nodes), nodes)
+    found = compare(meaning(before, nodes), meaning(after, nodes), whole(nodes))
     assert not found.lost
     assert sum(edge.count for edge in found.gained) == 4 * 2
     assert len(found.gained) <= 3
@@ -145,7 +158,7 @@ def test_groups_that_gain_the_same_are_listed_together() -> None:
 def test_networks_behind_a_node() -> None:
     nodes = [node(0, 1), node(1, 2), node(2, None, ("tag:web",), ("10.0.0.0/16",))]
     some = '{"tagOwners": {"tag:web": []}, "acls": [{"action": "accept", "src": ["%s"], "dst": ["10.0.1.0/24:443"]}]}'
-    found = compare(meaning(some % "a@", nodes), meaning(some % "b@", nodes), nodes)
+    found = compare(meaning(some % "a@", nodes), meaning(some % "b@", nodes), whole(nodes))
     assert [(edge.sources, edge.targets, edge.route, edge.access) for edge in found.gained] == [
         ((1,), (2,), "10.0.1.0/24", ("icmp,ipv6-icmp", "tcp,udp 443"))
     ]
