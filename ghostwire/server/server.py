@@ -34,7 +34,10 @@ from ghostwire.server.session.node import SessionShell
 from ghostwire.server.status import Reporter
 from ghostwire.server.store.store import ServerStore
 from ghostwire.server.witness import Witness
+from ghostwire.zqlite import heads
 
+HEAD: Final = "head.sig"
+"""The newest signed head of the change log, in the server's folder: a copy kept elsewhere shows a log that was cut."""
 RENEWAL_CHECK_S: Final = 6 * 3600.0
 DRAIN_S: Final = 3.0
 """How long running requests may take when the server stops."""
@@ -66,6 +69,7 @@ class Server:
         self._clock, self._entropy, self._vfs = clock, entropy, vfs
         self._acceptors: list[Acceptor] = []
         self._renewal: asyncio.TimerHandle | None = None
+        self._heads: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -109,6 +113,7 @@ class Server:
             await self.driver.stop()
             await self.store.close()
             raise
+        self._heads = loop.create_task(heads.keep(self.store.durable, self.options.data / HEAD, self._head_failed))
         self.reporter.ready = True
         self.observer.event("info", "server.started", listen=str(self.naming.listen), url=self.reporter.url.url)
 
@@ -124,6 +129,9 @@ class Server:
         await self._http.drain(DRAIN_S)
         await self.sessions.drain(BYE_S)
         await self.driver.stop()
+        if self._heads is not None:
+            self._heads.cancel()
+            await asyncio.wait([self._heads])
         await self.store.close()
         (self.options.data / admin.NAME).unlink(missing_ok=True)
         self.observer.event("info", "server.stopped", reason=reason)
@@ -197,6 +205,9 @@ class Server:
             self.reporter.ready = False
         if not self.failed.done():
             self.failed.set_result(error)
+
+    def _head_failed(self, error: GhostwireError) -> None:
+        self.observer.event("error", "heads.failed", error=error.message)
 
     def _flush_failed(self, error: BaseException) -> None:
         self.observer.event("error", "history.flush_failed", error=str(error))

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from ghostwire.errors import DatabaseError, NotFoundError, ValidationError
+from ghostwire.errors import DatabaseError, GhostwireError, NotFoundError, ValidationError
 from ghostwire.zqlite.changelog import Head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ghostwire.zqlite.composite import SigningKey, VerifyingKey
     from ghostwire.zqlite.store import Store
 
@@ -128,20 +130,30 @@ def admit(signed: SignedHead, store: bytes, epoch: int, key: VerifyingKey) -> He
     return head
 
 
-async def keep(db: Store, path: Path, every: float = EVERY_S, rows: int = EVERY_ROWS) -> None:
+async def keep(
+    db: Store,
+    path: Path,
+    failed: Callable[[GhostwireError], None],
+    every: float = EVERY_S,
+    rows: int = EVERY_ROWS,
+) -> None:
     """Keep the newest head in a file, until cancelled.
 
     It is signed every `every` seconds while there are new rows, sooner after `rows` of them; looked at once a second.
+    `failed` is told what went wrong, and it is tried again `every` seconds later.
     """
     loop = asyncio.get_running_loop()
-    last, since = -1, loop.time() - every
+    last, due = -1, loop.time()
     while True:
-        seq = db.head.seq
-        if seq != last and (loop.time() - since >= every or seq - last >= rows):
-            signed = await db.sign_head()
-            await loop.run_in_executor(None, signed.save, path)
-            last, since = signed.head.seq, loop.time()
-        await asyncio.sleep(min(_LOOK_S, every))
+        try:
+            seq = await db.run(lambda reader: reader.value("SELECT max(seq) FROM change")) or 0
+            if seq != last and (loop.time() >= due or (last >= 0 and seq - last >= rows)):
+                last, due = (await db.sign_head(path)).head.seq, loop.time() + every
+            pause = min(_LOOK_S, every)
+        except GhostwireError as error:
+            failed(error)
+            pause = every
+        await asyncio.sleep(pause)
 
 
 def _message(store: bytes, epoch: int, head: Head) -> bytes:

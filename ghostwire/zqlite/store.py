@@ -238,12 +238,18 @@ class Store:
             outside = heads.admit(outside, self.identity, self.epoch, self.signing_key(heads.USE).public)
         return await self.run(lambda reader: history.verify(reader, outside, self._prepare))
 
-    async def sign_head(self) -> heads.SignedHead:
-        """The newest row of the log, signed under the keyring's key for heads: keep it elsewhere, for `verify`."""
+    async def sign_head(self, into: str | os.PathLike[str] | None = None) -> heads.SignedHead:
+        """The newest row of the log, signed under the keyring's key for heads: keep it elsewhere, for `verify`.
+
+        With `into` it is also put in that file, whole or not at all; raises DatabaseError where that fails.
+        """
 
         def sign(reader: Reader) -> heads.SignedHead:
             newest = snapshot.newest(reader.connection)
-            return heads.sign(self.identity, self.epoch, newest, self.signing_key(heads.USE))
+            signed = heads.sign(self.identity, self.epoch, newest, self.signing_key(heads.USE))
+            if into is not None:
+                signed.save(Path(into))
+            return signed
 
         return await self.run(sign)
 

@@ -152,7 +152,9 @@ def test_a_signed_head_shows_a_log_that_was_cut(room: Path, verb: Verb) -> None:
         ready(child, room, "a")
         with Admin.local(room / "a") as admin:
             admin.post("/v1/users", {"name": "bob"})
+        child.until("its own head", (room / "a" / "head.sig").exists, PATIENCE_S)
         assert child.stop() == 0
+    assert verb("audit", "verify", "--head", room / "a" / "head.sig", *data)["head"]
     head = verb("audit", "head", "--out", room / "head.json", *data)
     assert json.loads((room / "head.json").read_text()) == head
     verified = verb("audit", "verify", "--head", room / "head.json", *data)

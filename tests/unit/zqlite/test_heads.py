@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ghostwire import zqlite
-from ghostwire.errors import AuthenticationError, DatabaseError, NotFoundError, ValidationError
+from ghostwire.errors import AuthenticationError, DatabaseError, GhostwireError, NotFoundError, ValidationError
 from ghostwire.zqlite import heads
 from ghostwire.zqlite.heads import SignedHead
 
@@ -87,8 +87,14 @@ async def test_files_that_are_no_heads(db: zqlite.Store, tmp_path: Path) -> None
 async def test_the_newest_head_is_kept_in_a_file(db: zqlite.Store, tmp_path: Path) -> None:
     await fill(db)
     file = tmp_path / "head.sig"
-    keeping = asyncio.create_task(heads.keep(db, file, every=0.01))
+    failures: list[GhostwireError] = []
+    (file.parent / "head.sig").mkdir()
+    keeping = asyncio.create_task(heads.keep(db, file, failures.append, every=0.01))
     try:
+        while not failures:  # noqa: ASYNC110 (there is no event for it)
+            await asyncio.sleep(0.01)
+        assert "cannot write the head" in failures[0].message
+        file.rmdir()
         for seq in (2, 3):
             while kept(file) < seq:  # noqa: ASYNC110 (it is a file that is waited for)
                 await asyncio.sleep(0.01)
