@@ -179,6 +179,17 @@ def test_heartbeats_carry_metrics_and_endpoints_reach_peers(net: SimNet) -> None
     assert len(a.heard) == heard
 
 
+@pytest.mark.parametrize(("seconds", "kept"), [(4.9, ()), (5.1, ("192.0.2.1:51820",))])
+def test_what_may_be_lost_is_on_disk_within_5_s(net: SimNet, seconds: float, kept: tuple[str, ...]) -> None:
+    node = net.join("a", net.key())
+    net.advance(30)
+    net.ask(SetEndpoints, node=node.id, session=node.session, endpoints=("192.0.2.1:51820",))
+    net.advance(seconds)
+    net.restart(graceful=False)
+    assert net.coordinator.view.endpoints(node.id) == kept
+    assert net.coordinator.view.node(node.id).name == "a"
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [
