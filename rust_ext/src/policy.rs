@@ -181,12 +181,17 @@ pub mod policy {
             let rules = self.lock().native_filter(id);
             rules
                 .into_iter()
-                .map(|rule| (rule.classes, rule.same_owner, rule.prefixes, rule.destinations, rule.ports, rule.protocols))
+                .map(|rule| {
+                    (rule.classes, rule.same_owner, rule.prefixes, rule.destinations, rule.ports, rule.protocols)
+                })
                 .collect()
         }
 
         fn packet_filter(&self, id: u32) -> PyResult<String> {
-            self.over(|scope, node| gw_policy::shapes::filter(&gw_policy::filter::Filters::new(scope).of(node)).to_string(), id)
+            self.over(
+                |scope, node| gw_policy::shapes::filter(&gw_policy::filter::Filters::new(scope).of(node)).to_string(),
+                id,
+            )
         }
 
         fn ssh_rules(&self, id: u32) -> PyResult<String> {
@@ -209,7 +214,15 @@ pub mod policy {
                     gw_policy::model::Section::Acl => "acls",
                     gw_policy::model::Section::Grant => "grants",
                 };
-                (section, rule.index, rule.line, rule.column, rule.source_matches, rule.target_matches, rule.ports_match)
+                (
+                    section,
+                    rule.index,
+                    rule.line,
+                    rule.column,
+                    rule.source_matches,
+                    rule.target_matches,
+                    rule.ports_match,
+                )
             };
             Some((verdict.allowed, verdict.rules.into_iter().map(row).collect()))
         }
@@ -246,7 +259,8 @@ pub mod policy {
         /// What changed in the cells: whether all is new, words per row, chunks, own cells, port sets, slots.
         #[allow(clippy::type_complexity)]
         fn sync(&self, py: Python<'_>, anew: bool) -> (bool, usize, Vec<ChunkRow>, ChunkRow, Words, Words, Words) {
-            let Matrix { full, stride, chunks, own, port_heads, port_ranges, slots } = py.detach(|| self.lock().sync(anew));
+            let Matrix { full, stride, chunks, own, port_heads, port_ranges, slots } =
+                py.detach(|| self.lock().sync(anew));
             let row = |chunk: gw_policy::engine::RowChunk| (Words(chunk.rows), Words(chunk.cells), Words(chunk.pool));
             let chunks = chunks.into_iter().map(row).collect();
             (full, stride, chunks, row(own), Words(port_heads), Words(port_ranges), Words(slots))

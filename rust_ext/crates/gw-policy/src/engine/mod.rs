@@ -296,10 +296,13 @@ impl Engine {
         });
         let made: Vec<(Rule, u32, Vec<links::Link>)> = made.collect();
         let none = || vec![0u64; self.classes.list.len().div_ceil(64)];
-        let (mut sources, mut targets) = (none(), none());
+        let (mut sources, mut targets, mut owning) = (none(), none(), none());
         let links = removed.iter().map(|id| self.links.get(*id)).chain(made.iter().flat_map(|(.., links)| links));
         for link in links {
             self.sides(link, &mut sources, &mut targets);
+            if link.reach == Reach::Own && !link.sources.any {
+                self.mark_sources(link, &mut owning);
+            }
         }
         bits(&sources).chain(bits(&targets)).for_each(|class| self.views.forget(class));
         self.matrix.touch(bits(&sources));
@@ -314,6 +317,7 @@ impl Engine {
         std::thread::spawn(move || drop(old));
         self.rules.splice(gone, fresh);
         let mut affected = self.members(&targets);
+        affected |= self.beside(&owning);
         for (class, seen) in before {
             if self.class_row(class) != seen {
                 affected.extend(self.classes.get(class).members.iter().copied());
@@ -326,6 +330,13 @@ impl Engine {
         let first = self.links.list.len() as u32;
         links.into_iter().for_each(|link| _ = self.links.add(link));
         Made { rule, number, links: first..self.links.list.len() as u32 }
+    }
+
+    /// All devices of those who own one in these classes: the others may be in no class that a rule names.
+    fn beside(&mut self, classes: &[u64]) -> RoaringBitmap {
+        let named = self.members(classes);
+        let owners: FxHashSet<i64> = named.iter().filter_map(|id| self.nodes.get(&id)?.untagged_owner()).collect();
+        owners.iter().filter_map(|owner| self.by_owner.get(owner)).flatten().copied().collect()
     }
 
     /// Mark the classes that are sources of a link, and those in whose filter it is.

@@ -1,0 +1,29 @@
+"""Whom an edited rule reaches."""
+
+from pyroaring import BitMap
+
+from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts
+
+RULES = """{
+    "postures": {"posture:linux": ["node:os == 'linux'"]},
+    "acls": [%s],
+}"""
+OWN = """{
+    "action": "accept", "src": ["autogroup:member"], "srcPosture": ["posture:linux"], "dst": ["autogroup:self:*"],
+}"""
+ALICE = UserFacts(id=1, name="alice", email="", role="member")
+
+
+def test_devices_beside_one_that_a_rule_of_owners_names_are_reached() -> None:
+    """The rule names the class of the Linux machine alone, and opens the other one of its owner to it."""
+    engine = Engine.build(Policy.parse(RULES % OWN), [ALICE], [])
+    engine.join(device(1, os=""))
+    engine.join(device(2, os="linux"))
+    assert engine.edit(Policy.parse(RULES % "")) == BitMap([1, 2])
+    assert not engine.native_filter(1)
+    assert engine.edit(Policy.parse(RULES % OWN)) == BitMap([1, 2])
+    assert engine.native_filter(1)
+
+
+def device(number: int, os: str) -> NodeFacts:
+    return NodeFacts(id=number, user=ALICE.id, tags=(), addresses=(f"100.64.0.{number}",), routes=(), os=os)
