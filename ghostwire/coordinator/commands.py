@@ -12,7 +12,7 @@ import msgspec
 
 from ghostwire.model.credential import Scope
 from ghostwire.model.node import NodeFacts, NodeMetrics
-from ghostwire.model.policy import Connection
+from ghostwire.model.policy import Connection, PolicyComparison
 from ghostwire.model.position import Position
 from ghostwire.model.user import Role
 
@@ -224,7 +224,8 @@ class ApplyPolicy(Command, frozen=True, kw_only=True):
 
     With `confirm_within_s` it waits: unless a `ConfirmPolicy` comes in time, the version before comes back. While one
     waits another needs `replace`. `force` overrides objections: failing tests, a cut of one of the asker's own
-    `connections`, a wait for a version that only takes access away.
+    `connections`, a wait for a version that only takes access away. Comparing large policies takes its time: who has
+    done it elsewhere already says so in `compared`; it counts while the version that it names is in force.
     """
 
     text: str
@@ -235,6 +236,7 @@ class ApplyPolicy(Command, frozen=True, kw_only=True):
     replace: bool = False
     force: bool = False
     connections: tuple[Connection, ...] = ()
+    compared: PolicyComparison | None = None
 
 
 class ConfirmPolicy(Command, frozen=True, kw_only=True):

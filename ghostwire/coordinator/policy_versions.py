@@ -10,7 +10,7 @@ from ghostwire.coordinator.decision import Decision
 from ghostwire.coordinator.names import printable
 from ghostwire.coordinator.policy_diff import Meaning, only_removes
 from ghostwire.coordinator.state import State
-from ghostwire.coordinator.views import BINDINGS, Views, bindings_of_version, bindings_value, policy_of
+from ghostwire.coordinator.views import BINDINGS, Directory, Views, bindings_of_version, bindings_value, policy_of
 from ghostwire.errors import ConflictError, GhostwireError, NotFoundError, ValidationError
 from ghostwire.model.change import Delete, Put, Write
 from ghostwire.model.policy import Connection, Origin, PolicyTrial, PolicyVersion
@@ -172,7 +172,7 @@ class PolicyVersions:
         except ValidationError as error:
             found.append(ValidationError(f"the policy's own tests: {error.message}"))
         found.extend(self._cuts(candidate, command.connections))
-        if waits and only_removes(self._in_force(), Meaning(text, candidate), directory):
+        if isinstance(command, ApplyPolicy) and waits and self._only_removes(command, candidate, directory):
             found.append(
                 ConflictError("this version only takes access away, and unless confirmed it would be given back")
             )
@@ -180,8 +180,12 @@ class PolicyVersions:
             raise type(found[0])("; ".join(error.message for error in found) + " (--force does it all the same)")
         return tuple(error.message for error in found)
 
-    def _in_force(self) -> Meaning:
-        return Meaning("" if self._state.policy is None else self._state.policy.text, self._views.engine)
+    def _only_removes(self, command: ApplyPolicy, candidate: Engine, directory: Directory) -> bool:
+        compared = command.compared
+        if compared is not None and compared.against == self._number():
+            return compared.only_removes
+        text = "" if self._state.policy is None else self._state.policy.text
+        return only_removes(Meaning(text, self._views.engine), Meaning(command.text, candidate), directory)
 
     def _cuts(self, candidate: Engine, connections: Iterable[Connection]) -> list[GhostwireError]:
         """The asker's own connections over the mesh that a policy would cut."""

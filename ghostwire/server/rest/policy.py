@@ -8,11 +8,11 @@ from litestar import Controller, Request, get, post, put
 from litestar.params import JSONBody, Parameter, QueryParameter
 
 from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RollbackPolicy
-from ghostwire.coordinator.policy_diff import Meaning, compare
+from ghostwire.coordinator.policy_diff import Meaning, compare, only_removes
 from ghostwire.coordinator.policy_explain import Answer
 from ghostwire.coordinator.views import Directory, policy_of
 from ghostwire.errors import ResourceExhaustedError, ValidationError
-from ghostwire.model.policy import Connection, PolicyVersion
+from ghostwire.model.policy import Connection, PolicyComparison, PolicyVersion
 from ghostwire.policy import Policy
 from ghostwire.server.rest.access import FromCaller, connected_at
 from ghostwire.server.rest.desk import AtDesk, Desk
@@ -60,6 +60,7 @@ class PolicyRoutes(Controller):
     ) -> PolicyView:
         """Check a text and put it in force; answered once it is durable."""
         bounded(data.text)
+        compared = None if data.force or data.confirm_within_s is None else await comparison(desk, data)
         applied = await desk.ask(
             lambda op: ApplyPolicy(
                 op=op,
@@ -72,6 +73,7 @@ class PolicyRoutes(Controller):
                 replace=data.replace,
                 force=data.force,
                 connections=connections(request, data),
+                compared=compared,
             )
         )
         return shown(desk, applied)
@@ -223,6 +225,22 @@ def bindings_of(desk: Desk, data: Candidate) -> dict[str, int]:
     return desk.view.policy_bindings() if is_head else {}
 
 
+async def comparison(desk: Desk, data: PolicyText) -> PolicyComparison:
+    """Whether a text only takes access away, compared with the policy in force."""
+    head = desk.view.policy() or desk.view.policy_version(0)
+    sides = (head.text, desk.view.policy_bindings()), (data.text or " ", dict[str, int]())
+    return PolicyComparison(head.number, await desk.aside(_only_removes, sides, desk.view.policy_directory()))
+
+
+def _only_removes(sides: tuple[tuple[str, dict[str, int]], ...], directory: Directory) -> bool:
+    return only_removes(*_meanings(sides, directory), directory)
+
+
+def _meanings(sides: tuple[tuple[str, dict[str, int]], ...], directory: Directory) -> tuple[Meaning, Meaning]:
+    before, after = (Meaning(text, directory.build(policy_of(text), bindings)) for text, bindings in sides)
+    return before, after
+
+
 async def differing(desk: Desk, before: Candidate, after: Candidate) -> DiffView:
     """What the second gives and takes compared with the first."""
     sides = tuple((text_of(desk, side), bindings_of(desk, side)) for side in (before, after))
@@ -231,8 +249,7 @@ async def differing(desk: Desk, before: Candidate, after: Candidate) -> DiffView
 
 
 def _differing(sides: tuple[tuple[str, dict[str, int]], ...], directory: Directory, names: dict[int, str]) -> DiffView:
-    before, after = (Meaning(text, directory.build(policy_of(text), bindings)) for text, bindings in sides)
-    return DiffView.of(compare(before, after, directory), names)
+    return DiffView.of(compare(*_meanings(sides, directory), directory), names)
 
 
 def _tested(text: str, directory: Directory, bindings: dict[str, int]) -> PolicyTest:
