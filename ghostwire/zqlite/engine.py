@@ -26,7 +26,10 @@ PAGE_BYTES: Final = 4096
 
 _PLAIN_HEADER: Final = b"SQLite format 3\0"
 WRITER_CACHE_BYTES: Final = 64 * 1024 * 1024
-_READER_CACHE_KIB: Final = 512
+READER_CACHE_BYTES: Final = 8 * 1024 * 1024
+"""Of a read connection that is always there: a page that is not in it costs a decryption, twice the whole query."""
+SPARE_CACHE_BYTES: Final = 512 * 1024
+"""Of one that is opened when all others are busy: there may be sixty of them."""
 _BUSY_MS: Final = 5000
 
 
@@ -224,7 +227,7 @@ def connect_writer(location: Location) -> apsw.Connection:
     return connection
 
 
-def connect_reader(location: Location) -> apsw.Connection:
+def connect_reader(location: Location, cache_bytes: int = SPARE_CACHE_BYTES) -> apsw.Connection:
     """A connection that cannot write."""
     connection = apsw.Connection(
         str(location.path), flags=apsw.SQLITE_OPEN_READONLY, vfs=_vfs_name(location), statementcachesize=256
@@ -232,7 +235,7 @@ def connect_reader(location: Location) -> apsw.Connection:
     try:
         connection.set_busy_timeout(_BUSY_MS)
         _unlock(connection, location)
-        _settle(connection, _READER_CACHE_KIB)
+        _settle(connection, cache_bytes // 1024)
         connection.pragma("query_only", True)
     except BaseException:
         close(connection)

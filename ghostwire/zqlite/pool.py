@@ -93,6 +93,7 @@ class Pool:
         self.counters = PoolCounters()
         self._location = location
         self._prepare = prepare
+        self._least = least
         self._most = most
         self._timeout = timeout
         self._free: list[Reader] = []
@@ -175,7 +176,9 @@ class Pool:
 
     def _open(self) -> Reader:
         try:
-            connection = engine.connect_reader(self._location)
+            roomy = self.counters.open < self._least
+            cache = engine.READER_CACHE_BYTES if roomy else engine.SPARE_CACHE_BYTES
+            connection = engine.connect_reader(self._location, cache)
             self._prepare(connection)
         except apsw.Error as error:
             raise faults.translate(error) from error
