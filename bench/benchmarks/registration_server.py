@@ -14,13 +14,16 @@ import apsw
 from bench.load.clients import Node, Serving, register_all
 
 WARM = 20
+FULL = 220
+"""Registrations after which the server's WAL has its full length."""
 TURN = 20
 
 
 class Bare:
     """One INSERT with `synchronous=FULL` in WAL mode: what an answer that is on the disk costs at the least.
 
-    Its WAL has its full length from the start, as a server's has soon: a file that grows costs the file system more.
+    Its WAL has its full length from the start, as the server's has by then: a file that grows costs the file system
+    more.
     """
 
     def __init__(self, directory: str) -> None:
@@ -44,13 +47,13 @@ def one_by_one(count: int = 300) -> float:
 
     Twenty at a time: right after a sync of another file the next one waits for what that left to be done.
     """
-    with tempfile.TemporaryDirectory(prefix="gw-bench-") as directory, Serving("ghostwire", WARM + count) as serving:
+    with tempfile.TemporaryDirectory(prefix="gw-bench-") as directory, Serving("ghostwire", FULL + count) as serving:
         nodes = [Node(serving, key, f"node-{at}") for at, key in enumerate(serving.keys)]
-        for node in nodes[:WARM]:
+        for node in nodes[:FULL]:
             node.join()
         bare = Bare(directory)
         registrations, commits = [], []
-        for at in range(WARM, len(nodes), TURN):
+        for at in range(FULL, len(nodes), TURN):
             registrations += register_all([nodes[at : at + TURN]])[0]
             commits += [bare.commit() for _ in range(TURN)]
         bare.connection.close()

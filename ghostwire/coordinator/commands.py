@@ -31,13 +31,15 @@ class RegisterNode(Command, frozen=True, kw_only=True):
     """Join: the proof of `node_key` has been checked. Replies `Registered`.
 
     Without a pre-auth key only a known, unexpired node may (re-)register. The same node key: same node, same address;
-    the same node key with the same pre-auth key counts one use.
+    the same node key with the same pre-auth key counts one use. With `session` it opens the node's session as well,
+    whose token is in the same commit, and replies `SessionOpened`.
     """
 
     node_key: bytes
     machine_key: bytes
     facts: NodeFacts
     preauth_key: str | None = None
+    session: bool = False
 
     def __repr__(self) -> str:
         return f"<RegisterNode {self.node_key.hex()[:8]}>"

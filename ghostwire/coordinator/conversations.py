@@ -11,14 +11,16 @@ from ghostwire.coordinator.commands import (
     HeartbeatNode,
     OpenSession,
     OrderRotation,
+    RegisterNode,
     ResyncNode,
     SessionClosed,
     SetEndpoints,
 )
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.decision import Decision
-from ghostwire.coordinator.effects import Send, SessionOpened
+from ghostwire.coordinator.effects import Registered, Send, SessionOpened
 from ghostwire.coordinator.registration import EXPIRED
+from ghostwire.coordinator.reservations import Claim
 from ghostwire.errors import AuthenticationError, ResourceExhaustedError, ValidationError
 from ghostwire.model.node import Node
 from ghostwire.model.position import Position
@@ -64,6 +66,18 @@ class Conversations:
         core.counters.session_checks["minted"] += 1
         text, write = core.sessions.mint(node.id, now.utc)
         return Decision("session.token", (write,), lambda at: self._stand(node.id, text, command.resume, at))
+
+    def register(self, command: RegisterNode, now: Now, claim: Claim) -> Decision | Registered:
+        """Register a node; where its session opens with that, one commit holds the node and its token."""
+        core = self._core
+        found = core.registrar.register(command, now.utc, claim, core.reservations.is_taken)
+        if not command.session:
+            return found
+        registered = found.answer(now) if isinstance(found, Decision) else found
+        kind, writes = (found.kind, found.writes) if isinstance(found, Decision) else ("session.token", ())
+        core.counters.session_checks["minted"] += 1
+        text, write = core.sessions.mint(registered.node, now.utc)
+        return Decision(kind, (*writes, write), lambda at: self._stand(registered.node, text, None, at))
 
     def closed(self, command: SessionClosed, now: Now) -> None:
         """A connection is gone. Only the live session's end says anything of the node."""

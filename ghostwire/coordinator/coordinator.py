@@ -198,9 +198,8 @@ def _store_error(answer: c.Failed) -> GhostwireError:
 def _handlers(core: Core, talk: Conversations, time: Timekeeper) -> dict[type[c.Command], Handler]:
     """Who decides what. A handler gives a `Decision`, or the reply where there is nothing to write."""
     nodes, keys, tokens, users = core.nodes, core.preauth_keys, core.api_tokens, core.users
-    is_taken = core.reservations.is_taken
     return {
-        c.RegisterNode: lambda m, now, claim: core.registrar.register(m, now.utc, claim, is_taken),
+        c.RegisterNode: talk.register,
         c.OpenSession: lambda m, now, claim: talk.open(m, now),
         c.SessionClosed: lambda m, now, claim: talk.closed(m, now),
         c.HeartbeatNode: lambda m, now, claim: talk.heartbeat(m, now),

@@ -216,8 +216,14 @@ class SimNet:
         return node
 
     def join(self, name: str, secret: str, **facts: Any) -> SimNode:
-        """Register a machine and open its session."""
-        return self.connect(self.register(self.node(name), secret, **facts))
+        """Register a machine and open its session with that."""
+        return self.arrive(self.node(name), secret, **facts)
+
+    def arrive(self, node: SimNode, secret: str | None, **facts: Any) -> SimNode:
+        """Register and open a session in one, as over a node's connection."""
+        opened: SessionOpened = self.ask(RegisterNode, **self.registration(node, secret, **facts), session=True)
+        self._known(node, opened.node)
+        return node
 
     def cut(self, node: SimNode, *, intent: bool = False) -> None:
         """End a node's connection."""

@@ -84,13 +84,16 @@ class Histories(RuleBasedStateMachine):
         ephemeral=st.booleans(),
         name=st.sampled_from(["laptop", "srv", "Ünï.x"]),
         os=st.sampled_from(["", "linux", "darwin"]),
+        at_once=st.booleans(),
     )
-    def join(self, owner: dict[str, object], ephemeral: bool, name: str, os: str) -> SimNode:
+    def join(self, owner: dict[str, object], ephemeral: bool, name: str, os: str, at_once: bool) -> SimNode:
         self.serial += 1
         node = self.net.node(f"{name}#{self.serial}")
         secret = self.net.key(ephemeral=ephemeral, **owner)
-        self.net.register(node, secret, hostname=name, os=os, routable_routes=ROUTES)
-        return self.net.connect(node)
+        facts = {"hostname": name, "os": os, "routable_routes": ROUTES}
+        if at_once:
+            return self.net.arrive(node, secret, **facts)
+        return self.net.connect(self.net.register(node, secret, **facts))
 
     @rule(node=machines)
     def connect(self, node: SimNode) -> None:

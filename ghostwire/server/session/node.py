@@ -18,7 +18,7 @@ from ghostwire.coordinator.commands import (
     SessionClosed,
     SetEndpoints,
 )
-from ghostwire.coordinator.effects import CloseSession, KeyRotated, Registered, SessionOpened
+from ghostwire.coordinator.effects import CloseSession, KeyRotated, SessionOpened
 from ghostwire.errors import GhostwireError, ResourceExhaustedError, WireError
 from ghostwire.server.driver import Driver
 from ghostwire.server.errors import status_of, status_of_code
@@ -224,7 +224,7 @@ class NodeSession:
         elif isinstance(heard, RegisterBody):
             self._register(heard)
         elif isinstance(heard, HelloBody):
-            self._open(heard.node_key, heard)
+            self._hello(heard)
         elif isinstance(heard, ChallengeRequest):
             self.transport.send(self._protocol.challenge(self._shell.driver.clock()))
         elif isinstance(heard, RotateBody):
@@ -248,26 +248,23 @@ class NodeSession:
                 machine_key=body.machine_key,
                 facts=body.facts,
                 preauth_key=body.preauth_key,
+                session=True,
             ),
-            partial(self._registered, body.node_key),
+            partial(self._stands, body.node_key),
         )
 
-    def _registered(self, node_key: bytes, registered: Registered) -> None:
-        self._busy = False
-        self._open(node_key, None)
-
-    def _open(self, node_key: bytes, hello: HelloBody | None) -> None:
+    def _hello(self, body: HelloBody) -> None:
         self._begin()
         self._ask(
             lambda op: OpenSession(
                 op=op,
-                actor=f"nodekey:{node_key.hex()[:16]}",
-                node_key=node_key,
-                token=hello.token if hello else None,
-                resume=hello.resume if hello else None,
-                digest=hello.digest if hello else b"",
+                actor=f"nodekey:{body.node_key.hex()[:16]}",
+                node_key=body.node_key,
+                token=body.token,
+                resume=body.resume,
+                digest=body.digest,
             ),
-            partial(self._stands, node_key),
+            partial(self._stands, body.node_key),
         )
 
     def _stands(self, node_key: bytes, opened: SessionOpened) -> None:
