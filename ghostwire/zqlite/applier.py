@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ghostwire.zqlite.layout import Catalogue
     from ghostwire.zqlite.operation import Params
+    from ghostwire.zqlite.signing import GroupKey
 
 _OWN: Final = apsw.SQLITE_PREPARE_PERSISTENT
 """Marks the store's own statements: the statement cache keeps them apart from a caller's of the same text."""
@@ -47,12 +48,15 @@ class Applier:
         catalogue: Catalogue,
         head: Head,
         epoch: int,
+        group_key: GroupKey,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.connection = connection
         self.epoch = epoch
         self.head = head
+        self.group_key = group_key
         self._clock = clock
+        self._signed = head.seq
         self._capture = Capture(connection)
         self._schema = SchemaTracker(connection, catalogue, self._capture)
         self._guard = Guard(connection)
@@ -205,6 +209,15 @@ class Applier:
         self.own(_APPEND, (seq, epoch, ts, actor, kind, body, head.hash, digest))
         self.head = Head(seq, ts, digest)
         return ChangeRecord(seq, epoch, ts, actor, kind, body, head.hash, digest)
+
+    def commit(self) -> None:
+        """End the transaction, its newest row of the log signed."""
+        head = self.head
+        if head.seq > self._signed:
+            signature = self.group_key.sign(self.epoch, head.seq, head.hash)
+            self.own("INSERT INTO main.zq_group VALUES (?, ?)", (head.seq, signature))
+        self.own("COMMIT")
+        self._signed = head.seq
 
     def undo(self) -> None:
         """Take the open operation back. SQLite may have taken back the whole transaction already."""

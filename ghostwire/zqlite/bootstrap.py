@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
 from ghostwire.errors import DatabaseError
-from ghostwire.zqlite import changelog, engine, faults, functions, keyring, sealing
+from ghostwire.zqlite import changelog, engine, faults, fence, functions, keyring, sealing, signing
 from ghostwire.zqlite.applier import Applier
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.layout import Catalogue, Layout, decode_layout
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.sealing import Ring
+from ghostwire.zqlite.signing import GroupKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ CREATE TABLE zq_snapshot(seq INTEGER NOT NULL, part INTEGER NOT NULL, ts INTEGER
     data BLOB NOT NULL, PRIMARY KEY (seq, part)) WITHOUT ROWID;
 CREATE TABLE change(seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ts INTEGER NOT NULL, actor TEXT NOT NULL,
     kind TEXT NOT NULL, body BLOB NOT NULL, prev BLOB NOT NULL, hash BLOB NOT NULL);
+CREATE TABLE zq_group(seq INTEGER PRIMARY KEY, signature BLOB NOT NULL);
 """
 
 
@@ -41,6 +43,8 @@ class Opened:
     applier: Applier
     identity: bytes
     prepare: Callable[[apsw.Connection], None]
+    signing_secret: bytes = field(repr=False)
+    fence: str | None = None
 
 
 def open_store(
@@ -58,15 +62,19 @@ def open_store(
         engine.preflight(location)
         connection = _connect(location)
         try:
-            identity, epoch, secret = _identify(connection, location)
-            ring = Ring(identity, location.column_key, secret, columns)
+            meta = _identify(connection, location)
+            identity = meta["id"]
+            signing_secret = signing.unwrap(meta[signing.META], location.signing_key)
+            ring = Ring(identity, location.column_key, meta[sealing.META], columns)
 
             def prepare(connection: apsw.Connection) -> None:
                 functions.register(connection)
                 ring.register(connection)
 
             prepare(connection)
-            applier = Applier(connection, _catalogue(connection), _head(connection), epoch, clock)
+            group_key = GroupKey(identity, signing_secret)
+            catalogue, head = _catalogue(connection), _head(connection)
+            applier = Applier(connection, catalogue, head, meta["epoch"], group_key, clock)
         except BaseException:
             engine.forbid_checkpoint(connection)
             engine.close(connection)
@@ -81,7 +89,7 @@ def open_store(
         if isinstance(error, apsw.Error | OSError):
             raise faults.translate(error) from error
         raise
-    return Opened(location, lock, applier, identity, prepare)
+    return Opened(location, lock, applier, identity, prepare, signing_secret, meta.get(fence.META))
 
 
 def make_tables(connection: apsw.Connection) -> None:
@@ -97,25 +105,27 @@ def _connect(location: engine.Location) -> apsw.Connection:
         raise engine.unwritable(location.path) from error
 
 
-def _identify(connection: apsw.Connection, location: engine.Location) -> tuple[bytes, int, bytes]:
-    """The store's id, its epoch, and the wrapped secret of its columns; a file without any is made a store."""
+def _identify(connection: apsw.Connection, location: engine.Location) -> dict[str, Any]:
+    """What the store's own table says: its id, its epoch, its wrapped secrets; a file without any is made a store."""
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
     if not names:
-        identity = secrets.token_bytes(16)
-        secret = sealing.new_secret(location.column_key)
+        made = {
+            "id": secrets.token_bytes(16),
+            "epoch": 1,
+            sealing.META: sealing.new_secret(location.column_key),
+            signing.META: signing.wrap(signing.new_secret(), location.signing_key),
+        }
         with connection:
             connection.execute(_TABLES).fetchall()
-            connection.execute(
-                "INSERT INTO zq_meta VALUES ('id', ?), ('epoch', 1), (?, ?)", (identity, sealing.META, secret)
-            ).fetchall()
-        return identity, 1, secret
+            connection.executemany("INSERT INTO zq_meta VALUES (?, ?)", list(made.items())).fetchall()
+        return made
     if "zq_meta" not in names:
         raise DatabaseError(f"{location.path} is a database of another program: use another path")
     pairs: Any = connection.execute("SELECT key, value FROM zq_meta").fetchall()
     meta: dict[str, Any] = dict(pairs)
-    if not meta.keys() >= {"id", "epoch", sealing.META}:
+    if "zq_group" not in names or not meta.keys() >= {"id", "epoch", sealing.META, signing.META}:
         raise DatabaseError(f"{location.path} was made by a release that was never published: make a new store")
-    return meta["id"], meta["epoch"], meta[sealing.META]
+    return meta
 
 
 def _catalogue(connection: apsw.Connection) -> Catalogue:

@@ -13,13 +13,15 @@ import secrets
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Annotated, Final, Self
+
+import msgspec
 
 from ghostwire.errors import DatabaseError, GhostwireError, NotFoundError, ValidationError
 from ghostwire.zqlite.changelog import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ghostwire.zqlite.composite import SigningKey, VerifyingKey
     from ghostwire.zqlite.store import Store
@@ -32,6 +34,8 @@ _CTX: Final = b"ghostwire zqlite head"
 _LABEL: Final = b"ghostwire zqlite head 1\0"
 _LOOK_S: Final = 1.0
 _MOST_BYTES: Final = 64 * 1024
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_Told = tuple[bytes, _Number, _Number, _Number, bytes, bytes, bytes]
 _numbers = struct.Struct(">QQQ").pack
 
 
@@ -84,6 +88,22 @@ class SignedHead:
             raise ValidationError(f"this is no signed head: {error}") from error
         return cls(store, epoch, Head(seq, ts, digest), signer, signature)
 
+    def to_bytes(self) -> bytes:
+        """MessagePack: an array of store, epoch, seq, ts, hash, signer and signature."""
+        head = self.head
+        return msgspec.msgpack.encode(
+            (self.store, self.epoch, head.seq, head.ts, head.hash, self.signer, self.signature)
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The reverse of `to_bytes`. Raises ValidationError for what is no signed head."""
+        try:
+            store, epoch, seq, ts, digest, signer, signature = msgspec.msgpack.decode(data, type=_Told)
+        except msgspec.DecodeError as error:
+            raise ValidationError(f"this is no signed head: {error}") from error
+        return cls(store, epoch, Head(seq, ts, digest), signer, signature)
+
     def save(self, path: Path) -> None:
         """Put it in a file, whole or not at all."""
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -110,18 +130,24 @@ class SignedHead:
         return cls.from_text(text)
 
 
+def check(signed: SignedHead, store: bytes, keys: Sequence[VerifyingKey]) -> Head:
+    """The head, once one of the store's keys is known to have signed it. Raises what `SignedHead.check` raises."""
+    by_name = {key.fingerprint: key for key in keys}
+    return signed.check(by_name.get(signed.signer, keys[0]), store)
+
+
 def sign(store: bytes, epoch: int, head: Head, key: SigningKey) -> SignedHead:
     """Vouch for a head."""
     signature = key.sign(_message(store, epoch, head), _CTX)
     return SignedHead(store, epoch, head, key.public.fingerprint, signature)
 
 
-def admit(signed: SignedHead, store: bytes, epoch: int, key: VerifyingKey) -> Head:
+def admit(signed: SignedHead, store: bytes, epoch: int, keys: Sequence[VerifyingKey]) -> Head:
     """The head to hold a log of this store and `epoch` against.
 
     Raises what `check` raises, and DatabaseError when the head is of a later epoch: then this is the older copy.
     """
-    head = signed.check(key, store)
+    head = check(signed, store, keys)
     if signed.epoch > epoch:
         raise DatabaseError(
             f"the head is of epoch {signed.epoch}, the store of epoch {epoch}: another copy was restored or promoted "
@@ -134,21 +160,24 @@ async def keep(
     db: Store,
     path: Path,
     failed: Callable[[GhostwireError], None],
+    made: Callable[[SignedHead], None] = lambda signed: None,
     every: float = EVERY_S,
     rows: int = EVERY_ROWS,
 ) -> None:
-    """Keep the newest head in a file, until cancelled.
+    """Keep the newest head in a file, until cancelled or until the store is fenced.
 
     It is signed every `every` seconds while there are new rows, sooner after `rows` of them; looked at once a second.
-    `failed` is told what went wrong, and it is tried again `every` seconds later.
+    `made` is handed each, `failed` what went wrong; then it is tried again `every` seconds later.
     """
     loop = asyncio.get_running_loop()
     last, due = -1, loop.time()
-    while True:
+    while db.fenced is None:
         try:
             seq = await db.run(lambda reader: reader.value("SELECT max(seq) FROM change")) or 0
             if seq != last and (loop.time() >= due or (last >= 0 and seq - last >= rows)):
-                last, due = (await db.sign_head(path)).head.seq, loop.time() + every
+                signed = await db.sign_head(path)
+                last, due = signed.head.seq, loop.time() + every
+                made(signed)
             pause = min(_LOOK_S, every)
         except GhostwireError as error:
             failed(error)

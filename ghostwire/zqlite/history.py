@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from ghostwire.zqlite.signing import GroupKey
+
 _ROWS = "SELECT seq, epoch, ts, actor, kind, body, prev, hash FROM change WHERE seq > ? AND ts <= ? ORDER BY seq"
 _EVER = (1 << 63) - 1
 
@@ -69,11 +71,11 @@ def as_of(reader: Reader, ts: int, prepare: Callable[[apsw.Connection], None]) -
     return Past(Reader(connection), head)
 
 
-def verify(reader: Reader, outside: Head | None, prepare: Callable[[apsw.Connection], None]) -> Verified:
-    """Check the chain, the newest snapshot, that the tables are what the log makes of them, and a head kept elsewhere.
+def verify(reader: Reader, outside: Head | None, prepare: Callable[[apsw.Connection], None], key: GroupKey) -> Verified:
+    """Check the chain and its signatures, the newest snapshot, that the tables are what the log says, and `outside`.
 
-    Raises DatabaseError that names the first thing that does not hold. Without an outside head, a log whose newest rows
-    were cut off cannot be told from a shorter one.
+    Raises DatabaseError that names the first thing that does not hold. Without a head kept elsewhere, a log whose
+    newest rows were cut off cannot be told from a shorter one.
     """
     oldest = _oldest(reader)[0]
     start = _anchor(reader, oldest)
@@ -84,6 +86,7 @@ def verify(reader: Reader, outside: Head | None, prepare: Callable[[apsw.Connect
             raise DatabaseError(
                 f"the log ends at {head.seq}, yet a head for {outside.seq} was given out: its end was cut off"
             )
+        _check_groups(reader, key, head)
         wrong = differences(content(reader.connection), content(replay.connection))
     finally:
         replay.connection.close()
@@ -121,6 +124,19 @@ def _compare(record: ChangeRecord, start: snapshot.Snapshot | None, outside: Hea
         told = event.payload if event else {}
         if told.get("seq") == start.head.seq and (told["hash"], told["digest"]) != (start.head.hash, start.digest):
             raise DatabaseError(f"the snapshot at {start.head.seq} is not the one that the log vouches for")
+
+
+def _check_groups(reader: Reader, key: GroupKey, head: Head) -> None:
+    """Check the signature of every commit. The newest row ends one, and so vouches for all before it."""
+    newest = 0
+    rows = reader.stream("SELECT seq, signature, epoch, hash FROM zq_group LEFT JOIN change USING (seq) ORDER BY seq")
+    for seq, signature, epoch, digest in rows:
+        if digest is None:
+            raise DatabaseError(f"row {seq} was signed and is not in the log: its end was cut off")
+        key.check(signature, epoch, seq, digest)
+        newest = seq
+    if newest != head.seq:
+        raise DatabaseError(f"the log goes on to row {head.seq} without a signature after {newest}: it was added to")
 
 
 def _anchor(reader: Reader, oldest: int) -> snapshot.Snapshot | None:

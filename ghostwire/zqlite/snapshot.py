@@ -71,7 +71,7 @@ def keep(applier: Applier, snapshot: Snapshot) -> None:
             )
         told = {"seq": head.seq, "hash": head.hash, "digest": snapshot.digest}
         applier.append(KIND, "", changelog.event_body("", told))
-        applier.own("COMMIT")
+        applier.commit()
     except BaseException:
         if applier.connection.in_transaction:
             applier.own("ROLLBACK")
@@ -93,6 +93,7 @@ def drop_log(applier: Applier, before: int) -> int:
         applier.own("DELETE FROM main.zq_snapshot WHERE seq < ?", (at,))
         applier.own("DELETE FROM main.change WHERE seq <= ?", (at,))
         gone = applier.connection.changes()
+        applier.own("DELETE FROM main.zq_group WHERE seq <= ?", (at,))
         applier.own("COMMIT")
     except BaseException:
         if applier.connection.in_transaction:

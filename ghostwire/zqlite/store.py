@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
-from ghostwire.zqlite import bootstrap, changelog, engine, heads, history, keyring, snapshot, subscription
+from ghostwire.zqlite import bootstrap, changelog, engine, fence, heads, history, signing, snapshot, subscription
 from ghostwire.zqlite.backup import manifest, take
-from ghostwire.zqlite.composite import SigningKey
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
 from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from ghostwire.model.change import ChangeRecord
     from ghostwire.zqlite.backup.segment import Segment
+    from ghostwire.zqlite.composite import SigningKey, VerifyingKey
     from ghostwire.zqlite.conversation import Conversation
     from ghostwire.zqlite.layout import Catalogue
     from ghostwire.zqlite.operation import Params
@@ -105,10 +105,13 @@ class Store:
         self._applier = opened.applier
         self._prepare = opened.prepare
         self._lock = opened.lock
+        self._secret = opened.signing_secret
         self._loop = loop
         self._bell = Bell()
         self._pool = pool
         self._writer = Writer(opened.applier, loop, self._bell.ring, on_fatal)
+        if opened.fence is not None:
+            self._writer.fence = fence.fenced(opened.fence)
         self._pending: list[Ticket] = []
         self._closed: asyncio.Future[None] | None = None
         self._finalizer = weakref.finalize(self, _abandon, self._writer, pool, opened.lock)
@@ -235,14 +238,45 @@ class Store:
         """
         outside = head
         if isinstance(outside, heads.SignedHead):
-            outside = heads.admit(outside, self.identity, self.epoch, self.signing_key(heads.USE).public)
-        return await self.run(lambda reader: history.verify(reader, outside, self._prepare))
+            outside = heads.admit(outside, self.identity, self.epoch, await self.head_keys())
+        key = self._applier.group_key
+        return await self.run(lambda reader: history.verify(reader, outside, self._prepare, key))
+
+    async def head_keys(self) -> tuple[VerifyingKey, ...]:
+        """The public keys under which heads of this store were signed, the one in use first."""
+        former = await self.query_one("SELECT value FROM zq_meta WHERE key = ?", (signing.FORMER,))
+        return self.signing_key(heads.USE).public, *signing.former(None if former is None else former[0])
+
+    async def hear(self, signed: heads.SignedHead) -> None:
+        """Hold a head that comes back from outside against the log. One that is ahead of it fences the store.
+
+        Raises AuthenticationError where its signature does not hold, ValidationError where it is of another store.
+        """
+        heads.check(signed, self.identity, await self.head_keys())
+        newest = self.head
+        reason = await self.run(lambda reader: fence.judge(reader, newest, self.epoch, signed))
+        if reason is not None:
+            await self.fence(reason)
+
+    async def fence(self, reason: str) -> None:
+        """Write nothing any more, also after the next `open`: every write raises DatabaseError with `reason`."""
+        if self._writer.fence is None:
+            self._writer.fence = fence.fenced(reason)
+            await self._enqueue(Errand(lambda applier: fence.lay(applier, reason), logs=False))
+
+    @property
+    def fenced(self) -> DatabaseError | None:
+        """Why nothing may be written because another copy of the store is ahead, if so."""
+        return self._writer.fence
 
     async def sign_head(self, into: str | os.PathLike[str] | None = None) -> heads.SignedHead:
         """The newest row of the log, signed under the keyring's key for heads: keep it elsewhere, for `verify`.
 
-        With `into` it is also put in that file, whole or not at all; raises DatabaseError where that fails.
+        With `into` it is also put in that file, whole or not at all; raises DatabaseError where that fails, and where
+        another copy is ahead of this one.
         """
+        if self.fenced is not None:
+            raise DatabaseError(self.fenced.message)
 
         def sign(reader: Reader) -> heads.SignedHead:
             newest = snapshot.newest(reader.connection)
@@ -254,8 +288,9 @@ class Store:
         return await self.run(sign)
 
     def signing_key(self, use: str) -> SigningKey:
-        """The keyring's signing key for one use: `heads.USE` or `backup.manifest.USE`."""
-        return SigningKey(keyring.signing_seed(self._location.signing_key, use))
+        """The signing key for one use: `heads.USE`, or `backup.manifest.USE`, which follows from the root key."""
+        secret = self._location.signing_key if use == manifest.USE else self._secret
+        return signing.composite(secret, use)
 
     async def backup(
         self,
@@ -270,7 +305,8 @@ class Store:
         After `previous` it holds what came since, and is None where nothing did. Raises ConflictError when the log does
         not go on from there, ResourceExhaustedError when the disk is full, ValidationError without a recipient.
         """
-        source = take.Source(self.identity, self.epoch, self._location.column_key)
+        location = self._location
+        source = take.Source(self.identity, self.epoch, location.column_key, location.signing_key)
         key = signer or self.signing_key(manifest.USE)
         order = take.Order(Path(directory), tuple(recipients), key, previous)
         return await self.run(lambda reader: take.take(reader, source, order))
@@ -306,7 +342,7 @@ class Store:
 
     async def checkpoint(self) -> None:
         """Move the write-ahead log into the file now."""
-        await self._enqueue(Errand(lambda applier: applier.connection.wal_checkpoint()))
+        await self._enqueue(Errand(lambda applier: applier.connection.wal_checkpoint(), logs=False))
 
     async def close(self) -> None:
         """Finish what is queued, move the log into the file, free the lock. One file is left; it opens anywhere."""

@@ -35,9 +35,13 @@ IDLE_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Something done between commits, by the writer's thread, with nothing open."""
+    """Something done between commits, by the writer's thread, with nothing open.
+
+    What does not write the log (`logs` is false) is done also by a store that is fenced.
+    """
 
     run: Callable[[Applier], Any]
+    logs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class Writer:
     ) -> None:
         self.counters = WriterCounters()
         self.fatal: DatabaseError | None = None
+        self.fence: DatabaseError | None = None
         self._applier = applier
         self._loop = loop
         self._on_commit = on_commit
@@ -211,7 +216,7 @@ class Writer:
     def _commit(self, tickets: list[Ticket]) -> None:
         """Apply operations in one transaction and answer them, once it is on the disk."""
         while tickets:
-            if self.fatal is not None:
+            if self._stopped is not None:
                 self._answer([(ticket.future, None, self._refusal()) for ticket in tickets])
                 return
             done, tickets = self._group(tickets)
@@ -256,7 +261,7 @@ class Writer:
 
     def _end(self, applier: Applier) -> None:
         started = time.perf_counter_ns()
-        applier.own("COMMIT")
+        applier.commit()
         self.counters.commit_ns += time.perf_counter_ns() - started
         self.counters.commits += 1
 
@@ -290,7 +295,7 @@ class Writer:
         return answers
 
     def _errand(self, ticket: Ticket, errand: Errand) -> Answer:
-        if self.fatal is not None:
+        if self.fatal is not None or (errand.logs and self.fence is not None):
             return ticket.future, None, self._refusal()
         try:
             return ticket.future, errand.run(self._applier), None
@@ -300,7 +305,7 @@ class Writer:
             return ticket.future, None, faults.translate(error)
 
     def _converse(self, conversation: Conversation) -> None:
-        if self.fatal is not None:
+        if self._stopped is not None:
             conversation.close([], self._refusal(), self._answer)
             return
         applier = self._applier
@@ -322,9 +327,15 @@ class Writer:
             return
         conversation.close(records or [], None, self._answer)
 
+    @property
+    def _stopped(self) -> DatabaseError | None:
+        """Why nothing may be written: the disk failed, or another copy of the store is ahead."""
+        return self.fatal or self.fence
+
     def _refusal(self) -> DatabaseError:
-        assert self.fatal is not None  # noqa: S101 (asked by every caller)
-        return DatabaseError(self.fatal.message)
+        stopped = self._stopped
+        assert stopped is not None  # noqa: S101 (asked by every caller)
+        return DatabaseError(stopped.message)
 
     def _die(self, error: BaseException) -> None:
         """After this nobody knows what the disk holds. Write nothing more, not even on close."""

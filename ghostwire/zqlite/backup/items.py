@@ -1,6 +1,6 @@
 """What the chunks of a segment hold: a zstd stream of msgpack items, each behind its length (4 bytes, big-endian).
 
-["meta", key, value]                        the store's own settings; the secret of its columns is in the clear here
+["meta", key, value]                        the store's own settings; its secrets are in the clear here
 ["layout", since, table id, layout]         the log's catalogue
 ["snapshot", seq, part, ts, hash, data]     what takes the place of a log that was dropped
 ["change", seq, epoch, ts, actor, kind, body, prev, hash]

@@ -18,7 +18,18 @@ import apsw
 
 from ghostwire.errors import ConflictError, DatabaseError, NotFoundError, ResourceExhaustedError
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import bootstrap, changelog, engine, faults, functions, keyring, sealing, snapshot
+from ghostwire.zqlite import (
+    bootstrap,
+    changelog,
+    engine,
+    faults,
+    fence,
+    functions,
+    keyring,
+    sealing,
+    signing,
+    snapshot,
+)
 from ghostwire.zqlite.backup import items, segment
 from ghostwire.zqlite.backup.segment import SUFFIX, Segment
 from ghostwire.zqlite.changelog import Head
@@ -26,6 +37,7 @@ from ghostwire.zqlite.composite import VerifyingKey
 from ghostwire.zqlite.engine import Location
 from ghostwire.zqlite.replay import Replay, content
 from ghostwire.zqlite.seal import Identity
+from ghostwire.zqlite.signing import GroupKey
 from ghostwire.zqlite.snapshot import Snapshot
 
 KIND: Final = "zqlite.restore"
@@ -141,12 +153,17 @@ def _fill(
         newest = links[-1]
         epoch = max(newest.manifest.epoch, above) + 1
         secret = sealing.wrap(kept.meta[sealing.META], location.column_key)
+        signer = signing.wrap(kept.meta[signing.META], location.signing_key)
+        group_key = GroupKey(kept.meta["id"], kept.meta[signing.META])
+        kept.meta.pop(fence.META, None)
         with connection:
-            meta = {**kept.meta, "epoch": epoch, sealing.META: secret}
+            meta = {**kept.meta, "epoch": epoch, sealing.META: secret, signing.META: signer}
             connection.executemany("INSERT INTO zq_meta VALUES (?, ?)", list(meta.items())).fetchall()
             connection.executemany("INSERT INTO zq_layout VALUES (?, ?, ?)", kept.layouts).fetchall()
             connection.executemany("INSERT INTO zq_snapshot VALUES (?, ?, ?, ?, ?)", kept.parts).fetchall()
             head = _enter(connection, head, epoch, newest)
+            signature = group_key.sign(epoch, head.seq, head.hash)
+            connection.execute("INSERT INTO zq_group VALUES (?, ?)", (head.seq, signature)).fetchall()
     except BaseException:
         engine.forbid_checkpoint(connection)
         engine.close(connection)

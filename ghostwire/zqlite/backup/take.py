@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, ResourceExhaustedError, ValidationError
-from ghostwire.zqlite import changelog, keyring, replay, sealing, snapshot
+from ghostwire.zqlite import changelog, keyring, replay, sealing, signing, snapshot
 from ghostwire.zqlite.backup import items, segment
 from ghostwire.zqlite.backup.manifest import VERSION, Manifest, Sealed
 from ghostwire.zqlite.backup.segment import SUFFIX, ChunkWriter, Segment
@@ -28,11 +28,18 @@ _CHANGES: Final = "SELECT seq, epoch, ts, actor, kind, body, prev, hash FROM cha
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose backup it is: the store's id and epoch, and the key that wraps the secret of its columns."""
+    """Whose backup it is: the store's id and epoch, and the keys that wrap the secrets of its columns and signers."""
 
     identity: bytes
     epoch: int
     column_key: bytes = field(repr=False)
+    signing_key: bytes = field(repr=False)
+
+    def open(self, name: str, value: Any) -> Any:
+        """A setting as a backup holds it: its secrets in the clear."""
+        if name == sealing.META:
+            return sealing.unwrap(value, self.column_key)
+        return signing.unwrap(value, self.signing_key) if name == signing.META else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +117,7 @@ def _write(
 def _items(reader: Reader, source: Source, since: Head, full: bool) -> Iterator[list[Any]]:
     connection = reader.connection
     for name, value in connection.execute("SELECT key, value FROM zq_meta ORDER BY key"):
-        told = sealing.unwrap(value, source.column_key) if name == sealing.META and isinstance(value, bytes) else value
-        yield ["meta", name, told]
+        yield ["meta", name, source.open(str(name), value)]
     layouts = "SELECT since, table_id, layout FROM zq_layout WHERE since > ? ORDER BY since, table_id"
     for row in connection.execute(layouts, (-1 if full else since.seq,)):
         yield ["layout", *row]

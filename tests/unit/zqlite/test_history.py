@@ -112,6 +112,8 @@ def tamper(path: Path, act: Callable[[apsw.Connection], object]) -> None:
         ("DELETE FROM change WHERE seq = 1", "beginning was cut off"),
         ("UPDATE change SET seq = seq + 100 WHERE seq >= 4", "gap"),
         ("DELETE FROM change WHERE seq = 6", "cut off|differ"),
+        ("DELETE FROM zq_group WHERE seq = 6", "row 6 without a signature after 5"),
+        ("UPDATE zq_group SET signature = zeroblob(64) WHERE seq = 3", "commit that ends with row 3 does not hold"),
     ],
 )
 async def test_tampering_shows(path: Path, sql: str, match: str) -> None:
@@ -120,6 +122,22 @@ async def test_tampering_shows(path: Path, sql: str, match: str) -> None:
         head = db.head
     tamper(path, lambda connection: connection.execute(sql).fetchall())
     with pytest.raises(DatabaseError, match=match):
+        await look(path, head)
+
+
+async def test_a_row_that_chains_is_not_enough(path: Path) -> None:
+    """Who can write the file and knows how rows chain still cannot add one: the commit's signature is missing."""
+    async with await zqlite.open(path, key=KEY) as db:
+        await fill(db)
+        head = db.head
+    body = changelog.event_body("", {"forged": True})
+    digest = changelog.digest(7, 1, head.ts + 1, "alice", "forged", body, head.hash)
+    row = (7, 1, head.ts + 1, "alice", "forged", body, head.hash, digest)
+    tamper(
+        path,
+        lambda connection: connection.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).fetchall(),
+    )
+    with pytest.raises(DatabaseError, match="row 7 without a signature after 6"):
         await look(path, head)
 
 

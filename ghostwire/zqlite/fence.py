@@ -1,0 +1,54 @@
+"""When a copy of a store must write nothing any more: another one is ahead of it.
+
+A head of the log that comes back from outside, or another copy's word of its epoch, may show that this copy is an
+older one, or that two copies went apart. Writing on would make a second history. A fenced store reads and is read; the
+fence is kept in the file, and a promotion or a restore is what ends it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ghostwire.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from ghostwire.zqlite.applier import Applier
+    from ghostwire.zqlite.changelog import Head
+    from ghostwire.zqlite.heads import SignedHead
+    from ghostwire.zqlite.reader import Reader
+
+META: Final = "fence"
+"""Where the store's own table keeps why it is fenced."""
+
+ADVICE: Final = (
+    "Nothing is written any more. Use the newer copy; or restore the newest backup (`ghostwire db restore`); or, if "
+    "this copy is all there is, go on from it with `ghostwire db promote`"
+)
+
+
+def judge(reader: Reader, newest: Head, epoch: int, told: SignedHead) -> str | None:
+    """Why a store in `epoch` with this newest row may not write on, now that a genuine head is known; None if it may.
+
+    A head of an earlier epoch that the log does not have was left behind by a restore or a promotion.
+    """
+    at = told.head.seq
+    if told.epoch > epoch:
+        return f"epoch {told.epoch} was opened by another copy of this store, this one is in epoch {epoch}"
+    if told.epoch < epoch:
+        return None
+    if at > newest.seq:
+        return f"the log ends at row {newest.seq}, yet a head for row {at} was given out: this copy is older"
+    row = reader.query_one("SELECT hash FROM change WHERE seq = ?", (at,))
+    if row is not None and row[0] != told.head.hash:
+        return f"row {at} of the log is not the one that a head was given out for: two copies went apart"
+    return None
+
+
+def fenced(reason: str) -> DatabaseError:
+    """What every write is refused with."""
+    return DatabaseError(f"{reason}. {ADVICE}")
+
+
+def lay(applier: Applier, reason: str) -> None:
+    """Keep in the file why nothing may be written. Called by the writer between commits."""
+    applier.own("INSERT OR REPLACE INTO main.zq_meta VALUES (?, ?)", (META, reason))
