@@ -73,9 +73,10 @@ class Run:
             for node in warm:
                 node.join()
             nodes = [[next(fresh) for _ in range(each)] for _ in range(clients)]
-            before = serving.cpu_s
+            before, counted = serving.cpu_s, serving.counters()
             times, total = register_all(nodes)
             self.cpu_us = (serving.cpu_s - before) / len(times) * 1e6
+            self.counted = {name: count - counted[name] for name, count in serving.counters().items() if count}
             for client in (warm, *nodes):
                 for node in client:
                     node.connection.close()
@@ -98,6 +99,15 @@ class Registrations:
 
     def track_rate_of_16_clients_over_1_with_slow_syncs(self) -> float:
         return Run(16, 20, sync_ms=2.0).rate / Run(1, 100, sync_ms=2.0).rate
+
+    def track_syncs_a_batch(self) -> float:
+        """Checkpoints included, which sync twice."""
+        counted = Run(16, 20, sync_ms=2.0).counted
+        return counted["syncs"] / counted["writer_commits"]
+
+    def track_registrations_a_batch(self) -> float:
+        counted = Run(16, 20, sync_ms=2.0).counted
+        return counted["writer_operations"] / counted["writer_commits"]
 
     def track_server_cpu(self) -> float:
         return Run(16, 40).cpu_us

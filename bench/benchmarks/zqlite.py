@@ -19,7 +19,7 @@ import apsw
 import uvloop
 
 from ghostwire import zqlite
-from ghostwire.testing.crash import slow_sync
+from ghostwire.testing.crash import slow_disk
 from ghostwire.zqlite import Operation, Statement
 
 SCHEMA = """
@@ -86,7 +86,7 @@ async def measure(added: float) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
-        vfs = stack.enter_context(slow_sync(added)) if added else None
+        vfs = stack.enter_context(slow_disk(added)).vfs if added else None
         db = await zqlite.open(folder / "store.db", key=bytes(32), vfs=vfs)
         await db.execute(SCHEMA)
         numbers = count(1)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -43,8 +43,7 @@ class Serving:
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        assert self._process.stdout is not None
-        said = json.loads(self._process.stdout.readline())
+        said = self._read()
         self.port: int = said["port"]
         self.keys: list[str] = said.get("keys", [])
 
@@ -58,6 +57,17 @@ class Serving:
         self._process.stdin.close()
         self._process.wait(30)
         self._kept.cleanup()
+
+    def counters(self) -> dict[str, int]:
+        """What it has committed so far."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
 
     @property
     def cpu_s(self) -> float:

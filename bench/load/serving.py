@@ -1,8 +1,9 @@
 """A server in a process of its own: `python -m bench.load.serving KIND DIR USERS SYNC_MS`.
 
 KIND `ghostwire` serves a network in which each of USERS users has a reusable pre-auth key; `raw` answers each WebSocket
-message with a fixed one, over nothing but uvloop: the least that such a server can cost. It prints one line of JSON and
-serves until its standard input closes. SYNC_MS is added to each sync of the disk.
+message with a fixed one, over nothing but uvloop: the least that such a server can cost. It prints one line of JSON
+and serves until its standard input closes; to each line that it reads there it answers with one of JSON: what it has
+committed so far. SYNC_MS is added to each sync of the disk; those are counted then, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ghostwire.coordinator.commands import CreatePreauthKey
 from ghostwire.coordinator.settings import Settings
 from ghostwire.server import Limits, ServeOptions, Server
 from ghostwire.server.session.frames import Opcode, Reader, frame
-from ghostwire.testing.crash.latency import slow_sync
+from ghostwire.testing.crash.latency import SlowDisk, slow_disk
 
 ANSWER = frame(bytes(150))
 UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -45,19 +46,15 @@ class Raw(asyncio.Protocol):
                 self.transport.write(ANSWER)
 
 
-async def closed_input() -> None:
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-
-
 async def raw() -> None:
     server = await asyncio.get_running_loop().create_server(Raw, "127.0.0.1", 0)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
-    await closed_input()
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-async def ghostwire(directory: Path, users: int, vfs: str | None) -> None:
+async def ghostwire(directory: Path, users: int, disk: SlowDisk | None) -> None:
     options = ServeOptions(data=directory, settings=Settings(), listen="127.0.0.1:0", tls_off=True, limits=LIMITS)
-    async with Server(options, vfs=vfs) as server:
+    async with Server(options, vfs=disk and disk.vfs) as server:
         keys = []
         for number in range(users):
             made = await server.driver.ask(
@@ -67,14 +64,16 @@ async def ghostwire(directory: Path, users: int, vfs: str | None) -> None:
         gc.collect()
         gc.freeze()
         print(json.dumps({"port": server.port, "keys": keys}), flush=True)
-        await closed_input()
+        loop = asyncio.get_running_loop()
+        while await loop.run_in_executor(None, sys.stdin.readline):
+            print(json.dumps({"syncs": disk and disk.syncs, **server.store.durable.stats}), flush=True)
 
 
 def main(kind: str, directory: str, users: int, sync_ms: float) -> None:
     with contextlib.ExitStack() as stack:
-        vfs = stack.enter_context(slow_sync(sync_ms / 1000)) if sync_ms else None
+        disk = stack.enter_context(slow_disk(sync_ms / 1000)) if sync_ms else None
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(raw() if kind == "raw" else ghostwire(Path(directory), users, vfs))
+            runner.run(raw() if kind == "raw" else ghostwire(Path(directory), users, disk))
 
 
 if __name__ == "__main__":

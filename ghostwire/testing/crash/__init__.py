@@ -6,8 +6,8 @@ Each is an SQLite VFS below the cipher; `zqlite.open(path, key=..., vfs=name)` u
 from __future__ import annotations
 
 from ghostwire.testing.crash.faults import Fault, FaultVFS
-from ghostwire.testing.crash.latency import slow_sync
+from ghostwire.testing.crash.latency import SlowDisk, slow_disk
 from ghostwire.testing.crash.recorder import Recorder
 from ghostwire.testing.crash.states import State, states
 
-__all__ = ["Fault", "FaultVFS", "Recorder", "State", "slow_sync", "states"]
+__all__ = ["Fault", "FaultVFS", "Recorder", "SlowDisk", "State", "slow_disk", "states"]

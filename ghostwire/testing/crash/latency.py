@@ -15,34 +15,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@contextmanager
-def slow_sync(seconds: float) -> Iterator[str]:
-    """Register a VFS that adds `seconds` to each sync; its name, for `zqlite.open(..., vfs=name)`.
+class SlowDisk(apsw.VFS):
+    """A VFS that adds `seconds` to each sync and counts them: hand its `vfs` to `zqlite.open(..., vfs=...)`."""
 
-    Close every store that uses it before the block ends.
-    """
-    name = f"slow-sync-{time.monotonic_ns()}"
-    vfs = _SlowVFS(name, seconds)
-    try:
-        yield name
-    finally:
-        vfs.unregister()
-
-
-class _SlowVFS(apsw.VFS):
-    def __init__(self, name: str, seconds: float) -> None:
-        super().__init__(name, "")
-        self._seconds = seconds
+    def __init__(self, seconds: float) -> None:
+        self.vfs = f"slow-disk-{time.monotonic_ns()}"
+        self.seconds = seconds
+        self.syncs = 0
+        super().__init__(self.vfs, "")
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
-        return _SlowFile(name, flags, self._seconds)
+        """Open a file whose syncs are slow."""
+        return _SlowFile(self, name, flags)
 
 
 class _SlowFile(apsw.VFSFile):
-    def __init__(self, name: Any, flags: list[int], seconds: float) -> None:
+    def __init__(self, disk: SlowDisk, name: Any, flags: list[int]) -> None:
         super().__init__("", name, flags)
-        self._seconds = seconds
+        self._disk = disk
 
     def xSync(self, flags: int) -> None:
         super().xSync(flags)
-        time.sleep(self._seconds)
+        self._disk.syncs += 1
+        time.sleep(self._disk.seconds)
+
+
+@contextmanager
+def slow_disk(seconds: float) -> Iterator[SlowDisk]:
+    """Register a `SlowDisk`. Close every store that uses it before the block ends."""
+    disk = SlowDisk(seconds)
+    try:
+        yield disk
+    finally:
+        disk.unregister()
