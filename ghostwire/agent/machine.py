@@ -17,7 +17,7 @@ from ghostwire.agent.effects import Dial, Effect, Forget, HangUp, Keep, KeepMap,
 from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.plan import Plan
 from ghostwire.agent.reckoning import Reckoning
-from ghostwire.agent.refusals import advice, is_lasting
+from ghostwire.agent.refusals import advice, is_lasting, leads_elsewhere
 from ghostwire.errors import UnavailableError, WireError
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.time import SECOND, Now
@@ -294,7 +294,9 @@ class Machine:
             self._refused_live(refusal, now)
             return
         self._hang_up()
-        if not is_lasting(refusal):
+        if leads_elsewhere(refusal):
+            self.refused(refusal.code, refusal.message, now)
+        elif not is_lasting(refusal):
             self._retry(refusal.message, now, refusal.retry_after)
         elif self.memory.next_private and not self._try_next:
             # The answer to a rotation may have been lost: then the key that was kept for it is the one in force.

@@ -14,6 +14,11 @@ def is_lasting(refusal: Refusal) -> bool:
     return refusal.code not in _PASSING and refusal.retry_after is None
 
 
+def leads_elsewhere(refusal: Refusal) -> bool:
+    """Whether it is the way to the coordinator that is refused: a proxy in between, an address that is not its own."""
+    return refusal.code == "unavailable" and refusal.retry_after is None
+
+
 def advice(refusal: Refusal, registered: bool) -> str:
     """The coordinator's reason, and the next step where the reason does not show it."""
     reason = f"the coordinator refused this node: {refusal.message.rstrip('.')}."

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ghostwire.errors import AuthenticationError, WireError
+from ghostwire.errors import AuthenticationError, UnavailableError, WireError
 from ghostwire.model.time import Now
 from ghostwire.wire import codec
 from ghostwire.wire.keys import public_key, validate_public_key
@@ -30,6 +30,7 @@ from ghostwire.wire.messages import (
 from ghostwire.wire.proof import Purpose, Transcript, check
 
 CHALLENGE_LIFE_S: Final = 60.0
+CHALLENGE_AGAIN_S: Final = 1.0
 OUTSTANDING: Final = 4
 """Challenges that one connection may hold at a time; the oldest lapses."""
 
@@ -59,13 +60,16 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Gate {self.network}>"
 
     def admit(self, purpose: Purpose, proof: Proof, body: bytes, node_key: bytes, new_key: bytes = b"") -> None:
-        """Raise `AuthenticationError` unless the proof holds for this process. The nonce is the session's to check."""
+        """Raise `AuthenticationError` unless the proof holds for this process. The nonce is the session's to check.
+
+        A way that leads here wrongly says nothing of the node, whose peers must outlive it: `UnavailableError`.
+        """
         if self.spki and proof.spki != self.spki:
-            raise AuthenticationError(
+            raise UnavailableError(
                 "the connection's certificate is not this coordinator's: something ends TLS in between"
             )
         if not self.spki and proof.origin not in self.origins:
-            raise AuthenticationError(
+            raise UnavailableError(
                 f"{proof.origin!r} is not an address of this coordinator: add it to server.public_urls"
             )
         check(
@@ -108,7 +112,7 @@ class ServerSession:
         """Read one frame; what comes back has been proved as far as its kind needs it.
 
         Raises `WireError` for frames that may not come now, `AuthenticationError` and `ValidationError` for proofs
-        that do not hold.
+        that do not hold, `UnavailableError` for those that came late or by a wrong way.
         """
         message = codec.decode_from_node(frame)
         if isinstance(message, ChallengeRequest):
@@ -159,4 +163,6 @@ class ServerSession:
     def _spend(self, nonce: bytes, now: Now) -> None:
         deadline = self._challenges.pop(nonce, None)
         if deadline is None or now.mono > deadline:
-            raise AuthenticationError("the challenge is unknown, used or older than 60 s: ask for a fresh one")
+            raise UnavailableError(
+                "the challenge is unknown, used or older than 60 s: ask for a fresh one", retry_after=CHALLENGE_AGAIN_S
+            )

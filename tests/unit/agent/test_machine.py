@@ -306,6 +306,32 @@ def test_a_refusal_that_passes_is_tried_again() -> None:
     assert meeting.take(Dial)
 
 
+ASTRAY = Refusal(code="unavailable", message="no address of this coordinator: add it to server.public_urls", final=True)
+
+
+def test_a_wrong_way_ends_a_first_join_and_says_what_is_wrong() -> None:
+    meeting = Meeting()
+    meeting.begin()
+    meeting.accept()
+    meeting.say(ASTRAY)
+    assert meeting.quit is not None
+    assert meeting.quit.message == ASTRAY.message
+
+
+def test_a_way_that_goes_wrong_later_cuts_nobody() -> None:
+    meeting = joined(peer(2))
+    steps(meeting)
+    meeting.cut()
+    meeting.pass_time(11)
+    meeting.accept()
+    meeting.take(Dial)
+    meeting.say(ASTRAY)
+    meeting.pass_time(11)
+    assert steps(meeting) == []
+    assert meeting.quit is None
+    assert meeting.take(Dial)
+
+
 def test_approval_is_awaited() -> None:
     meeting = Meeting()
     meeting.begin()
