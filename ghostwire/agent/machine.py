@@ -12,18 +12,19 @@ from typing import Final, Literal
 
 import msgspec
 
+from ghostwire.agent import heads
 from ghostwire.agent.backoff import Backoff, fraction
 from ghostwire.agent.effects import Dial, Effect, Forget, HangUp, Keep, KeepMap, Measure, Quit, Say, Transmit, Tune
 from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.plan import Plan
 from ghostwire.agent.reckoning import Reckoning
 from ghostwire.agent.refusals import advice, is_lasting, leads_elsewhere
-from ghostwire.errors import UnavailableError, WireError
+from ghostwire.errors import GhostwireError, UnavailableError, WireError
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.time import SECOND, Now
 from ghostwire.wire.client_session import ClientSession, Credentials, Event, MapChanged
 from ghostwire.wire.keys import clamp, public_key
-from ghostwire.wire.messages import HeartbeatAck, Pending, Refusal, Rotated, RotateOrder, ServerBye, Welcome
+from ghostwire.wire.messages import HeartbeatAck, LogHead, Pending, Refusal, Rotated, RotateOrder, ServerBye, Welcome
 from ghostwire.wire.netmap import NetMap
 
 Phase = Literal["waiting", "dialling", "greeting", "live", "leaving", "over"]
@@ -244,6 +245,8 @@ class Machine:
             self.rotate(now)
         elif isinstance(event, Rotated):
             self._rotated(session, now)
+        elif isinstance(event, LogHead):
+            self._hold_head(event)
 
     def _welcomed(self, welcome: Welcome, session: ClientSession, now: Now) -> None:
         self.phase, self.waiting_for = "live", ""
@@ -264,6 +267,17 @@ class Machine:
         self._metrics_at = now.mono
         if self._endpoints:
             session.endpoints(self._endpoints)
+        for signed in heads.held(self.memory.heads):
+            session.return_head(signed)
+
+    def _hold_head(self, told: LogHead) -> None:
+        try:
+            held = heads.hold(self.memory.heads, told)
+        except GhostwireError as error:
+            self._say("warning", f"the coordinator's head of its log is not genuine, it is not kept: {error.message}")
+        else:
+            # It is kept when other things are: one write every few minutes is enough for it.
+            self.memory = msgspec.structs.replace(self.memory, heads=held)
 
     def _map_changed(self, event: MapChanged, now: Now) -> None:
         if self.from_cache:

@@ -15,7 +15,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     authorities vouch for it. `next_private` is a node key that a rotation may have put in force: it is kept before the
     coordinator is asked, since a lost answer would otherwise lose the node. `node` is 0 until a first session stood.
     `contact` is when the coordinator was last heard, `highest` the highest time seen, `name` the name last held,
-    `facts` what the coordinator was told of the machine (MessagePack).
+    `facts` what the coordinator was told of the machine (MessagePack), `heads` the signed heads of its log that are
+    held (`ghostwire.agent.heads`).
     """
 
     origin: str
@@ -30,6 +31,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     key_born: int = 0
     contact: int = 0
     highest: int = 0
+    heads: bytes = b""
 
     def __repr__(self) -> str:
         return f"<Memory of node {self.node} at {self.origin}>"

@@ -16,6 +16,7 @@ from ghostwire.model.credential import ApiToken
 from ghostwire.server.clock import Clock, system_clock
 from ghostwire.server.driver import Driver
 from ghostwire.server.fanout import Fanout
+from ghostwire.server.heads import Heads
 from ghostwire.server.identity import Naming, open_gate, tls_identity
 from ghostwire.server.listen import admin, public, tls
 from ghostwire.server.listen.acceptor import Acceptor
@@ -34,10 +35,7 @@ from ghostwire.server.session.node import SessionShell
 from ghostwire.server.status import Reporter
 from ghostwire.server.store.store import ServerStore
 from ghostwire.server.witness import Witness
-from ghostwire.zqlite import heads
 
-HEAD: Final = "head.sig"
-"""The newest signed head of the change log, in the server's folder: a copy kept elsewhere shows a log that was cut."""
 RENEWAL_CHECK_S: Final = 6 * 3600.0
 DRAIN_S: Final = 3.0
 """How long running requests may take when the server stops."""
@@ -69,7 +67,6 @@ class Server:
         self._clock, self._entropy, self._vfs = clock, entropy, vfs
         self._acceptors: list[Acceptor] = []
         self._renewal: asyncio.TimerHandle | None = None
-        self._heads: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -113,8 +110,8 @@ class Server:
             await self.driver.stop()
             await self.store.close()
             raise
-        self._heads = loop.create_task(heads.keep(self.store.durable, self.options.data / HEAD, self._head_failed))
         self.reporter.ready = True
+        await self._heads.start()
         self.observer.event("info", "server.started", listen=str(self.naming.listen), url=self.reporter.url.url)
 
     async def stop(self, reason: str = "the coordinator stops", retry_after: float = COME_BACK_S) -> None:
@@ -129,9 +126,7 @@ class Server:
         await self._http.drain(DRAIN_S)
         await self.sessions.drain(BYE_S)
         await self.driver.stop()
-        if self._heads is not None:
-            self._heads.cancel()
-            await asyncio.wait([self._heads])
+        await self._heads.stop()
         await self.store.close()
         (self.options.data / admin.NAME).unlink(missing_ok=True)
         self.observer.event("info", "server.stopped", reason=reason)
@@ -155,7 +150,8 @@ class Server:
         options, limits = self.options, self.options.limits
         self.tls = tls_identity(options, self.naming, started[1])
         gate = open_gate(options, self.naming, self.tls, self._entropy)
-        self.sessions = SessionShell(self.driver, gate, self._entropy, limits, self.observer)
+        self._heads = Heads(self.store.durable, options.data, self.driver.fanout, self.observer, self._store_fenced)
+        self.sessions = SessionShell(self.driver, gate, self._entropy, limits, self.observer, self._heads)
         self.driver.close_session = self.sessions.end
         pin = self.tls.pin if self.tls is not None and self.tls.self_signed else None
         self.reporter = Reporter(
@@ -206,8 +202,10 @@ class Server:
         if not self.failed.done():
             self.failed.set_result(error)
 
-    def _head_failed(self, error: GhostwireError) -> None:
-        self.observer.event("error", "heads.failed", error=error.message)
+    def _store_fenced(self, error: DatabaseError) -> None:
+        """Another copy of the store is ahead: what stands goes on, nothing new is promised."""
+        self.observer.event("critical", "store.fenced", error=error.message)
+        self.reporter.ready = False
 
     def _flush_failed(self, error: BaseException) -> None:
         self.observer.event("error", "history.flush_failed", error=str(error))

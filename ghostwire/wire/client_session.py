@@ -19,8 +19,10 @@ from ghostwire.wire.messages import (
     FromServer,
     Heartbeat,
     HeartbeatAck,
+    HeldHead,
     Hello,
     HelloBody,
+    LogHead,
     MapDelta,
     MapFull,
     MapUnchanged,
@@ -63,7 +65,7 @@ class MapChanged(msgspec.Struct, frozen=True):
     how: Literal["full", "delta", "unchanged"]
 
 
-Event = Welcome | Pending | Refusal | MapChanged | HeartbeatAck | Answer | RotateOrder | Rotated | ServerBye
+Event = Welcome | Pending | Refusal | MapChanged | HeartbeatAck | Answer | RotateOrder | Rotated | LogHead | ServerBye
 
 
 class ClientSession:
@@ -121,6 +123,10 @@ class ClientSession:
         self._query += 1
         self._send(Query(id=self._query, node=node, name=name, address=address))
         return self._query
+
+    def return_head(self, signed: bytes) -> None:
+        """Queue a signed head that was held since an earlier session."""
+        self._send(HeldHead(signed=signed))
 
     def resync(self) -> None:
         """Queue a request for the whole map."""

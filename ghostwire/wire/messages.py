@@ -142,6 +142,16 @@ class Rotated(_Message, frozen=True, tag="rotated"):
         return "<Rotated>"
 
 
+class LogHead(_Message, frozen=True, tag="head"):
+    """The newest signed head of the coordinator's change log: keep it, and return it in the next session.
+
+    `signed` is MessagePack (`ghostwire.zqlite.heads`), `key` the composite public key that checks it.
+    """
+
+    signed: bytes
+    key: bytes
+
+
 class ServerBye(_Message, frozen=True, tag="bye"):
     """The session ends by intent; come back after `retry_after` seconds."""
 
@@ -254,6 +264,12 @@ class Resync(_Message, frozen=True, tag="resync"):
     """Ask for the whole map."""
 
 
+class HeldHead(_Message, frozen=True, tag="head"):
+    """A signed head that the node was given in an earlier session."""
+
+    signed: bytes
+
+
 class NodeBye(_Message, frozen=True, tag="bye"):
     """The node leaves by intent. `logout` also removes it from the network."""
 
@@ -273,6 +289,7 @@ FromServer = (
     | Answer
     | RotateOrder
     | Rotated
+    | LogHead
     | ServerBye
 )
-FromNode = Register | Hello | RotateKey | ChallengeRequest | Heartbeat | Endpoints | Query | Resync | NodeBye
+FromNode = Register | Hello | RotateKey | ChallengeRequest | Heartbeat | Endpoints | Query | Resync | HeldHead | NodeBye

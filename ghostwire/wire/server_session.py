@@ -16,6 +16,7 @@ from ghostwire.wire.messages import (
     ChallengeRequest,
     Endpoints,
     Heartbeat,
+    HeldHead,
     Hello,
     HelloBody,
     NodeBye,
@@ -35,7 +36,7 @@ OUTSTANDING: Final = 4
 """Challenges that one connection may hold at a time; the oldest lapses."""
 
 Proved = RegisterBody | HelloBody | RotateBody
-Heard = Heartbeat | Endpoints | Query | Resync | NodeBye
+Heard = Heartbeat | Endpoints | Query | Resync | HeldHead | NodeBye
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):

@@ -248,14 +248,15 @@ class Store:
         return self.signing_key(heads.USE).public, *signing.former(None if former is None else former[0])
 
     async def hear(self, signed: heads.SignedHead) -> None:
-        """Hold a head that comes back from outside against the log. One that is ahead of it fences the store.
+        """Hold a head that comes back from outside against the log. A genuine one that is ahead fences the store.
 
-        Raises AuthenticationError where its signature does not hold, ValidationError where it is of another store.
+        For one that is ahead of the log or contradicts it, raises AuthenticationError where its signature does not
+        hold, and ValidationError where it is of another store.
         """
-        heads.check(signed, self.identity, await self.head_keys())
         newest = self.head
         reason = await self.run(lambda reader: fence.judge(reader, newest, self.epoch, signed))
-        if reason is not None:
+        if reason is not None:  # only then is it worth the time of a signature
+            heads.check(signed, self.identity, await self.head_keys())
             await self.fence(reason)
 
     async def fence(self, reason: str) -> None:

@@ -239,6 +239,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "endpoints": {"endpoints": ["192.0.2.1:1"]},
     "query.peers": {"id": 1},
     "resync": {},
+    "head": {"signed": b""},
     "bye": {"logout": True},
 }
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ghostwire.model.node import NodeFacts
 from ghostwire.wire.client_session import ClientSession, Credentials, Event
 from ghostwire.wire.keys import clamp, public_key
-from ghostwire.wire.messages import SUBPROTOCOL, Refusal, ServerBye, Welcome
+from ghostwire.wire.messages import SUBPROTOCOL, LogHead, Refusal, ServerBye, Welcome
 from ghostwire.wire.netmap import NetMap
 
 E = TypeVar("E")
@@ -50,6 +50,7 @@ class NodeClient:
         self.credentials = who
         self.session: ClientSession
         self.events: list[Event] = []
+        self.heads: list[LogHead] = []
 
     async def __aenter__(self) -> Self:
         context = None
@@ -77,10 +78,14 @@ class NodeClient:
             await self.socket.send(frame)
 
     async def step(self) -> Event | None:
-        """Take one frame from the server."""
-        frame = await asyncio.wait_for(self.socket.recv(), PATIENCE_S)
-        event = self.session.receive(frame)
-        await self.flush()
+        """Take one frame from the server; the heads of its log come when they come, and are put aside."""
+        while True:
+            frame = await asyncio.wait_for(self.socket.recv(), PATIENCE_S)
+            event = self.session.receive(frame)
+            await self.flush()
+            if not isinstance(event, LogHead):
+                break
+            self.heads.append(event)
         if event is not None:
             self.events.append(event)
         return event

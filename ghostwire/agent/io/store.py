@@ -38,10 +38,13 @@ CREATE TABLE profile(owner INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE traffic(
     node INTEGER PRIMARY KEY, name TEXT NOT NULL, rx_bytes INTEGER NOT NULL, tx_bytes INTEGER NOT NULL) STRICT;
 """
-_MIGRATIONS: Final = (zqlite.Migration(1, "initial", _SCHEMA),)
+_MIGRATIONS: Final = (
+    zqlite.Migration(1, "initial", _SCHEMA),
+    zqlite.Migration(2, "heads", "ALTER TABLE session ADD COLUMN heads BLOB NOT NULL DEFAULT x''"),
+)
 _PUT: Final = {
     "identity": "INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "session": "INSERT OR REPLACE INTO session VALUES (1, ?, ?, ?)",
+    "session": "INSERT OR REPLACE INTO session VALUES (1, ?, ?, ?, ?)",
     "part": "INSERT OR REPLACE INTO part VALUES (?, ?)",
     "peer": "INSERT OR REPLACE INTO peer VALUES (?, ?)",
     "profile": "INSERT OR REPLACE INTO profile VALUES (?, ?)",
@@ -56,7 +59,7 @@ _DELETE: Final = {
 _IDENTITY: Final = (
     "origin", "pin", "node_private", "machine_private", "next_private", "node", "name", "facts", "key_born",
 )  # fmt: skip
-_SESSION: Final = ("token", "contact", "highest")
+_SESSION: Final = ("token", "contact", "highest", "heads")
 _POSITION: Final = "position"
 _WISHES: Final = "wishes"
 

@@ -22,6 +22,7 @@ from ghostwire.coordinator.effects import CloseSession, KeyRotated, SessionOpene
 from ghostwire.errors import GhostwireError, ResourceExhaustedError, WireError
 from ghostwire.server.driver import Driver
 from ghostwire.server.errors import status_of, status_of_code
+from ghostwire.server.heads import Heads
 from ghostwire.server.observer import Level, Observer, Value
 from ghostwire.server.options import Limits
 from ghostwire.server.session.counters import SessionCounters
@@ -35,6 +36,7 @@ from ghostwire.wire.messages import (
     Endpoints,
     Heartbeat,
     HeartbeatAck,
+    HeldHead,
     HelloBody,
     NodeBye,
     Query,
@@ -66,12 +68,19 @@ class Arrival(Protocol):
 class SessionShell:
     """What all node sessions of one server share."""
 
-    __slots__ = ("counters", "driver", "empty", "entropy", "gate", "limits", "loop", "observer", "standing")
+    __slots__ = ("counters", "driver", "empty", "entropy", "gate", "heads", "limits", "loop", "observer", "standing")
 
     def __init__(
-        self, driver: Driver, gate: Gate, entropy: Callable[[int], bytes], limits: Limits, observer: Observer
+        self,
+        driver: Driver,
+        gate: Gate,
+        entropy: Callable[[int], bytes],
+        limits: Limits,
+        observer: Observer,
+        heads: Heads,
     ) -> None:
         self.driver, self.gate, self.entropy, self.limits = driver, gate, entropy, limits
+        self.heads = heads
         self.observer = observer
         self.loop = asyncio.get_running_loop()
         self.counters = SessionCounters()
@@ -231,6 +240,8 @@ class NodeSession:
             self._rotate(heard)
         elif isinstance(heard, Resync):
             self._resync()
+        elif isinstance(heard, HeldHead):
+            self._shell.heads.returned(heard.signed, partial(self._refuse, final=False))
         elif isinstance(heard, NodeBye):
             self._leave(heard)
 
@@ -281,6 +292,8 @@ class NodeSession:
         self._shell.counters.opened += 1
         self._note("session.opened", "debug", node=self.node, session=self.session)
         self.deliver(opened.frames)
+        if (head := self._shell.heads.frame) is not None:
+            self.deliver((head,))
         replaced = self._shell.driver.fanout.attach(self)
         if isinstance(replaced, NodeSession):
             replaced.replaced()

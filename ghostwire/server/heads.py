@@ -1,0 +1,96 @@
+"""Signed heads of the change log, told to nodes and heard from them again.
+
+A head goes to each node with its map; each new one goes to a few nodes in turn, so that the work does not grow with the
+network. Nodes return what they hold when they come back. A genuine head that is ahead of the log means that this store
+is an older copy, or that another one was promoted: then nothing is written any more, and sessions go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Final
+
+from ghostwire import zqlite
+from ghostwire.errors import DatabaseError, GhostwireError, NotFoundError, ValidationError
+from ghostwire.server.fanout import Fanout
+from ghostwire.server.observer import Observer
+from ghostwire.wire import codec
+from ghostwire.wire.messages import LogHead
+from ghostwire.zqlite import SignedHead, heads
+
+FILE: Final = "head.sig"
+"""The newest signed head, in the server's folder: a copy kept elsewhere shows a log that was cut."""
+WITNESSES: Final = 16
+"""How many nodes are told of each new head."""
+
+
+class Heads:
+    """One server's. `frame` is the newest head as a message, `fenced` is called when nothing may be written."""
+
+    def __init__(
+        self,
+        store: zqlite.Store,
+        folder: Path,
+        fanout: Fanout,
+        observer: Observer,
+        fenced: Callable[[DatabaseError], None],
+    ) -> None:
+        self.frame: bytes | None = None
+        self._store, self._file, self._fanout = store, folder / FILE, fanout
+        self._observer, self._fenced = observer, fenced
+        self._key = store.signing_key(heads.USE).public.data
+        self._turn = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Hold the head in the folder against the log, then keep the newest one there."""
+        try:
+            await self._store.hear(SignedHead.load(self._file))
+        except NotFoundError:
+            pass
+        except GhostwireError as error:
+            self._failed(error)
+        if self._store.fenced is not None:
+            self._fenced(self._store.fenced)
+        self._spawn(heads.keep(self._store, self._file, self._failed, self._made))
+
+    async def stop(self) -> None:
+        """Sign no more."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def returned(self, data: bytes, refuse: Callable[[GhostwireError], None]) -> None:
+        """A node has returned the head that it held; `refuse` is called where it is not one of this store's."""
+        self._spawn(self._hear(data, refuse))
+
+    async def _hear(self, data: bytes, refuse: Callable[[GhostwireError], None]) -> None:
+        before = self._store.fenced
+        try:
+            await self._store.hear(SignedHead.from_bytes(data))
+        except ValidationError as error:
+            refuse(error)
+        except GhostwireError as error:
+            self._failed(error)
+            refuse(error)
+        if before is None and self._store.fenced is not None:
+            self.frame = None
+            self._fenced(self._store.fenced)
+
+    def _made(self, signed: SignedHead) -> None:
+        self.frame = codec.encode(LogHead(signed=signed.to_bytes(), key=self._key))
+        sessions = self._fanout.sessions()
+        for at in range(min(WITNESSES, len(sessions))):
+            self._fanout.send((self.frame,), sessions[(self._turn + at) % len(sessions)])
+        self._turn += WITNESSES
+
+    def _failed(self, error: GhostwireError) -> None:
+        self._observer.event("error", "heads.failed", error=error.message)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
