@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from core_ext import ipam as ipam
     from core_ext import policy as _cells
     from core_ext import timers as timers
+    from rust_ext import blocks as blocks
     from rust_ext import policy as policy
     from rust_ext import token as token
     from rust_ext import tunnel as tunnel
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 CYTHON_MODULES = frozenset({"cidr", "ipam", "policy_cells", "timers"})
 _FILES = {"policy_cells": "policy"}
 """Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""
-RUST_MODULES = frozenset({"policy", "token", "tunnel"})
+RUST_MODULES = frozenset({"blocks", "policy", "token", "tunnel"})
 
 _ROOT = Path(__file__).resolve().parent.parent
 _REBUILD_CYTHON = "run `uv sync` (or `make cy`)"

@@ -3,10 +3,19 @@ use pyo3::{PyErr, import_exception};
 
 import_exception!(ghostwire.errors, AuthenticationError);
 import_exception!(ghostwire.errors, ConflictError);
+import_exception!(ghostwire.errors, DatabaseError);
 import_exception!(ghostwire.errors, NotFoundError);
 import_exception!(ghostwire.errors, PermissionDeniedError);
 import_exception!(ghostwire.errors, UnavailableError);
 import_exception!(ghostwire.errors, ValidationError);
+
+pub fn blocks(error: gw_blocks::BlockError) -> PyErr {
+    let text = error.to_string();
+    match error {
+        gw_blocks::BlockError::Invalid(_) => ValidationError::new_err(text),
+        gw_blocks::BlockError::Damaged(_) | gw_blocks::BlockError::Sealed => DatabaseError::new_err(text),
+    }
+}
 
 pub fn token(error: gw_token::TokenError) -> PyErr {
     AuthenticationError::new_err(error.to_string())

@@ -1,6 +1,7 @@
 //! The binding: a list of submodules, one per pure crate. No logic lives here.
 use pyo3::prelude::*;
 
+mod blocks;
 mod errors;
 mod policy;
 mod token;
@@ -8,6 +9,8 @@ mod tunnel;
 
 #[pymodule]
 mod _rust {
+    #[pymodule_export]
+    use crate::blocks::blocks;
     #[pymodule_export]
     use crate::policy::policy;
     #[pymodule_export]

@@ -1,5 +1,6 @@
 from typing import Final
 
+from . import blocks as blocks
 from . import policy as policy
 from . import token as token
 from . import tunnel as tunnel
