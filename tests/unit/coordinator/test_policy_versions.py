@@ -11,10 +11,12 @@ from ghostwire.coordinator.commands import (
     CreateUser,
     DeleteNode,
     DeleteUser,
+    ExpireNode,
     RevokePreauthKey,
     RollbackPolicy,
 )
 from ghostwire.errors import ConflictError, DatabaseError, NotFoundError, ValidationError
+from ghostwire.model.change import Delete, Put
 from ghostwire.model.policy import Connection, PolicyComparison, PolicyVersion
 from ghostwire.testing.simnet import SimNet, SimNode
 from tests.reference.netmap_check import check_all
@@ -181,6 +183,41 @@ def test_what_was_confirmed_meanwhile_stays(net: SimNet) -> None:
     assert (in_force(net).number, net.held) == (1, [])
 
 
+def test_what_replaced_it_meanwhile_stays(net: SimNet, web: SimNode) -> None:
+    """The deadline comes while another version is on its way to the disk: it was set for the one before only."""
+    apply(net, CLOSED)
+    apply(net, WEB, confirm_within_s=300)
+    net.hold = True
+    op = net.give(ApplyPolicy, text=WIDE, author="test", replace=True)
+    net.advance(300)
+    assert [persist.kind for persist in net.held] == ["policy.apply"]
+    net.hold = False
+    net.settle()
+    assert net.answer(op).number == 3
+    net.advance(1000)
+    assert (in_force(net).text, net.held) == (WIDE, [])
+    assert "policy.revert" not in kinds(net)
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_going_back_is_a_commit_on_the_condition_that_nothing_moved(net: SimNet, web: SimNode, retried: bool) -> None:
+    """The store refuses what was decided on a head that is none any more, and the decision is made again."""
+    apply(net, CLOSED)
+    apply(net, WEB, confirm_within_s=300)
+    net.hold = True
+    net.advance(300)
+    (revert,) = net.held
+    written = {write.table: write for write in revert.writes}
+    trial, version = written["policy_trials"], written["policies"]
+    assert isinstance(trial, Delete)
+    assert isinstance(version, Put)
+    assert (trial.key, trial.expect, version.expect) == (2, 1, 0)
+    if retried:
+        net.settle(fail=True)
+    net.settle()
+    assert (in_force(net).origin, in_force(net).number) == ("revert", 3)
+
+
 def test_a_store_that_fails_is_asked_again(net: SimNet) -> None:
     apply(net, WEB, confirm_within_s=300)
     net.hold = True
@@ -198,10 +235,12 @@ def test_going_back_undoes_nothing_else(net: SimNet, web: SimNode, alice: SimNod
     apply(net, WEB, confirm_within_s=60)
     net.ask(RevokePreauthKey, key=key)
     net.ask(DeleteNode, node=alice.id)
+    net.ask(ExpireNode, node=web.id)
     net.advance(60)
     assert in_force(net).text == CLOSED
     assert [found.revoked for found in net.coordinator.view.preauth_keys() if found.id == key] == [True]
     assert alice.id not in [node.id for node in net.coordinator.view.nodes()]
+    assert net.coordinator.view.node(web.id).expired
     revert = next(row for row in net.store.log if row.kind == "policy.revert")
     assert {write.table for write in revert.writes} == {"policies", "policy_trials", "settings"}
 
