@@ -3,6 +3,8 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
+from core_ext.rtree cimport Node, Search
+
 
 cdef struct Entry:
     uint32_t start
@@ -29,15 +31,25 @@ cdef class Prefixes6:
     cdef readonly uint32_t intervals
 
 
+cdef struct Item:
+    # A rule or a box: where it begins on each axis, then the complements of where it ends, so that the least of each
+    # bounds several.
+    uint32_t edges[8]
+    uint32_t rule
+
+
+cdef struct Packing:
+    Item *items
+    Node *nodes
+    uint32_t used
+
+
 @cython.final
 cdef class Rules:
-    cdef uint32_t *lows[3]        # source, target, port: one column each, leaves first, then level by level
-    cdef uint32_t *highs[3]
-    cdef uint32_t *best           # the least rule in or below each entry
-    cdef uint16_t *protocols      # of the leaves' entries; all ones for any
-    cdef uint32_t starts[12]      # where each level begins; the last is the root's
+    cdef Node *nodes              # the first one is the root
+    cdef Search search
     cdef int levels
     cdef readonly uint32_t count
     cdef readonly Py_ssize_t nbytes
 
-    cdef uint32_t _match(self, uint32_t source, uint32_t target, uint16_t protocol, uint32_t port) noexcept nogil
+    cdef uint32_t _match(self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port) noexcept nogil

@@ -27,7 +27,7 @@ class Prefixes6:
 
 @final
 class Rules:
-    def __new__(cls, spans: NDArray[np.uint32], protocols: NDArray[np.uint16]) -> Rules: ...
+    def __new__(cls, spans: NDArray[np.uint32], vectors: int = 512) -> Rules: ...
     @property
     def count(self) -> int: ...
     @property
@@ -37,8 +37,6 @@ class Rules:
         self,
         sources: NDArray[np.uint32],
         targets: NDArray[np.uint32],
-        protocols: NDArray[np.uint16],
+        protocols: NDArray[np.uint8],
         ports: NDArray[np.uint16],
     ) -> NDArray[np.uint32]: ...
-
-def order(rows: NDArray[np.uint32]) -> NDArray[np.int64]: ...

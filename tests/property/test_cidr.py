@@ -58,54 +58,89 @@ def spans(values):
 
 COORDINATES = st.one_of(st.integers(0, 2**32 - 1), st.sampled_from(EDGES4), st.integers(0, 20))
 PORTS = st.one_of(st.integers(0, 65535), st.sampled_from([0, 1, 65535]))
+PROTOCOLS = st.sampled_from([(6, 6), (17, 17), (0, 255), (255, 255), (1, 17)])
 RULES = st.lists(
-    st.tuples(spans(COORDINATES), spans(COORDINATES), spans(PORTS), st.sampled_from([6, 17, 65535])).map(
-        lambda rule: (*rule[0], *rule[1], *rule[2], rule[3])
+    st.tuples(spans(COORDINATES), spans(COORDINATES), spans(PORTS), PROTOCOLS).map(
+        lambda rule: tuple(edge for span in rule for edge in span)
     ),
     max_size=80,
 )
+VECTORS = (512, 256, 128)
+"""What the boxes are compared by: AVX-512, AVX2, plain loops, as far as the CPU has them."""
 
 
-def tree(rules):
-    rows = np.array([rule[:6] for rule in rules], np.uint32).reshape(-1, 6)
-    return cidr.Rules(rows, np.array([rule[6] for rule in rules], np.uint16))
+def trees(rules):
+    rows = np.array(rules, np.uint32).reshape(-1, 8)
+    return [cidr.Rules(rows, bits) for bits in VECTORS]
+
+
+def columns(questions):
+    kinds = (np.uint32, np.uint32, np.uint8, np.uint16)
+    return [np.array(column, kind) for column, kind in zip(zip(*questions, strict=True), kinds, strict=True)]
 
 
 @settings(max_examples=300, deadline=None)
 @given(RULES, st.lists(st.tuples(COORDINATES, COORDINATES, st.sampled_from([6, 17, 1]), PORTS), max_size=20))
 def test_the_first_rule_is_found(rules, asked):
-    found = tree(rules)
     corners = [
-        (s, t, 6, p) for s0, s1, t0, t1, p0, p1, _ in rules[:10] for s in (s0, s1) for t in (t0, t1) for p in (p0, p1)
+        (s, t, 6, p) for s0, s1, t0, t1, p0, p1, *_ in rules[:10] for s in (s0, s1) for t in (t0, t1) for p in (p0, p1)
     ]
     questions = asked + corners
     expected = [first_match(rules, *question) for question in questions]
-    assert [found.match(*question) for question in questions] == expected
-    if questions:
-        columns = (
-            np.array(c, t)
-            for c, t in zip(zip(*questions, strict=True), (np.uint32,) * 2 + (np.uint16,) * 2, strict=True)
-        )
-        assert found.match_many(*columns).tolist() == expected
+    for tree in trees(rules):
+        assert [tree.match(*question) for question in questions] == expected
+        if questions:
+            assert tree.match_many(*columns(questions)).tolist() == expected
 
 
-def test_many_rules_of_many_levels():
-    draw = random.Random(3)
-    rules = []
-    for _ in range(6_000):
+def first_matches(rows, questions):
+    """What `first_match` finds, for many questions at once."""
+    found = np.empty(len(questions), np.uint32)
+    for place, (source, target, protocol, port) in enumerate(questions):
+        point = np.array([source, target, port, protocol], np.uint32)
+        fits = ((rows[:, 0::2] <= point) & (point <= rows[:, 1::2])).all(axis=1)
+        first = int(fits.argmax())
+        found[place] = first if fits[first] else cidr.NOTHING
+    return found
+
+
+def nested(draw, count):
+    """Prefixes within prefixes, and rules over all that there is among those over one address."""
+    rows = []
+    for _ in range(count):
         row = []
         for _ in range(2):
-            length = draw.choice((8, 12, 16, 20, 24, 32))
-            network = (draw.randrange(1 << 12) << 20 | draw.randrange(1 << 20)) >> (32 - length) << (32 - length)
-            row += [network, network | (1 << (32 - length)) - 1]
+            length = draw.choice((0, 8, 12, 16, 20, 24, 31, 32))
+            host = (1 << (32 - length)) - 1
+            network = (draw.randrange(1 << 12) << 20 | draw.randrange(1 << 20)) & ~host
+            row += [network, network | host]
         first = draw.randrange(65536)
-        rules.append((*row, first, draw.randrange(first, 65536), draw.choice((6, 17, 65535))))
-    found = tree(rules)
-    for _ in range(400):
-        near_rule = draw.choice(rules)
-        question = (draw.randint(*near_rule[:2]), draw.randint(*near_rule[2:4]), 6, draw.randint(*near_rule[4:6]))
-        assert found.match(*question) == first_match(rules, *question)
-    assert found.nbytes <= 64 * len(rules)
+        rows.append((*row, first, draw.randrange(first, 65536), *draw.choice(((6, 6), (17, 17), (0, 255)))))
+    return rows
+
+
+def equal(draw, count):
+    """The same boxes over and over, and everything in one row of neighbours."""
+    return [(i // 7, i // 7, 5, 5, 0, 65535, 6, 6) for i in range(count)]
+
+
+@pytest.mark.parametrize("kind", [nested, equal])
+@pytest.mark.parametrize("count", [1, 16, 17, 256, 257, 6_000])
+def test_rules_of_many_levels(kind, count):
+    draw = random.Random(count)
+    rules = kind(draw, count)
+    rows = np.array(rules, np.uint32)
+    questions = []
+    for _ in range(min(2 * count, 1_000)):
+        rule = draw.choice(rules)
+        edges = [draw.choice((rule[2 * axis], rule[2 * axis + 1])) for axis in range(3)]
+        step = draw.choice((-1, 0, 0, 1))
+        source, target, port = (edge + step for edge in edges)
+        questions.append((source & 0xFFFFFFFF, target & 0xFFFFFFFF, draw.choice((6, 17)), port & 0xFFFF))
+    expected = first_matches(rows, questions)
+    for tree in trees(rules):
+        assert (tree.match_many(*columns(questions)) == expected).all()
+        assert tree.nbytes <= max(64 * count, 2048)
 
 
 def test_what_does_not_fit_together_is_refused():
@@ -116,6 +151,12 @@ def test_what_does_not_fit_together_is_refused():
         cidr.Prefixes4(one, np.array([33], np.uint8), one)
     with pytest.raises(ValidationError):
         cidr.Prefixes6([]).find(b"1234")
+    for place, wrong in ((5, 65_536), (7, 256)):
+        row = np.zeros((1, 8), np.uint32)
+        row[0, place] = wrong
+        with pytest.raises(ValidationError):
+            cidr.Rules(row)
+    nothing = cidr.Rules(np.zeros((0, 8), np.uint32))
+    assert nothing.match(0, 0, 6, 0) == cidr.NOTHING
     with pytest.raises(ValidationError):
-        cidr.Rules(np.zeros((2, 6), np.uint32), np.zeros(1, np.uint16))
-    assert cidr.Rules(np.zeros((0, 6), np.uint32), np.zeros(0, np.uint16)).match(0, 0, 6, 0) == cidr.NOTHING
+        nothing.match_many(one, two, one.astype(np.uint8), one.astype(np.uint16))
