@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
@@ -31,7 +33,8 @@ def peer_part(node: Node, class_id: int, presence: Presence) -> bytes:
             online=presence.online,
             endpoints=presence.endpoints,
             routes=served_routes(node),
-            node_type=node.node_type,
+            # A default is left out by identity: what the store gives back must be the same object as what is new.
+            node_type=sys.intern(node.node_type),
         )
     )
 

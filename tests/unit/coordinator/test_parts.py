@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostwire.coordinator.agenda import LONGEST_S, Agenda, Due
+from ghostwire.coordinator.fragments import peer_part
 from ghostwire.coordinator.key_exchange import KeyExchange
+from ghostwire.coordinator.liveness import Presence
 from ghostwire.coordinator.names import NameSeries, belongs_to, clean_hostname, printable
 from ghostwire.coordinator.reservations import Claim, Reservations
 from ghostwire.coordinator.state import State
@@ -181,3 +183,10 @@ def test_numbers_stay_where_all_their_nodes_are_of_one_class_and_are_fresh_elsew
     assert numbers.leave(3, 6)
     assert numbers.enter(3, 6)
     assert numbers.number(3) == 11
+
+
+def test_a_node_that_the_store_gives_back_has_the_bytes_that_it_had() -> None:
+    """Equal parts are equal bytes, also where a default's text is another object, as it is once it was on a disk."""
+    kept = node(1, node_type="".join(["no", "de"]))
+    assert kept == node(1)
+    assert peer_part(kept, 1, Presence()) == peer_part(node(1), 1, Presence())
