@@ -143,6 +143,48 @@ def test_rules_of_many_levels(kind, count):
         assert tree.nbytes <= max(64 * count, 2048)
 
 
+MANY = 1_000_000
+
+
+def around(draw, edges, most):
+    """Numbers on these edges, beside them, and anywhere."""
+    near = draw.choice(edges, MANY).astype(np.int64) + draw.integers(-1, 2, MANY)
+    return np.where(draw.random(MANY) < 0.9, near, draw.integers(0, most, MANY, endpoint=True)) & most
+
+
+def test_a_million_packets():
+    rows = np.array(nested(random.Random(1), 300) + equal(random.Random(2), 100), np.uint32)
+    draw = np.random.default_rng(3)
+    source, target, port = (
+        around(draw, rows[:, 2 * axis : 2 * axis + 2].ravel(), most)
+        for axis, most in enumerate((2**32 - 1, 2**32 - 1, 65535))
+    )
+    protocol = draw.choice(np.array([1, 6, 17, 255]), MANY)
+    expected = np.full(MANY, cidr.NOTHING, np.uint32)
+    for number in range(len(rows) - 1, -1, -1):
+        s0, s1, t0, t1, p0, p1, q0, q1 = rows[number].tolist()
+        fits = (s0 <= source) & (source <= s1) & (t0 <= target) & (target <= t1)
+        expected[fits & (p0 <= port) & (port <= p1) & (q0 <= protocol) & (protocol <= q1)] = number
+    asked = source.astype(np.uint32), target.astype(np.uint32), protocol.astype(np.uint8), port.astype(np.uint16)
+    for bits in VECTORS:
+        assert (cidr.Rules(rows, bits).match_many(*asked) == expected).all()
+
+
+def test_a_million_addresses():
+    draw = np.random.default_rng(4)
+    lengths = np.concatenate([draw.integers(0, 33, 300), [0, 32, 32]]).astype(np.uint8)
+    networks = np.concatenate(
+        [draw.integers(0, 2**32, 150), 10 << 24 | draw.integers(0, 2**12, 150), [0, 0, 2**32 - 1]]
+    )
+    given_prefixes = sorted(zip(lengths.tolist(), range(len(lengths)), networks.tolist(), strict=True))
+    asked = around(draw, networks, 2**32 - 1)
+    expected = np.full(MANY, cidr.NOTHING, np.uint32)
+    for length, value, network in given_prefixes:
+        expected[asked >> (32 - length) == network >> (32 - length)] = value
+    table = cidr.Prefixes4(networks.astype(np.uint32), lengths, np.arange(len(lengths), dtype=np.uint32))
+    assert (table.find_many(asked.astype(np.uint32)) == expected).all()
+
+
 def test_what_does_not_fit_together_is_refused():
     one, two = np.zeros(1, np.uint32), np.zeros(2, np.uint32)
     with pytest.raises(ValidationError):
