@@ -30,6 +30,14 @@ cdef class Table:
     cdef const uint32_t *ranges
     cdef list kept
 
+    cdef Table changed(
+        self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots
+    )
+    cdef bint _fits(self, object places)
+    cdef _copy(self, Table new, bint full, object places)
+    cdef _rows(self, object ids, object cells, object pool)
+    cdef _words(self, Table new, tuple own, object heads, object ranges)
+    cdef _place(self, object slots)
     cdef bint _is_in(self, uint32_t port_set, uint8_t protocol, uint16_t port) noexcept nogil
     cdef bint _allows(self, uint32_t cell, const uint32_t *pool, uint8_t protocol, uint16_t port) noexcept nogil
     cdef bint _decide(
@@ -40,6 +48,6 @@ cdef class Table:
 @cython.final
 cdef class Decisions:
     cdef Table table
-    cdef readonly Py_ssize_t chunks
+    cdef Table denials
 
     cpdef bint decide(self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port)

@@ -16,6 +16,9 @@ class Decisions:
     def load(
         self, full: bool, stride: int, chunks: list[Any], own: tuple[Any, ...], heads: Any, ranges: Any, slots: Any
     ) -> None: ...
+    def load_denials(
+        self, full: bool, stride: int, chunks: list[Any], own: tuple[Any, ...], heads: Any, ranges: Any, slots: Any
+    ) -> None: ...
     def decide(self, source: int, target: int, protocol: int, port: int) -> bool: ...
     def decide_many(
         self,

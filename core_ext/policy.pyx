@@ -3,7 +3,8 @@
 Cells come as words from the policy engine: for each class of sources a row with one cell for each class of targets. A
 cell is 0, the number of a port set, or a place in its chunk's pool where a list of port sets stands (length first). A
 node has a class of identity and one of addresses; the union of the cells between both nodes' classes decides, and the
-own cell of the source's class where both nodes have one owner.
+own cell of the source's class where both nodes have one owner. What is denied stands in cells of its own, in the same
+shape; only what is allowed and not denied may be.
 
 Batches run without the GIL on the table they began with; changes go to a copy, except a node's place, which is three
 aligned words written with the identity last.
@@ -47,6 +48,7 @@ cdef class Table:
     def __cinit__(self):
         self.places = NULL
         self.rows = NULL
+        self.heads = self.ranges = self.own = self.own_pool = NULL
         self.kept = []
 
     def __dealloc__(self):
@@ -112,47 +114,38 @@ cdef class Table:
             self.own[a.identity], self.own_pool, protocol, port
         )
 
-
-@cython.final
-cdef class Decisions:
-    """Answers from the cells that `load` was given. Unknown nodes are denied."""
-
-    def __cinit__(self):
-        self.table = Table()
-        self.table.heads = self.table.ranges = self.table.own = self.table.own_pool = NULL
-
-    def load(self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots):
-        """Take in what changed: `full` forgets all that was known. Arguments are those of the engine's `sync`."""
-        cdef Table old = self.table
+    cdef Table changed(
+        self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots
+    ):
+        """The table after a change: this one, where only places are others."""
         cdef Table new
         places = view(slots) if len(slots) else None
         if not full and not chunks and not len(heads) and places is not None and self._fits(places):
-            self._place(old, places)
-            return
+            self._place(places)
+            return self
         new = Table()
         if not full:
-            new.kept = list(old.kept)
+            new.kept = list(self.kept)
         new.stride = stride
-        self._copy(old, new, full, places)
+        self._copy(new, full, places)
         for rows, cells, pool in chunks:
-            self._rows(new, view(rows), view(cells), view(pool))
-        self._words(old, new, full, own, heads, ranges)
+            new._rows(view(rows), view(cells), view(pool))
+        self._words(new, own, heads, ranges)
         if places is not None:
-            self._place(new, places)
-        self.table = new
-        self.chunks = len(new.kept)
+            new._place(places)
+        return new
 
-    def _fits(self, object places):
-        return len(places) == 0 or int(places[::4].max()) < self.table.n_places
+    cdef bint _fits(self, object places):
+        return len(places) == 0 or int(places[::4].max()) < self.n_places
 
-    def _copy(self, Table old, Table new, bint full, object places):
+    cdef _copy(self, Table new, bint full, object places):
         """Tables of the new sizes with what stays from the old one."""
         cdef uint32_t i
         cdef uint32_t highest = int(places[::4].max()) + 1 if places is not None else 0
         cdef const uint32_t *zeroes
         if highest > MOST_NODES:
             raise ValidationError(f"node ids are below {MOST_NODES}")
-        new.n_places = max(highest + highest // 8 + 64, 0 if full else old.n_places)
+        new.n_places = max(highest + highest // 8 + 64, 0 if full else self.n_places)
         new.n_rows = new.stride
         new.places = <Place *> malloc(new.n_places * sizeof(Place))
         new.rows = <Row *> malloc(new.n_rows * sizeof(Row))
@@ -166,50 +159,76 @@ cdef class Decisions:
             new.rows[i].cells = zeroes
             new.rows[i].pool = zeroes
         if not full:
-            if old.n_places:
-                memcpy(new.places, old.places, old.n_places * sizeof(Place))
-            if old.n_rows:
-                memcpy(new.rows, old.rows, min(old.n_rows, new.n_rows) * sizeof(Row))
+            if self.n_places:
+                memcpy(new.places, self.places, self.n_places * sizeof(Place))
+            if self.n_rows:
+                memcpy(new.rows, self.rows, min(self.n_rows, new.n_rows) * sizeof(Row))
 
-    def _rows(self, Table new, object ids, object cells, object pool):
+    cdef _rows(self, object ids, object cells, object pool):
         cdef Py_ssize_t i
         cdef const uint32_t *all_cells = words(cells)
         cdef const uint32_t *list_ids = words(ids)
         cdef const uint32_t *lists = words(pool)
-        for i in range(len(cells) // new.stride):
-            new.rows[list_ids[i]].cells = all_cells + i * <Py_ssize_t> new.stride
-            new.rows[list_ids[i]].pool = lists
-        new.kept.append((cells, pool))
+        for i in range(len(cells) // self.stride):
+            self.rows[list_ids[i]].cells = all_cells + i * <Py_ssize_t> self.stride
+            self.rows[list_ids[i]].pool = lists
+        self.kept.append((cells, pool))
 
-    def _words(self, Table old, Table new, bint full, tuple own, object heads, object ranges):
+    cdef _words(self, Table new, tuple own, object heads, object ranges):
         """Own cells and port sets: those given, or the old ones."""
         if len(own[1]):
             own_cells, own_pool = view(own[1]), view(own[2])
             new.kept.append((own_cells, own_pool))
             new.own, new.own_pool = words(own_cells), words(own_pool)
         else:
-            new.own, new.own_pool = old.own, old.own_pool
+            new.own, new.own_pool = self.own, self.own_pool
         if len(heads):
             all_heads, all_ranges = view(heads), view(ranges)
             new.kept.append((all_heads, all_ranges))
             new.heads, new.ranges = words(all_heads), words(all_ranges)
         else:
-            new.heads, new.ranges = old.heads, old.ranges
+            new.heads, new.ranges = self.heads, self.ranges
 
-    def _place(self, Table table, object slots):
+    cdef _place(self, object slots):
         cdef const uint32_t *entry = words(slots)
         cdef Py_ssize_t i
         cdef Place *place
         for i in range(len(slots) // 4):
-            place = table.places + entry[4 * i]
+            place = self.places + entry[4 * i]
             place.identity = NOWHERE
             place.owner = entry[4 * i + 3]
             place.place = entry[4 * i + 2]
             place.identity = entry[4 * i + 1]
 
+
+@cython.final
+cdef class Decisions:
+    """Answers from the cells that `load` was given. Unknown nodes are denied."""
+
+    def __cinit__(self):
+        self.table = Table()
+
+    def load(self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots):
+        """Take in what changed: `full` forgets all that was known. Arguments are those of the engine's `sync`."""
+        self.table = self.table.changed(full, stride, chunks, own, heads, ranges, slots)
+
+    def load_denials(
+        self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots
+    ):
+        """The same for the cells of what is denied. Until this is called nothing is."""
+        cdef Table old = Table() if self.denials is None else self.denials
+        self.denials = old.changed(full, stride, chunks, own, heads, ranges, slots)
+
+    @property
+    def chunks(self):
+        """How many parts the larger table is made of: more than a fresh one has, where much has changed."""
+        return max(len(self.table.kept), 0 if self.denials is None else len(self.denials.kept))
+
     cpdef bint decide(self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port):
         """Whether node `source` may open `protocol` (IP number) to `port` of node `target`."""
-        return self.table._decide(source, target, protocol, port)
+        return self.table._decide(source, target, protocol, port) and not (
+            self.denials is not None and self.denials._decide(source, target, protocol, port)
+        )
 
     def decide_many(self, object sources, object targets, object protocols, object ports):
         """The same for arrays of equal length (uint32, uint32, uint8, uint16), without the GIL."""
@@ -219,6 +238,8 @@ cdef class Decisions:
         cdef const uint16_t[::1] p = ports
         cdef Py_ssize_t n = s.shape[0], i, start, end
         cdef Table table = self.table
+        cdef Table denials = self.denials
+        cdef bint denying = denials is not None
         if t.shape[0] != n or q.shape[0] != n or p.shape[0] != n:
             raise ValidationError("arrays of unequal length")
         answers = np.empty(n, dtype=np.bool_)
@@ -232,7 +253,9 @@ cdef class Decisions:
                 for i in range(start, end):
                     warm_list(table, s[i], t[i])
                 for i in range(start, end):
-                    out[i] = table._decide(s[i], t[i], q[i], p[i])
+                    out[i] = table._decide(s[i], t[i], q[i], p[i]) and not (
+                        denying and denials._decide(s[i], t[i], q[i], p[i])
+                    )
                 start = end
         return answers
 

@@ -6,20 +6,33 @@ It reads no file and no clock: texts, facts and changes come in, decisions, filt
 from ghostwire.policy.diff import Difference, EdgeGroup, compare
 from ghostwire.policy.directory import Directory, compile, directory
 from ghostwire.policy.engine import POOLS, Engine
-from ghostwire.policy.facts import Change, Explanation, NodeFacts, Remark, RuleMatch, UserFacts
+from ghostwire.policy.facts import (
+    AccessGrant,
+    Change,
+    Explanation,
+    Limit,
+    NodeFacts,
+    Remark,
+    RequestRule,
+    RuleMatch,
+    UserFacts,
+)
 from ghostwire.policy.language import Policy, default_policy
 
 __all__ = [
     "POOLS",
+    "AccessGrant",
     "Change",
     "Difference",
     "Directory",
     "EdgeGroup",
     "Engine",
     "Explanation",
+    "Limit",
     "NodeFacts",
     "Policy",
     "Remark",
+    "RequestRule",
     "RuleMatch",
     "UserFacts",
     "compare",

@@ -30,6 +30,9 @@ def directory(
     return Directory(msgspec.json.encode({"users": users, "nodes": nodes, "tailnet": tailnet}).decode())
 
 
-def compile(policy: Policy, directory: Directory) -> Engine:
-    """Compile a policy over a directory. ValidationError says what in the directory cannot be read."""
-    return Engine(native.Engine.over_json(policy.core, directory.text))
+def compile(policy: Policy, directory: Directory, at: int = 0) -> Engine:
+    """Compile a policy over a directory as of a time (UTC nanoseconds).
+
+    ValidationError says what in the directory cannot be read.
+    """
+    return Engine(native.Engine.over_json(policy.core, directory.text, at))

@@ -10,7 +10,16 @@ from pyroaring import BitMap
 from ghostwire._native import policy as native
 from ghostwire._native import policy_cells
 from ghostwire.model.filter import FilterRule
-from ghostwire.policy.facts import Explanation, Remark, RuleMatch, node_row, user_row
+from ghostwire.policy.facts import (
+    Explanation,
+    Limit,
+    Remark,
+    RequestRule,
+    RuleMatch,
+    access_row,
+    node_row,
+    user_row,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ghostwire.policy.facts import Change, NodeFacts, UserFacts
+    from ghostwire.policy.facts import AccessGrant, Change, NodeFacts, UserFacts
     from ghostwire.policy.language import Policy
 
 POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
@@ -30,6 +39,7 @@ _MOST_CHUNKS: Final = 4096
 class Engine:
     """A policy bound to users and nodes. Every answer is about the state after the last change handed in.
 
+    It holds as of a time that is handed in (`build`, `turn`), never of a clock: which windows are open then.
     Names of users bind to ids when they first match; a bound name matches nobody else later (`bindings`).
     """
 
@@ -48,13 +58,15 @@ class Engine:
         nodes: Iterable[NodeFacts],
         pools: Iterable[str] = POOLS,
         bindings: Mapping[str, int] | None = None,
+        at: int = 0,
     ) -> Self:
         """Compile a policy over users and nodes; `pools` are what `*` means as a source.
 
-        `bindings` are those of an earlier engine for the same policy text. Runs without the GIL.
+        `bindings` are those of an earlier engine for the same policy text; windows stand as at `at` (UTC nanoseconds).
+        Runs without the GIL.
         """
         people, devices = [user_row(user) for user in users], [node_row(node) for node in nodes]
-        return cls(native.Engine.build(policy.core, people, devices, list(pools), dict(bindings or {})))
+        return cls(native.Engine.build(policy.core, people, devices, list(pools), dict(bindings or {}), at))
 
     @property
     def bindings(self) -> dict[str, int]:
@@ -65,7 +77,37 @@ class Engine:
         """Run the policy's own `tests` and `sshTests`. ValidationError names the first one that fails."""
         self._core.check()
 
+    @property
+    def at(self) -> int:
+        """The time as of which every answer holds, UTC nanoseconds."""
+        return self._core.at
+
+    def next_turn(self, utc_ns: int) -> int:
+        """When the next window opens or closes after a time (UTC nanoseconds), 0 if none ever does."""
+        return self._core.next_turn(utc_ns)
+
+    def request(self, user_id: int, dst_id: int, ip: Iterable[str]) -> RequestRule | None:
+        """The first rule of `requests` that lets a user ask for all of `ip` (`tcp:22`, `443`, `*`) at a node.
+
+        ValidationError if `ip` cannot be read.
+        """
+        found = self._core.request(user_id, dst_id, list(ip))
+        return None if found is None else RequestRule(found[0], tuple(found[1]), found[2])
+
     # --- changes
+
+    def turn(self, utc_ns: int) -> BitMap:
+        """Come to a time: the ids of the nodes whose peers, class or filter change as windows open and close."""
+        self._current = False
+        return BitMap.deserialize(self._core.turn(utc_ns))
+
+    def set_access(self, grants: Iterable[AccessGrant]) -> BitMap:
+        """Replace what was approved beside the policy; the ids of the nodes whose peers, class or filter change.
+
+        No `deny` rule yields to it, and none outlives its `until`. ValidationError says what cannot be read.
+        """
+        self._current = False
+        return BitMap.deserialize(self._core.set_access([access_row(grant) for grant in grants]))
 
     def join(self, node: NodeFacts) -> BitMap:
         """Add a node; the ids of the nodes whose peers or filter change, itself included."""
@@ -124,8 +166,12 @@ class Engine:
                 destinations=tuple(destinations),
                 ports=tuple(ports),
                 protocols=tuple(protocols),
+                deny=deny,
+                until=until,
             )
-            for classes, same_owner, prefixes, destinations, ports, protocols in self._core.native_filter(node_id)
+            for classes, same_owner, prefixes, destinations, ports, protocols, deny, until in self._core.native_filter(
+                node_id
+            )
         )
 
     def decide(self, src_id: int, dst_id: int, proto: int, port: int) -> bool:
@@ -165,13 +211,22 @@ class Engine:
         found: dict[str, Any] = msgspec.json.decode(self._core.capabilities(node_id))
         return found
 
-    def explain(self, src_id: int, dst_id: int, proto: int, port: int) -> Explanation:
-        """Say which rules allow a connection, or which one comes nearest. An unknown node is denied without a rule."""
-        found = self._core.explain(src_id, dst_id, proto, port)
+    def explain(self, src_id: int, dst_id: int, proto: int, port: int, at: int | None = None) -> Explanation:
+        """Say which rules allow or deny a connection, or which one comes nearest, at `at` (or as the engine stands).
+
+        An unknown node is denied without a rule.
+        """
+        found = self._core.explain(src_id, dst_id, proto, port, self.at if at is None else at)
         if found is None:
             return Explanation(False, ())
         allowed, rules = found
-        return Explanation(allowed, tuple(RuleMatch(*rule) for rule in rules))
+        return Explanation(
+            allowed,
+            tuple(
+                RuleMatch(*place, open, tuple(Limit(*limit) for limit in limits), tuple(conditions), tuple(reported))
+                for place, open, limits, conditions, reported in rules
+            ),
+        )
 
     def lint(self) -> tuple[Remark, ...]:
         """Return what is legal in the policy and probably not meant, in order of place."""
@@ -192,4 +247,7 @@ class Engine:
     def _sync(self) -> None:
         """Bring the decision cells up to date; the first time builds them all."""
         self._current = True
-        self._cells.load(*self._core.sync(self._cells.chunks > _MOST_CHUNKS))
+        anew = self._cells.chunks > _MOST_CHUNKS
+        self._cells.load(*self._core.sync(False, anew))
+        if self._core.has_denials():
+            self._cells.load_denials(*self._core.sync(True, anew))

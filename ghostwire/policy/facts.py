@@ -38,10 +38,50 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     leave: int | None = None
 
 
+class AccessGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """Access that was asked for and approved: the policy allows it beside its own rules until a UTC nanosecond.
+
+    It is for all devices of `user`, or for the one node `source` alone. `destinations` are node ids, tags (`tag:web`)
+    or prefixes; `ip` says ports as in a grant (`tcp:22`, `443`, `*`).
+    """
+
+    id: int
+    user: int
+    source: int | None = None
+    destinations: tuple[int | str, ...]
+    ip: tuple[str, ...]
+    until: int
+
+
+class RequestRule(msgspec.Struct, frozen=True):
+    """The rule of `requests` that covers a request: its name, ids of the users who may approve it, longest time."""
+
+    name: str
+    approvers: tuple[int, ...]
+    longest_s: int
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """A window that an answer rests on: the rule's own (`of` is empty), or a membership in the group `of`.
+
+    `expires` and `turns` (when it next opens or closes) are UTC nanoseconds, 0 for never.
+    """
+
+    of: str
+    schedule: str
+    expires: int
+    open: bool
+    turns: int
+
+
 class RuleMatch(msgspec.Struct, frozen=True):
     """One rule in an explanation: where it stands, and which parts of the connection it matches.
 
-    `section` is `acls` or `grants`, `index` the rule's position in it from 0; `line` and `column` count from 1.
+    `section` is `acls`, `grants`, one of these or `deny` under `ghostwire.`, or `access` for what was approved on
+    request (its `index` is the request's number, line and column are 0). `index` is the rule's position in its section
+    from 0; `line` and `column` count from 1. `open` says whether the rule's own window is; `limits` are all windows
+    that it rests on. Of `conditions` (postures too) one must hold; `reported` are the facts in them that the source
+    reports of itself.
     """
 
     section: str
@@ -51,10 +91,23 @@ class RuleMatch(msgspec.Struct, frozen=True):
     source: bool
     target: bool
     ports: bool
+    open: bool = True
+    limits: tuple[Limit, ...] = ()
+    conditions: tuple[tuple[str, bool], ...] = ()
+    reported: tuple[str, ...] = ()
+
+    @property
+    def denies(self) -> bool:
+        """Whether the rule refuses what it matches."""
+        return self.section == "ghostwire.deny"
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """Why a connection is allowed or denied: every rule that allows it, or the one that comes nearest, if any."""
+    """Why a connection is allowed or denied.
+
+    Every rule that allows it; for a denial the `deny` rules and then what these overrule, or else the one rule that
+    comes nearest, if any.
+    """
 
     allowed: bool
     rules: tuple[RuleMatch, ...]
@@ -74,6 +127,7 @@ class Remark(msgspec.Struct, frozen=True):
 
 
 UserRow = tuple[int, str, str, str]
+AccessRow = tuple[int, int, int | None, list[int], list[str], list[str], int]
 NodeRow = tuple[int, int | None, list[str], list[str], list[str], list[tuple[str, str]]]
 
 
@@ -87,3 +141,10 @@ def node_row(node: NodeFacts) -> NodeRow:
     reported = ("os", node.os), ("version", node.version), ("country", node.country), ("region", node.region)
     facts = [fact for fact in reported if fact[1]]
     return node.id, node.user, list(node.tags), list(node.addresses), list(node.routes), facts
+
+
+def access_row(grant: AccessGrant) -> AccessRow:
+    """Approved access as the compiled engine takes it."""
+    nodes = [name for name in grant.destinations if isinstance(name, int)]
+    names = [name for name in grant.destinations if isinstance(name, str)]
+    return grant.id, grant.user, grant.source, nodes, names, list(grant.ip), grant.until

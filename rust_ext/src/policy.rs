@@ -5,11 +5,12 @@ use pyo3::prelude::*;
 #[pyo3(name = "policy")]
 pub mod policy {
     use crate::errors;
+    use gw_policy::access::{Approved, parse_ip};
     use gw_policy::address::{Address, Span};
     use gw_policy::directory::{Directory, Node, Tailnet, User};
-    use gw_policy::engine::Matrix;
+    use gw_policy::engine::{Effect, Explanation, Limit, Matrix};
     use gw_policy::scope::{Bindings, Scope};
-    use gw_policy::selector::Role;
+    use gw_policy::selector::{Role, Selector};
     use pyo3::exceptions::PyBufferError;
     use pyo3::ffi;
     use pyo3::prelude::*;
@@ -23,10 +24,15 @@ pub mod policy {
     type UserRow = (i64, String, String, String);
     /// Id, owner, tags, addresses, routes, facts.
     type NodeRow = (u32, Option<i64>, Vec<String>, Vec<String>, Vec<String>, Vec<(String, String)>);
-    /// Classes, same owner, prefixes, destinations, ports, protocols.
-    type FilterRow = (Vec<u32>, bool, Vec<String>, Vec<String>, Vec<(u16, u16)>, Vec<u8>);
-    /// Section, index, line, column, and whether source, target and ports match.
-    type RuleRow = (&'static str, u32, u32, u32, bool, bool, bool);
+    /// Number, user, source (none: all of the user's devices), nodes, other destinations, ports, end.
+    type AccessRow = (u32, i64, Option<u32>, Vec<u32>, Vec<String>, Vec<String>, i64);
+    /// Classes, same owner, prefixes, destinations, ports, protocols, deny, until.
+    type FilterRow = (Vec<u32>, bool, Vec<String>, Vec<String>, Vec<(u16, u16)>, Vec<u8>, bool, i64);
+    /// Group or nothing, schedule, end, open, next turn.
+    type LimitRow = (String, String, i64, bool, i64);
+    /// Section, index, line, column, whether source, target and ports match; open, limits, conditions, what is reported.
+    type RuleRow =
+        ((&'static str, u32, u32, u32, bool, bool, bool), bool, Vec<LimitRow>, Vec<(String, bool)>, Vec<String>);
     /// Rows of a chunk, their cells, the pool of lists.
     type ChunkRow = (Words, Words, Words);
 
@@ -92,14 +98,13 @@ pub mod policy {
             let engine = self.lock();
             let directory = engine.directory();
             let node = directory.node(id).ok_or_else(|| errors::unknown_node(id))?;
-            let scope = Scope::new(engine.policy(), &directory, engine.bindings());
-            Ok(answer(&scope, node))
+            Ok(answer(&engine.scope(&directory), node))
         }
     }
 
     #[pymethods]
     impl Engine {
-        /// Compile over users and nodes given as rows.
+        /// Compile over users and nodes given as rows, as of a time.
         #[staticmethod]
         fn build(
             py: Python<'_>,
@@ -108,23 +113,24 @@ pub mod policy {
             nodes: Vec<NodeRow>,
             pools: Vec<String>,
             bindings: HashMap<String, i64>,
+            at: i64,
         ) -> PyResult<Self> {
             let nodes = nodes.into_iter().map(node).collect::<PyResult<_>>()?;
             let mut directory = Directory::new(users.into_iter().map(user).collect(), nodes, Tailnet::default());
             directory.pools = pools.iter().map(|text| span(text)).collect::<PyResult<_>>()?;
             let bindings = Bindings(bindings.into_iter().map(|(name, id)| (name.into(), id)).collect());
             let (rules, text) = (policy.0.clone(), policy.1.clone());
-            let engine = py.detach(|| gw_policy::Engine::build(rules, directory, bindings));
+            let engine = py.detach(|| gw_policy::Engine::build(rules, directory, bindings, at));
             Ok(Self(Mutex::new(engine), Mutex::new(text)))
         }
 
         /// Compile over a directory in the shape of the replay contract's `input`.
         #[staticmethod]
-        fn over_json(py: Python<'_>, policy: &Policy, input: &str) -> PyResult<Self> {
+        fn over_json(py: Python<'_>, policy: &Policy, input: &str, at: i64) -> PyResult<Self> {
             let input = serde_json::from_str(input).map_err(|error| errors::invalid(error.to_string()))?;
             let directory = Directory::from_json(&input).map_err(errors::invalid)?;
             let (rules, text) = (policy.0.clone(), policy.1.clone());
-            let engine = py.detach(|| gw_policy::Engine::build(rules, directory, Bindings::default()));
+            let engine = py.detach(|| gw_policy::Engine::build(rules, directory, Bindings::default(), at));
             Ok(Self(Mutex::new(engine), Mutex::new(text)))
         }
 
@@ -165,6 +171,35 @@ pub mod policy {
             Some(portable(py, &affected))
         }
 
+        #[getter]
+        fn at(&self) -> i64 {
+            self.lock().at()
+        }
+
+        /// Come to a time; who is affected by the windows that open or close.
+        fn turn<'py>(&self, py: Python<'py>, at: i64) -> Bound<'py, PyBytes> {
+            let affected = py.detach(|| self.lock().turn(at));
+            portable(py, &affected)
+        }
+
+        fn next_turn(&self, py: Python<'_>, after: i64) -> i64 {
+            py.detach(|| self.lock().next_turn(after))
+        }
+
+        /// Replace the access that was approved beside the policy; who is affected.
+        fn set_access<'py>(&self, py: Python<'py>, access: Vec<AccessRow>) -> PyResult<Bound<'py, PyBytes>> {
+            let access = access.into_iter().map(approved).collect::<PyResult<_>>()?;
+            let affected = py.detach(|| self.lock().set_access(access));
+            Ok(portable(py, &affected))
+        }
+
+        /// Name, approvers and longest time of the first request rule that covers what is asked for.
+        fn request(&self, user: i64, target: u32, ip: Vec<String>) -> PyResult<Option<(String, Vec<i64>, u64)>> {
+            let ip = ip.iter().map(|text| parse_ip(text).map_err(errors::invalid)).collect::<PyResult<Vec<_>>>()?;
+            let found = self.lock().request(user, target, &ip);
+            Ok(found.map(|rule| (rule.name.into(), rule.approvers, rule.longest_s)))
+        }
+
         fn bindings(&self) -> HashMap<String, i64> {
             self.lock().bindings().0.iter().map(|(name, id)| (name.to_string(), *id)).collect()
         }
@@ -182,7 +217,10 @@ pub mod policy {
             rules
                 .into_iter()
                 .map(|rule| {
-                    (rule.classes, rule.same_owner, rule.prefixes, rule.destinations, rule.ports, rule.protocols)
+                    let (sources, ports) = ((rule.classes, rule.same_owner, rule.prefixes), rule.ports);
+                    let (classes, same_owner, prefixes) = sources;
+                    let (protocols, deny, until) = (rule.protocols, rule.deny, rule.until);
+                    (classes, same_owner, prefixes, rule.destinations, ports, protocols, deny, until)
                 })
                 .collect()
         }
@@ -206,25 +244,10 @@ pub mod policy {
             Ok(self.lock().decide_address(address(source)?, address(target)?, protocol, port))
         }
 
-        /// Whether it is allowed, and the rules that say so or come nearest; None for an unknown node.
-        fn explain(&self, source: u32, target: u32, protocol: u8, port: u16) -> Option<(bool, Vec<RuleRow>)> {
-            let verdict = self.lock().explain(source, target, protocol, port)?;
-            let row = |rule: gw_policy::engine::Explanation| {
-                let section = match rule.section {
-                    gw_policy::model::Section::Acl => "acls",
-                    gw_policy::model::Section::Grant => "grants",
-                };
-                (
-                    section,
-                    rule.index,
-                    rule.line,
-                    rule.column,
-                    rule.source_matches,
-                    rule.target_matches,
-                    rule.ports_match,
-                )
-            };
-            Some((verdict.allowed, verdict.rules.into_iter().map(row).collect()))
+        /// Whether it is allowed at a time, and the rules that say so or come nearest; None for an unknown node.
+        fn explain(&self, source: u32, target: u32, protocol: u8, port: u16, at: i64) -> Option<(bool, Vec<RuleRow>)> {
+            let verdict = self.lock().explain(source, target, protocol, port, at)?;
+            Some((verdict.allowed, verdict.rules.into_iter().map(rule_row).collect()))
         }
 
         /// Kind, message, line and column of what is legal and probably not meant; line 0 for the whole.
@@ -232,7 +255,7 @@ pub mod policy {
             py.detach(|| {
                 let engine = self.lock();
                 let directory = engine.directory();
-                let scope = Scope::new(engine.policy(), &directory, engine.bindings());
+                let scope = engine.scope(&directory);
                 let place = |at: u32| if at == 0 { (0, 0) } else { engine.policy().position(at) };
                 let remarks = gw_policy::lint::lint(&scope).into_iter();
                 remarks.map(|remark| (remark.kind, remark.message, place(remark.at).0, place(remark.at).1)).collect()
@@ -252,15 +275,22 @@ pub mod policy {
             Ok(self.lock().approves(&node, &route))
         }
 
-        fn is_current(&self) -> bool {
-            self.lock().is_current()
+        fn has_denials(&self) -> bool {
+            self.lock().has_denials()
         }
 
-        /// What changed in the cells: whether all is new, words per row, chunks, own cells, port sets, slots.
+        /// What changed in the cells, of what is accepted or of what is denied: whether all is new, words per row,
+        /// chunks, own cells, port sets, slots.
         #[allow(clippy::type_complexity)]
-        fn sync(&self, py: Python<'_>, anew: bool) -> (bool, usize, Vec<ChunkRow>, ChunkRow, Words, Words, Words) {
+        fn sync(
+            &self,
+            py: Python<'_>,
+            denials: bool,
+            anew: bool,
+        ) -> (bool, usize, Vec<ChunkRow>, ChunkRow, Words, Words, Words) {
+            let effect = if denials { Effect::Deny } else { Effect::Accept };
             let Matrix { full, stride, chunks, own, port_heads, port_ranges, slots } =
-                py.detach(|| self.lock().sync(anew));
+                py.detach(|| self.lock().sync(effect, anew));
             let row = |chunk: gw_policy::engine::RowChunk| (Words(chunk.rows), Words(chunk.cells), Words(chunk.pool));
             let chunks = chunks.into_iter().map(row).collect();
             (full, stride, chunks, row(own), Words(port_heads), Words(port_ranges), Words(slots))
@@ -285,6 +315,27 @@ pub mod policy {
 
     fn address(text: &str) -> PyResult<Address> {
         Address::parse(text).ok_or_else(|| errors::invalid(format!("{text:?} is not an address")))
+    }
+
+    fn rule_row(rule: Explanation) -> RuleRow {
+        let limit = |known: Limit| (known.of, known.schedule, known.expires, known.open, known.turns);
+        let place = (rule.section.name(), rule.index, rule.line, rule.column);
+        let (section, index, line, column) = place;
+        let fits = (section, index, line, column, rule.source_matches, rule.target_matches, rule.ports_match);
+        (fits, rule.open, rule.limits.into_iter().map(limit).collect(), rule.conditions, rule.reported)
+    }
+
+    fn approved((number, user, source, nodes, names, ip, until): AccessRow) -> PyResult<Approved> {
+        let source = source.map_or(Selector::Bearer(user), Selector::Device);
+        let mut destinations: Vec<Selector> = nodes.into_iter().map(Selector::Device).collect();
+        for name in &names {
+            match Selector::parse(name) {
+                selector @ (Selector::Tag(_) | Selector::Span(_)) => destinations.push(selector),
+                _ => return Err(errors::invalid(format!("{name:?} is neither a tag nor a prefix"))),
+            }
+        }
+        let ip = ip.iter().map(|text| parse_ip(text).map_err(errors::invalid)).collect::<PyResult<_>>()?;
+        Ok(Approved { number, source, destinations, ip, until })
     }
 
     fn user((id, name, email, role): UserRow) -> User {

@@ -3,7 +3,7 @@ use crate::address::{Address, Span, Spans};
 use crate::directory::Node;
 use crate::error::Fault;
 use crate::logins;
-use crate::model::{Access, Policy, Rule, SshTest, Test};
+use crate::model::{Access, Rule, SshTest, Test};
 use crate::ports::{self, DEFAULT_PROTOCOLS, Ports};
 use crate::scope::Scope;
 use crate::selector::Selector;
@@ -96,23 +96,28 @@ fn target(scope: &Scope<'_>, text: &str) -> Result<(Spans, u16), String> {
 }
 
 fn reaches(scope: &Scope<'_>, source: &Span, targets: &Spans, port: u16, protocols: &[u8]) -> bool {
-    let policy: &Policy = scope.policy;
-    policy.allows_everything
-        || policy.rules.iter().any(|rule| {
-            let mut accesses = rule.access.iter().filter(|access| speaks(access, protocols));
-            accesses.any(|access| {
-                let mut hit =
-                    access.targets.iter().filter(|(_, ports)| ports.iter().any(|p| p.first <= port && port <= p.last));
-                hit.any(|(id, _)| match scope.selector(*id) {
-                    Selector::Own => own(scope, rule, source, targets),
-                    Selector::Any => from(scope, rule, source),
-                    _ => {
-                        let spans = &scope.resolve(*id).spans;
-                        targets.as_slice().iter().any(|target| spans.overlaps(target)) && from(scope, rule, source)
-                    }
-                })
-            })
+    protocols.iter().any(|protocol| {
+        let protocol = std::slice::from_ref(protocol);
+        let names = |rule: &Rule| covers(scope, rule, source, targets, port, protocol);
+        (scope.policy.allows_everything || scope.accepts().any(names)) && !scope.denials().any(names)
+    })
+}
+
+/// Whether a rule is about these ends, this port, and one of the protocols.
+fn covers(scope: &Scope<'_>, rule: &Rule, source: &Span, targets: &Spans, port: u16, protocols: &[u8]) -> bool {
+    let mut accesses = rule.access.iter().filter(|access| speaks(access, protocols));
+    accesses.any(|access| {
+        let mut hit =
+            access.targets.iter().filter(|(_, ports)| ports.iter().any(|p| p.first <= port && port <= p.last));
+        hit.any(|(id, _)| match scope.selector(*id) {
+            Selector::Own => own(scope, rule, source, targets),
+            Selector::Any => from(scope, rule, source),
+            _ => {
+                let spans = &scope.resolve(*id).spans;
+                targets.as_slice().iter().any(|target| spans.overlaps(target)) && from(scope, rule, source)
+            }
         })
+    })
 }
 
 fn speaks(access: &Access, protocols: &[u8]) -> bool {

@@ -28,6 +28,13 @@ pub fn of(scope: &Scope<'_>, node: &Node) -> Map<String, Value> {
     found
 }
 
+/// The names that `nodeAttrs` give to a node.
+pub fn given<'a>(scope: &Scope<'a>, node: &Node) -> Vec<&'a str> {
+    let policy = scope.policy;
+    let entries = policy.node_attrs.iter().filter(|entry| is_target(scope, entry, node));
+    entries.flat_map(|entry| entry.attributes.iter().map(String::as_str)).collect()
+}
+
 /// What others are told of a node.
 pub fn shown(scope: &Scope<'_>, node: &Node) -> Map<String, Value> {
     let mut entries = scope.policy.node_attrs.iter();

@@ -1,6 +1,5 @@
 //! The users and nodes that a policy is applied to.
 use crate::address::{Address, Span, Spans, default_pools};
-use crate::posture::Facts;
 use crate::selector::Role;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
@@ -48,13 +47,6 @@ pub struct Directory {
     by_user: FxHashMap<i64, usize>,
 }
 
-impl Facts for Node {
-    fn fact(&self, name: &str) -> Option<&str> {
-        let name = if name == "tsVersion" { "version" } else { name };
-        self.facts.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
-    }
-}
-
 impl User {
     /// Whether `text` is this user's name (`alice@`) or e-mail address.
     pub fn is_called(&self, text: &str) -> bool {
@@ -71,6 +63,12 @@ impl User {
 }
 
 impl Node {
+    /// What the node reports of itself, by name.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        let name = if name == "tsVersion" { "version" } else { name };
+        self.facts.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+
     pub fn add_route(&mut self, route: Span) {
         if route.is_default_route() { self.exits.push(route) } else { self.routes.push(route) }
     }

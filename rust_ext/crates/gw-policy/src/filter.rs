@@ -30,6 +30,7 @@ type Merge = (Rc<[String]>, Protocols);
 /// What all nodes' filters share.
 pub struct Filters<'a> {
     scope: &'a Scope<'a>,
+    rules: Vec<&'a Rule>,
     sources: Vec<OnceCell<Rc<[String]>>>,
     routes: OnceCell<Vec<Span>>,
     /// Where each pair of sources and protocols first occurs in the policy.
@@ -38,8 +39,9 @@ pub struct Filters<'a> {
 
 impl<'a> Filters<'a> {
     pub fn new(scope: &'a Scope<'a>) -> Self {
-        let sources = scope.policy.rules.iter().map(|_| OnceCell::new()).collect();
-        Self { scope, sources, routes: OnceCell::new(), places: OnceCell::new() }
+        let rules: Vec<&Rule> = scope.accepts().collect();
+        let sources = rules.iter().map(|_| OnceCell::new()).collect();
+        Self { scope, rules, sources, routes: OnceCell::new(), places: OnceCell::new() }
     }
 
     /// The rules of one node, in order.
@@ -49,7 +51,7 @@ impl<'a> Filters<'a> {
         }
         let mut found: Vec<(usize, FilterRule)> = Vec::new();
         let mut places: FxHashMap<Merge, usize> = FxHashMap::default();
-        for (index, rule) in self.scope.policy.rules.iter().enumerate() {
+        for (index, rule) in self.rules.iter().enumerate() {
             for emitted in self.rule(index, rule, node) {
                 if !emitted.grants.is_empty() {
                     found.push((index, emitted));
@@ -81,7 +83,7 @@ impl<'a> Filters<'a> {
     fn first_place(&self, key: &Merge) -> Option<usize> {
         let places = self.places.get_or_init(|| {
             let mut places = FxHashMap::default();
-            for (index, rule) in self.scope.policy.rules.iter().enumerate().filter(|(_, rule)| rule.via.is_empty()) {
+            for (index, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.via.is_empty()) {
                 for access in &rule.access {
                     if access.targets.iter().any(|(id, _)| *self.scope.selector(*id) != Selector::Own) {
                         places.entry((self.sources(index, rule), access.protocols.clone())).or_insert(index);

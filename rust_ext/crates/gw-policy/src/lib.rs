@@ -1,4 +1,5 @@
 //! The policy engine: HuJSON to rules, rules to classes, classes to answers. It knows no Python.
+pub mod access;
 pub mod address;
 pub mod assertions;
 pub mod attributes;
@@ -18,6 +19,7 @@ pub mod scope;
 pub mod selector;
 pub mod shapes;
 pub mod text;
+pub mod window;
 
 pub use engine::Engine;
 pub use error::PolicyError;

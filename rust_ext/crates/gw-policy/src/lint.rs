@@ -34,11 +34,7 @@ pub fn lint(scope: &Scope<'_>) -> Vec<Remark> {
 }
 
 fn name(rule: &Rule) -> String {
-    let section = match rule.section {
-        crate::model::Section::Acl => "acls",
-        crate::model::Section::Grant => "grants",
-    };
-    format!("{section}[{}]", rule.index)
+    format!("{}[{}]", rule.section.name(), rule.index)
 }
 
 fn duplicates(policy: &Policy, found: &mut Vec<Remark>) {

@@ -3,6 +3,7 @@ use crate::address::{Span, Spans};
 use crate::ports::{Ports, Protocols};
 use crate::posture::Condition;
 use crate::selector::Selector;
+use crate::window::{Instant, Window};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub type Capabilities = Vec<(String, serde_json::Value)>;
 pub struct Policy {
     pub selectors: Vec<Selector>,
     pub groups: FxHashMap<Box<str>, Vec<SelectorId>>,
+    /// Members of groups for a time only, in order of the groups' names.
+    pub memberships: Vec<Membership>,
     pub hosts: FxHashMap<Box<str>, Span>,
     pub ipsets: FxHashMap<Box<str>, Spans>,
     pub tag_owners: Vec<(Box<str>, Vec<SelectorId>)>,
@@ -25,15 +28,18 @@ pub struct Policy {
     /// Domains of `user:*@domain` and `localpart:*@domain`, and where they stand.
     pub domains: Vec<(u32, Box<str>)>,
     pub auto_approvers: AutoApprovers,
+    /// Denials by their priority, then `grants`, `acls`, and those of `ghostwire`.
     pub rules: Vec<Rule>,
     /// Neither `acls` nor `grants` is there, which allows everything.
     pub allows_everything: bool,
     pub ssh: Vec<SshRule>,
     pub node_attrs: Vec<NodeAttr>,
+    /// Postures, the conditions of `ghostwire`, and pairs of both where a rule asks for both.
     pub postures: Vec<(Box<str>, Vec<Condition>)>,
     pub default_postures: Vec<u32>,
     pub tests: Vec<Test>,
     pub ssh_tests: Vec<SshTest>,
+    pub requests: Vec<RequestRule>,
     pub randomize_client_port: bool,
     /// Byte offsets at which the lines of the text start.
     pub lines: Arc<[u32]>,
@@ -49,11 +55,30 @@ pub struct AutoApprovers {
     pub exit_node: Vec<SelectorId>,
 }
 
-/// Whether a rule was written as `acls` or as `grants`.
+/// Where a rule was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Section {
     Acl,
     Grant,
+    /// `acls`, `grants` and `deny` under `ghostwire`.
+    OwnAcl,
+    OwnGrant,
+    Deny,
+    /// Nowhere: access that was asked for and approved. Its index is its number.
+    Access,
+}
+
+impl Section {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acl => "acls",
+            Self::Grant => "grants",
+            Self::OwnAcl => "ghostwire.acls",
+            Self::OwnGrant => "ghostwire.grants",
+            Self::Deny => "ghostwire.deny",
+            Self::Access => "access",
+        }
+    }
 }
 
 /// Sources may reach destinations.
@@ -70,6 +95,30 @@ pub struct Rule {
     pub via: Vec<SelectorId>,
     /// One of these postures must hold; none asks nothing.
     pub postures: Vec<u32>,
+    /// None for always.
+    pub window: Option<Arc<Window>>,
+}
+
+/// Users who are in a group while a window is open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Membership {
+    pub group: Box<str>,
+    pub members: Vec<SelectorId>,
+    pub window: Arc<Window>,
+    /// [`Selector::Membership`] of this one.
+    pub selector: SelectorId,
+}
+
+/// What may be asked for, who approves it, and for how long at most.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestRule {
+    pub name: Box<str>,
+    pub at: u32,
+    pub sources: Vec<SelectorId>,
+    pub destinations: Vec<SelectorId>,
+    pub ip: Vec<(Protocols, Vec<Ports>)>,
+    pub approvers: Vec<SelectorId>,
+    pub longest_s: u64,
 }
 
 /// Destinations with their ports, all under the same protocols.
@@ -121,6 +170,16 @@ pub struct SshTest {
     pub deny: Vec<String>,
 }
 
+impl Rule {
+    pub fn denies(&self) -> bool {
+        self.section == Section::Deny
+    }
+
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.window.as_ref().is_none_or(|window| window.is_open(now))
+    }
+}
+
 impl Policy {
     pub fn selector(&self, id: SelectorId) -> &Selector {
         &self.selectors[id as usize]
@@ -143,7 +202,19 @@ impl Policy {
         (line as u32, at - start + 1)
     }
 
-    /// What a group names, or a lone selector itself.
+    /// Memberships of a group for a time only, by number.
+    pub fn memberships(&self, group: &str) -> std::ops::Range<usize> {
+        let first = self.memberships.partition_point(|known| &*known.group < group);
+        let count = self.memberships[first..].partition_point(|known| &*known.group == group);
+        first..first + count
+    }
+
+    /// Whether a condition asks for attributes that `nodeAttrs` gives.
+    pub fn reads_attributes(&self) -> bool {
+        self.postures.iter().flat_map(|(_, conditions)| conditions).any(Condition::is_of_attributes)
+    }
+
+    /// Whom a group always names, or a lone selector itself.
     pub fn members<'a>(&'a self, selector: &'a Selector) -> Option<&'a [SelectorId]> {
         match selector {
             Selector::Group(name) => self.groups.get(name).map(Vec::as_slice),

@@ -17,6 +17,7 @@ pub struct PeerRoutes {
 
 pub struct Peers<'a> {
     scope: &'a Scope<'a>,
+    rules: Vec<&'a Rule>,
     /// For each rule and node of the directory: is it a source, is it a destination.
     sides: Vec<(Vec<bool>, Vec<bool>)>,
     /// The router of each route: the oldest that serves it.
@@ -36,7 +37,9 @@ impl<'a> Peers<'a> {
                 primaries.entry(*route).or_insert(node.id);
             }
         }
-        Self { scope, sides: scope.policy.rules.iter().map(side).collect(), primaries }
+        let rules: Vec<&Rule> = scope.accepts().collect();
+        let sides = rules.iter().map(|rule| side(rule)).collect();
+        Self { scope, rules, sides, primaries }
     }
 
     /// Whether traffic may flow between two nodes of the directory (by index), in either direction.
@@ -46,7 +49,7 @@ impl<'a> Peers<'a> {
 
     fn reaches(&self, source: usize, target: usize) -> bool {
         let nodes = &self.scope.directory.nodes;
-        self.scope.policy.rules.iter().zip(&self.sides).any(|(rule, (sources, targets))| {
+        self.rules.iter().zip(&self.sides).any(|(rule, (sources, targets))| {
             sources[source] && (targets[target] || self.scope.is_own(rule, &nodes[source], &nodes[target]))
         })
     }
@@ -71,7 +74,7 @@ impl<'a> Peers<'a> {
             return true;
         }
         let mut steered = false;
-        for (rule, (sources, targets)) in self.scope.policy.rules.iter().zip(&self.sides) {
+        for (rule, (sources, targets)) in self.rules.iter().zip(&self.sides) {
             if is_primary && targets[viewer] && self.scope.is_route_source(rule, route) {
                 return true;
             }
@@ -88,14 +91,14 @@ impl<'a> Peers<'a> {
 
     /// Whether some rule lets the subnet open connections to the viewer.
     fn back(&self, viewer: usize, is_primary: bool, route: &Span) -> bool {
-        let rules = self.scope.policy.rules.iter().zip(&self.sides);
+        let rules = self.rules.iter().zip(&self.sides);
         is_primary
             && rules.into_iter().any(|(rule, (_, targets))| targets[viewer] && self.scope.is_route_source(rule, route))
     }
 
     /// Whether a rule without `via` gives the viewer the route.
     fn plainly(&self, viewer: usize, route: &Span) -> bool {
-        let mut rules = self.scope.policy.rules.iter().zip(&self.sides);
+        let mut rules = self.rules.iter().zip(&self.sides);
         rules.any(|(rule, (sources, _))| rule.via.is_empty() && sources[viewer] && self.names(rule, route))
     }
 
@@ -126,7 +129,7 @@ impl<'a> Peers<'a> {
         let internet = |rule: &Rule| {
             rule.destinations.iter().any(|id| matches!(self.scope.selector(*id), Selector::Any | Selector::Internet))
         };
-        let rules = self.scope.policy.rules.iter().zip(&self.sides);
+        let rules = self.rules.iter().zip(&self.sides);
         rules
             .filter(|(rule, (sources, _))| sources[viewer] && internet(rule))
             .any(|(rule, _)| rule.via.is_empty() || self.scope.is_via(rule, router))

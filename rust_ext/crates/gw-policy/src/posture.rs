@@ -1,10 +1,10 @@
 //! Device postures: conditions over what is known of a node, such as `node:os == 'linux'`.
+use crate::directory::Node;
+use crate::error::nearest;
 use std::cmp::Ordering;
 
-/// A fact of a node, by its attribute name without the `node:` in front.
-pub trait Facts {
-    fn fact(&self, name: &str) -> Option<&str>;
-}
+/// What Ghostwire's own conditions ask about. The first four are reported by the node itself.
+const OWN: [&str; 6] = ["os", "version", "country", "region", "tag", "attribute"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compare {
@@ -49,6 +49,25 @@ impl Condition {
         if !attribute.contains(':') {
             return Err(format!("posture condition {text:?}: expected an attribute such as node:os"));
         }
+        Self::compare(text, attribute, rest)
+    }
+
+    /// The same over the facts that Ghostwire's own conditions know, without a `node:` in front.
+    pub fn parse_own(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let end = text.find(|c: char| c.is_whitespace() || "=!<>".contains(c)).unwrap_or(text.len());
+        let (attribute, rest) = text.split_at(end);
+        if !OWN.contains(&attribute) {
+            let known = OWN.join(", ");
+            return Err(match nearest(attribute, OWN) {
+                Some(near) => format!("condition {text:?}: unknown fact {attribute:?}: did you mean {near:?}?"),
+                None => format!("condition {text:?}: unknown fact {attribute:?}: expected one of {known}"),
+            });
+        }
+        Self::compare(text, attribute, rest)
+    }
+
+    fn compare(text: &str, attribute: &str, rest: &str) -> Result<Self, String> {
         let rest = rest.trim();
         let upper = rest.to_ascii_uppercase();
         let Some((symbol, compare)) = OPERATORS.iter().find(|(symbol, _)| upper.starts_with(symbol)) else {
@@ -67,13 +86,38 @@ impl Condition {
                 format!("posture condition {text:?}: expected a value in single quotes, a number, true or false")
             })?],
         };
-        Ok(Self { attribute: attribute.to_owned(), compare: *compare, values })
+        let new = Self { attribute: attribute.to_owned(), compare: *compare, values };
+        if !new.is_reported() && matches!(symbol, &("<" | "<=" | ">" | ">=")) {
+            return Err(format!("condition {text:?}: a {attribute} has no order: expected ==, !=, IN or NOT IN"));
+        }
+        Ok(new)
     }
 
-    /// Whether the condition holds; what is not known fails everything but `NOT SET`.
-    pub fn holds(&self, facts: &dyn Facts) -> bool {
-        let name = self.attribute.strip_prefix("node:").unwrap_or(&self.attribute);
-        let Some(actual) = facts.fact(name) else {
+    /// Whether it asks for attributes that `nodeAttrs` gives.
+    pub fn is_of_attributes(&self) -> bool {
+        self.attribute == "attribute"
+    }
+
+    /// The fact that it asks about.
+    pub fn name(&self) -> &str {
+        self.attribute.strip_prefix("node:").unwrap_or(&self.attribute)
+    }
+
+    /// Whether it rests on what a node reports of itself: all but its tags and attributes.
+    pub fn is_reported(&self) -> bool {
+        self.attribute != "tag" && !self.is_of_attributes()
+    }
+
+    /// Whether the condition holds for a node with these attributes; what is not known fails everything but
+    /// `NOT SET`. Which tags and attributes a node has is always known.
+    pub fn holds(&self, node: &Node, attributes: &[&str]) -> bool {
+        if self.is_of_attributes() {
+            return self.holds_among(attributes);
+        }
+        if self.attribute == "tag" {
+            return self.holds_among(&node.tags.iter().map(|tag| &**tag).collect::<Vec<_>>());
+        }
+        let Some(actual) = node.fact(self.name()) else {
             return self.compare == Compare::NotSet;
         };
         let order = |value: &String| versions(actual, value);
@@ -88,6 +132,18 @@ impl Condition {
             Compare::NotIn => self.values.iter().all(|value| value != actual),
             Compare::Set => true,
             Compare::NotSet => false,
+        }
+    }
+
+    /// The same where a node has any number of them. They have no order.
+    fn holds_among(&self, known: &[&str]) -> bool {
+        let named = self.values.iter().any(|value| known.contains(&value.as_str()));
+        match self.compare {
+            Compare::Equal | Compare::In => named,
+            Compare::Unequal | Compare::NotIn => !named,
+            Compare::Set => !known.is_empty(),
+            Compare::NotSet => known.is_empty(),
+            Compare::Less | Compare::LessOrEqual | Compare::Greater | Compare::GreaterOrEqual => false,
         }
     }
 }

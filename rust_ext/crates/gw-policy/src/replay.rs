@@ -28,7 +28,7 @@ fn answer(text: &str, directory: &Directory) -> Result<Map<String, Value>, Polic
     let policy = Policy::parse(text)?;
     let mut bindings = Bindings::default();
     bindings.extend(&policy, &directory.users);
-    let scope = Scope::new(&policy, directory, &bindings);
+    let scope = Scope::new(&policy, directory, &bindings, 0);
     scope.check_domains().and_then(|()| assertions::check(&scope)).map_err(|fault| locate(text, fault))?;
     let (filters, peers) = (Filters::new(&scope), Peers::new(&scope));
     let mut nodes = Map::new();

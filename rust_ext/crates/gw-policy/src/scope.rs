@@ -1,9 +1,11 @@
 //! A policy over a directory: which nodes, owners and addresses a name stands for.
+use crate::access::Approved;
 use crate::address::{Span, Spans, internet};
 use crate::directory::{Directory, Node, User};
 use crate::error::Fault;
 use crate::model::{Policy, Rule, SelectorId};
 use crate::selector::Selector;
+use crate::window::Instant;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -40,13 +42,60 @@ pub struct Scope<'a> {
     pub policy: &'a Policy,
     pub directory: &'a Directory,
     pub bindings: &'a Bindings,
+    pub at: Instant,
     pub internet: Spans,
+    /// Rules of the policy whose windows are open, those that accept apart from those that deny.
+    open: Vec<&'a Rule>,
+    denials: Vec<&'a Rule>,
+    /// Which memberships for a time hold.
+    memberships: Vec<bool>,
+    /// What was approved beside the policy, and the names in it.
+    access: Vec<Rule>,
+    names: Vec<Selector>,
+    reads_attributes: bool,
     resolved: RefCell<FxHashMap<SelectorId, Rc<Resolved>>>,
 }
 
 impl<'a> Scope<'a> {
-    pub fn new(policy: &'a Policy, directory: &'a Directory, bindings: &'a Bindings) -> Self {
-        Self { policy, directory, bindings, internet: internet(), resolved: RefCell::default() }
+    /// The policy as it is at one time.
+    pub fn new(policy: &'a Policy, directory: &'a Directory, bindings: &'a Bindings, at: Instant) -> Self {
+        let (denials, open) = policy.rules.iter().filter(|rule| rule.is_open(at)).partition(|rule| rule.denies());
+        Self {
+            policy,
+            directory,
+            bindings,
+            at,
+            internet: internet(),
+            open,
+            denials,
+            memberships: policy.memberships.iter().map(|known| known.window.is_open(at)).collect(),
+            access: Vec::new(),
+            names: Vec::new(),
+            reads_attributes: policy.reads_attributes(),
+            resolved: RefCell::default(),
+        }
+    }
+
+    /// Let access that was approved count beside the policy's own rules.
+    pub fn with_access(mut self, access: &[Approved]) -> Self {
+        for approved in access.iter().filter(|approved| self.at < approved.until) {
+            let rule = approved.rule(&mut |selector| {
+                self.names.push(selector.clone());
+                (self.policy.selectors.len() + self.names.len() - 1) as SelectorId
+            });
+            self.access.push(rule);
+        }
+        self
+    }
+
+    /// Rules that accept and are in force, in order.
+    pub fn accepts(&self) -> impl Iterator<Item = &Rule> {
+        self.open.iter().copied().chain(&self.access)
+    }
+
+    /// Rules that deny and are in force, in order of priority.
+    pub fn denials(&self) -> impl Iterator<Item = &'a Rule> + '_ {
+        self.denials.iter().copied()
     }
 
     /// Domains in `user:*@domain` must be the network's own.
@@ -67,14 +116,25 @@ impl<'a> Scope<'a> {
         match selector {
             Selector::User(name) => self.bindings.0.get(name) == Some(&user.id) && user.is_called(name),
             Selector::Domain(domain) => user.mailbox().is_some_and(|(_, own)| own == &**domain),
-            Selector::Group(_) => {
+            Selector::Group(name) => {
                 let members = self.policy.members(selector).unwrap_or_default();
-                members.iter().any(|member| self.is_user(self.policy.selector(*member), user))
+                self.is_one_of(members, user)
+                    || self.policy.memberships(name).any(|number| self.is_member(number, user))
             }
+            Selector::Membership(number) => self.is_member(*number as usize, user),
+            Selector::Bearer(id) => user.id == *id,
             Selector::Member => true,
             Selector::Role(role) => user.role == *role,
             _ => false,
         }
+    }
+
+    fn is_one_of(&self, members: &[SelectorId], user: &User) -> bool {
+        members.iter().any(|member| self.is_user(self.policy.selector(*member), user))
+    }
+
+    fn is_member(&self, number: usize, user: &User) -> bool {
+        self.memberships[number] && self.is_one_of(&self.policy.memberships[number].members, user)
     }
 
     /// Whether a node bears an identity. Addresses do not count here.
@@ -83,12 +143,14 @@ impl<'a> Scope<'a> {
             Selector::Any | Selector::DangerAll => true,
             Selector::Tagged => !node.tags.is_empty(),
             Selector::Tag(tag) => node.has_tag(tag),
+            Selector::Device(id) => node.id == *id,
             _ => self.directory.owner(node).is_some_and(|owner| self.is_user(selector, owner)),
         }
     }
 
-    pub fn selector(&self, id: SelectorId) -> &'a Selector {
-        self.policy.selector(id)
+    pub fn selector(&self, id: SelectorId) -> &Selector {
+        let known = self.policy.selectors.len();
+        self.policy.selectors.get(id as usize).unwrap_or_else(|| &self.names[id as usize - known])
     }
 
     /// The nodes and addresses of a name; each is found once. `*` is the pools, without routes.
@@ -139,8 +201,12 @@ impl<'a> Scope<'a> {
 
     /// Whether the node itself may act under a rule's postures.
     pub fn posture_holds(&self, postures: &[u32], node: &Node) -> bool {
-        postures.is_empty()
-            || postures.iter().any(|index| self.policy.postures[*index as usize].1.iter().all(|c| c.holds(node)))
+        if postures.is_empty() {
+            return true;
+        }
+        let attributes = if self.reads_attributes { crate::attributes::given(self, node) } else { Vec::new() };
+        let holds = |index: &u32| self.policy.postures[*index as usize].1.iter().all(|c| c.holds(node, &attributes));
+        postures.iter().any(holds)
     }
 
     /// Whether a node, or a subnet behind it, is a source of the rule.

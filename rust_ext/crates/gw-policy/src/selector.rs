@@ -36,6 +36,11 @@ pub enum Selector {
     Span(Span),
     /// `autogroup:...` that does not exist
     Unknown(Box<str>),
+    /// Who is in a group for a time only, by the number of the membership.
+    Membership(u32),
+    /// One user and one node, by their ids: what requests grant. No text names them.
+    Bearer(i64),
+    Device(u32),
 }
 
 /// What a user may do in the network.
@@ -132,6 +137,7 @@ impl Selector {
 
     /// Decided by who owns or tags a node, not by addresses.
     pub fn is_identity(&self) -> bool {
-        self.is_of_users() || matches!(self, Self::Tag(_) | Self::Tagged)
+        self.is_of_users()
+            || matches!(self, Self::Tag(_) | Self::Tagged | Self::Membership(_) | Self::Bearer(_) | Self::Device(_))
     }
 }

@@ -4,7 +4,8 @@ use crate::directory::{Node, User};
 use crate::model::{Policy, Rule, SelectorId};
 use crate::scope::Bindings;
 use crate::selector::Selector;
-use rustc_hash::FxHashMap;
+use crate::window::Instant;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A selector or a rule in the upper bits, how it holds in the lowest three.
 pub type Atom = u32;
@@ -25,6 +26,38 @@ pub fn atom(index: u32, how: Atom) -> Atom {
     index << 3 | how
 }
 
+/// Who is in a group for a time only: the selector, and the number of the membership in the policy.
+#[derive(Debug, Clone, Copy)]
+pub struct TimedMembers {
+    pub selector: SelectorId,
+    pub number: usize,
+}
+
+/// The timed members of groups.
+#[derive(Debug, Clone, Default)]
+pub struct Timed(FxHashMap<SelectorId, Vec<TimedMembers>>);
+
+impl Timed {
+    fn new(policy: &Policy, selectors: &[Selector]) -> Self {
+        let mut new = Self::default();
+        if policy.memberships.is_empty() {
+            return new;
+        }
+        for (group, selector) in selectors.iter().enumerate() {
+            let Selector::Group(name) = selector else { continue };
+            let members = policy
+                .memberships(name)
+                .map(|number| TimedMembers { selector: policy.memberships[number].selector, number });
+            new.0.insert(group as SelectorId, members.collect());
+        }
+        new
+    }
+
+    pub fn of(&self, group: SelectorId) -> &[TimedMembers] {
+        self.0.get(&group).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// Finds the atoms of users, nodes and addresses, for the names that rules use.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
@@ -37,6 +70,11 @@ pub struct Catalog {
     internet: Option<SelectorId>,
     public: Spans,
     postures: Vec<u32>,
+    /// Attributes that conditions ask about, and to whom `nodeAttrs` gives them.
+    attributes: Vec<(Box<str>, Vec<SelectorId>)>,
+    anyone: FxHashSet<SelectorId>,
+    devices: FxHashMap<u32, Atom>,
+    pub timed: Timed,
     steered: Vec<Steered>,
     /// Which selectors rules name.
     used: Vec<bool>,
@@ -54,24 +92,64 @@ struct Steered {
 impl Catalog {
     /// For the rules given with their numbers; `selectors` are those that the rules index.
     pub fn new<'a>(policy: &Policy, selectors: &[Selector], rules: impl Iterator<Item = (u32, &'a Rule)>) -> Self {
-        let mut new = Self { public: internet(), ..Self::default() };
-        let mut used = vec![false; selectors.len()];
+        let timed = Timed::new(policy, selectors);
+        let mut new = Self { public: internet(), timed, used: vec![false; selectors.len()], ..Self::default() };
+        let mut postures: FxHashSet<u32> = FxHashSet::default();
         for (number, rule) in rules {
             for id in rule.sources.iter().chain(&rule.destinations) {
-                used[*id as usize] = true;
+                new.used[*id as usize] = true;
             }
-            new.postures.extend(
-                rule.postures.iter().filter(|posture| !new.postures.contains(posture)).copied().collect::<Vec<_>>(),
-            );
+            postures.extend(&rule.postures);
             if !rule.via.is_empty() {
                 new.steered.push(steered(policy, selectors, number, rule));
             }
         }
-        for (id, selector) in selectors.iter().enumerate().filter(|(id, _)| used[*id]) {
-            new.add(policy, id as SelectorId, selector);
+        new.postures = postures.into_iter().collect();
+        new.postures.sort_unstable();
+        new.note_attributes(policy);
+        for group in 0..selectors.len() {
+            for known in new.timed.of(group as SelectorId) {
+                new.used[known.selector as usize] |= new.used[group];
+            }
         }
-        new.used = used;
+        for (id, selector) in selectors.iter().enumerate() {
+            if new.used[id] {
+                new.add(policy, id as SelectorId, selector);
+            }
+        }
         new
+    }
+
+    /// Classes tell apart who has an attribute that a posture asks about.
+    fn note_attributes(&mut self, policy: &Policy) {
+        let conditions = self.postures.iter().flat_map(|index| &policy.postures[*index as usize].1);
+        if !conditions.into_iter().any(crate::posture::Condition::is_of_attributes) {
+            return;
+        }
+        for entry in &policy.node_attrs {
+            for name in &entry.attributes {
+                self.attributes.push((name.as_str().into(), entry.targets.clone()));
+            }
+            for id in &entry.targets {
+                self.used[*id as usize] = true;
+                if *policy.selector(*id) == Selector::Any {
+                    self.anyone.insert(*id);
+                }
+            }
+        }
+    }
+
+    /// Know one more name, which is no group.
+    pub fn learn(&mut self, policy: &Policy, id: SelectorId, selector: &Selector) {
+        self.used.resize(self.used.len().max(id as usize + 1), false);
+        if !std::mem::replace(&mut self.used[id as usize], true) {
+            self.add(policy, id, selector);
+        }
+    }
+
+    /// Whether classes tell apart who holds a posture.
+    pub fn knows_posture(&self, posture: u32) -> bool {
+        self.postures.binary_search(&posture).is_ok()
     }
 
     fn add(&mut self, policy: &Policy, id: SelectorId, selector: &Selector) {
@@ -80,6 +158,7 @@ impl Catalog {
                 self.tags.insert(tag.clone(), atom(id, IDENTITY));
             }
             Selector::Tagged => self.tagged = Some(atom(id, IDENTITY)),
+            Selector::Device(node) => _ = self.devices.insert(*node, atom(id, IDENTITY)),
             Selector::Internet => self.internet = Some(id),
             _ => {
                 for span in policy.spans(selector).iter().flat_map(|spans| spans.iter()) {
@@ -96,18 +175,23 @@ impl Catalog {
         }
     }
 
-    /// Find anew which identities each user bears. A bound name holds only while its bearer still bears it.
-    pub fn bind(&mut self, policy: &Policy, selectors: &[Selector], bindings: &Bindings, users: &[User]) {
+    /// Find anew which identities each user bears at a time. A bound name holds only while its bearer still bears it.
+    pub fn bind(&mut self, policy: &Policy, selectors: &[Selector], bindings: &Bindings, users: &[User], at: Instant) {
         let known: FxHashMap<i64, &User> = users.iter().map(|user| (user.id, user)).collect();
         let bearer =
             |name: &str| known.get(bindings.0.get(name)?).filter(|user| user.is_called(name)).map(|user| user.id);
         let mut direct: FxHashMap<i64, Vec<Atom>> = FxHashMap::default();
         let mut broad: Vec<(&Selector, Atom)> = Vec::new();
-        for (id, selector) in selectors.iter().enumerate().filter(|(id, _)| self.used[*id]) {
+        for (id, selector) in selectors.iter().enumerate().filter(|(id, _)| self.knows(*id as SelectorId)) {
             let own = atom(id as SelectorId, IDENTITY);
             let members: Vec<&Selector> = match selector {
                 Selector::Group(_) => {
                     policy.members(selector).unwrap_or_default().iter().map(|member| policy.selector(*member)).collect()
+                }
+                Selector::Membership(number) => {
+                    let known = &policy.memberships[*number as usize];
+                    let members = known.members.iter().filter(|_| known.window.is_open(at));
+                    members.map(|member| policy.selector(*member)).collect()
                 }
                 other => vec![other],
             };
@@ -118,6 +202,7 @@ impl Catalog {
                             direct.entry(user).or_default().push(own);
                         }
                     }
+                    Selector::Bearer(user) => direct.entry(*user).or_default().push(own),
                     Selector::Member | Selector::Role(_) | Selector::Domain(_) => broad.push((member, own)),
                     _ => {}
                 }
@@ -135,9 +220,14 @@ impl Catalog {
             .collect();
     }
 
+    /// What `autogroup:internet` stands for.
+    pub fn public(&self) -> &Spans {
+        &self.public
+    }
+
     /// Whether classes tell apart who matches a selector.
     pub fn knows(&self, id: SelectorId) -> bool {
-        self.used[id as usize]
+        self.used.get(id as usize).is_some_and(|used| *used)
     }
 
     pub fn of_user(&self, user: i64) -> &[Atom] {
@@ -146,6 +236,15 @@ impl Catalog {
 
     /// The atoms that decide a node's class of identity, in order.
     pub fn identity(&self, policy: &Policy, node: &Node) -> Vec<Atom> {
+        let mut key = self.bearings(node);
+        self.add_postures(policy, node, &mut key);
+        key.sort_unstable();
+        key.dedup();
+        key
+    }
+
+    /// What the owner or the tags of a node match.
+    fn bearings(&self, node: &Node) -> Vec<Atom> {
         let mut key = match node.untagged_owner() {
             Some(owner) => self.of_user(owner).to_vec(),
             None => node.tags.iter().filter_map(|tag| self.tags.get(tag).copied()).collect(),
@@ -153,9 +252,7 @@ impl Catalog {
         if !node.tags.is_empty() {
             key.extend(self.tagged);
         }
-        self.add_postures(policy, node, &mut key);
-        key.sort_unstable();
-        key.dedup();
+        key.extend(self.devices.get(&node.id));
         key
     }
 
@@ -192,9 +289,25 @@ impl Catalog {
     }
 
     fn add_postures(&self, policy: &Policy, node: &Node, key: &mut Vec<Atom>) {
-        let holds =
-            |posture: &&u32| policy.postures[**posture as usize].1.iter().all(|condition| condition.holds(node));
+        if self.postures.is_empty() {
+            return;
+        }
+        let attributes = self.attributes_of(node);
+        let holds = |posture: &&u32| policy.postures[**posture as usize].1.iter().all(|c| c.holds(node, &attributes));
         key.extend(self.postures.iter().filter(holds).map(|posture| atom(*posture, POSTURE)));
+    }
+
+    /// Those attributes of a node that conditions may ask about.
+    pub fn attributes_of(&self, node: &Node) -> Vec<&str> {
+        if self.attributes.is_empty() {
+            return Vec::new();
+        }
+        let mut ids: FxHashSet<SelectorId> = self.anyone.clone();
+        ids.extend(self.bearings(node).iter().map(|atom| atom >> 3));
+        node.addresses.iter().for_each(|address| self.selectors_at(*address, &mut |id| _ = ids.insert(id)));
+        let has =
+            |id: &SelectorId| ids.contains(id) || self.timed.of(*id).iter().any(|known| ids.contains(&known.selector));
+        self.attributes.iter().filter(|(_, targets)| targets.iter().any(has)).map(|(name, _)| &**name).collect()
     }
 
     /// Every address selector that contains an address.

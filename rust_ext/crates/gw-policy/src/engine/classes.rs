@@ -84,6 +84,7 @@ pub struct Links {
     pub own_any: Vec<u32>,
     /// Links of address queries only.
     pub routed: Vec<u32>,
+    attached: usize,
 }
 
 /// Neither side is any, nothing more is asked, and it is small enough to be written out.
@@ -93,8 +94,15 @@ fn is_plain(link: &Link) -> bool {
 }
 
 impl Links {
-    pub fn add(&mut self, link: Link) -> u32 {
-        let id = self.list.len() as u32;
+    /// Keep a link that is not in force yet.
+    pub fn keep(&mut self, link: Link) -> u32 {
+        self.list.push(link);
+        self.list.len() as u32 - 1
+    }
+
+    /// Put a link in force.
+    pub fn attach(&mut self, id: u32) {
+        let link = self.list[id as usize].clone();
         match (link.reach, link.sources.any, link.targets.any) {
             (Reach::Routed, ..) => self.routed.push(id),
             (Reach::Own, true, _) => self.own_any.push(id),
@@ -124,8 +132,12 @@ impl Links {
                 self.special_targets.entry(*atom).or_default().push(id);
             }
         }
-        self.list.push(link);
-        id
+        self.attached += 1;
+    }
+
+    /// Whether no link is in force.
+    pub fn is_empty(&self) -> bool {
+        self.attached == 0
     }
 
     fn write_out(&mut self, link: &Link) {
@@ -138,8 +150,9 @@ impl Links {
         }
     }
 
-    /// Forget a link. Its number is not used again.
-    pub fn remove(&mut self, id: u32) {
+    /// Put a link out of force.
+    pub fn detach(&mut self, id: u32) {
+        self.attached -= 1;
         let link = self.list[id as usize].clone();
         let drop = |list: &mut Vec<u32>| list.retain(|other| *other != id);
         for atom in &link.sources.atoms {
@@ -208,6 +221,11 @@ impl Links {
     /// Links that atoms are a target of by name, `any` apart. A link may come more than once.
     pub fn to<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = (u32, &'a Link)> {
         self.named(&self.by_target, atoms)
+    }
+
+    /// Links that name one of these atoms on either side, whatever else they ask.
+    pub fn naming<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a Link> {
+        self.named(&self.by_source, atoms).chain(self.named(&self.by_target, atoms)).map(|(_, link)| link)
     }
 
     fn named<'a>(

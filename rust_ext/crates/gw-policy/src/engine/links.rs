@@ -1,5 +1,5 @@
 //! Rules as links between sets of classes.
-use super::atoms::{Atom, IDENTITY, POSTURE, SERVED, V4, V6, VIA, atom};
+use super::atoms::{Atom, IDENTITY, POSTURE, SERVED, Timed, V4, V6, VIA, atom};
 use super::portsets::{PortSetId, PortSets, SEEN};
 use crate::model::{Policy, Rule, SelectorId};
 use crate::ports::Ports;
@@ -13,6 +13,42 @@ pub type ClassId = u32;
 pub struct Side {
     pub any: bool,
     pub atoms: Vec<Atom>,
+}
+
+/// What a rule does, and all links of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    Accept,
+    Deny,
+}
+
+impl Effect {
+    pub fn of(rule: &Rule) -> Self {
+        if rule.denies() { Self::Deny } else { Self::Accept }
+    }
+}
+
+/// One for each effect.
+#[derive(Debug, Clone, Default)]
+pub struct Both<T> {
+    pub accept: T,
+    pub deny: T,
+}
+
+impl<T> Both<T> {
+    pub fn get(&self, effect: Effect) -> &T {
+        match effect {
+            Effect::Accept => &self.accept,
+            Effect::Deny => &self.deny,
+        }
+    }
+
+    pub fn get_mut(&mut self, effect: Effect) -> &mut T {
+        match effect {
+            Effect::Accept => &mut self.accept,
+            Effect::Deny => &mut self.deny,
+        }
+    }
 }
 
 /// What a link decides.
@@ -36,6 +72,8 @@ pub struct Link {
     pub targets: Side,
     /// Of these atoms a source must have one as well; none asks nothing.
     pub needs: Vec<Atom>,
+    /// About what lies behind one of the nodes, not about the nodes themselves.
+    pub beyond: bool,
 }
 
 /// The atoms of a list of selectors, by how they hold.
@@ -49,16 +87,19 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(policy: &Policy, selectors: &[Selector], ids: impl Iterator<Item = SelectorId>) -> Self {
+    fn new(names: &Names<'_>, ids: impl Iterator<Item = SelectorId>) -> Self {
         let mut new = Self::default();
         for id in ids {
-            match &selectors[id as usize] {
+            match &names.selectors[id as usize] {
                 Selector::Any | Selector::DangerAll => new.any = true,
                 Selector::Own | Selector::Service(_) | Selector::Unknown(_) => {}
                 Selector::Internet => new.addresses(id, true, true),
-                selector if selector.is_identity() => new.identity.push(atom(id, IDENTITY)),
+                selector if selector.is_identity() => {
+                    new.identity.push(atom(id, IDENTITY));
+                    new.identity.extend(names.timed.of(id).iter().map(|known| atom(known.selector, IDENTITY)));
+                }
                 selector => {
-                    let spans = policy.spans(selector).unwrap_or_else(|| [].into());
+                    let spans = names.policy.spans(selector).unwrap_or_else(|| [].into());
                     new.addresses(id, spans.iter().any(|span| !span.v6), spans.iter().any(|span| span.v6));
                 }
             }
@@ -89,16 +130,28 @@ impl Parts {
     }
 }
 
+/// What the names of rules stand for.
+#[derive(Clone, Copy)]
+pub struct Names<'a> {
+    pub policy: &'a Policy,
+    pub selectors: &'a [Selector],
+    pub timed: &'a Timed,
+}
+
 /// All links of one rule.
-pub fn links(policy: &Policy, selectors: &[Selector], number: u32, rule: &Rule, sets: &mut PortSets) -> Vec<Link> {
+pub fn links(names: &Names<'_>, number: u32, rule: &Rule, sets: &mut PortSets) -> Vec<Link> {
+    let selectors = names.selectors;
     let mut needs: Vec<Atom> = rule.postures.iter().map(|posture| atom(*posture, POSTURE)).collect();
-    let mut sources = Parts::new(policy, selectors, rule.sources.iter().copied());
+    let mut sources = Parts::new(names, rule.sources.iter().copied());
     if sources.any && !needs.is_empty() {
         sources = Parts { identity: std::mem::take(&mut needs), ..Parts::default() };
     }
     let mut maker = Maker { number, needs, found: Vec::new() };
+    if rule.denies() {
+        return maker.denials(names, rule, &sources, sets);
+    }
     for (ports, ids) in accesses(selectors, rule, sets, false) {
-        let targets = Parts::new(policy, selectors, ids.iter().copied());
+        let targets = Parts::new(names, ids.iter().copied());
         let reach = if rule.via.is_empty() { Reach::Nodes } else { Reach::Routed };
         maker.access(reach, ports, &sources, &targets);
     }
@@ -109,10 +162,10 @@ pub fn links(policy: &Policy, selectors: &[Selector], number: u32, rule: &Rule, 
     if owns && !rule.app.is_empty() {
         maker.push(Reach::Own, SEEN, sources.here(), Some(Side { any: true, atoms: Vec::new() }));
     }
-    let targets = Parts::new(policy, selectors, rule.destinations.iter().copied());
+    let targets = Parts::new(names, rule.destinations.iter().copied());
     if !rule.via.is_empty() {
         let steered = Side { any: false, atoms: vec![atom(number, VIA)] };
-        maker.push(Reach::Nodes, SEEN, sources.everywhere(), Some(steered));
+        maker.beyond(sources.everywhere(), Some(steered));
         return maker.found;
     }
     if !rule.app.is_empty() {
@@ -120,11 +173,11 @@ pub fn links(policy: &Policy, selectors: &[Selector], number: u32, rule: &Rule, 
     }
     if !sources.served.is_empty() && !sources.any {
         let behind = Side { any: false, atoms: sources.served.clone() };
-        maker.push(Reach::Nodes, SEEN, Some(behind), targets.everywhere());
+        maker.beyond(Some(behind), targets.everywhere());
     }
     if !targets.served.is_empty() && !targets.any {
         let behind = Side { any: false, atoms: targets.served.clone() };
-        maker.push(Reach::Nodes, SEEN, sources.here(), Some(behind));
+        maker.beyond(sources.here(), Some(behind));
     }
     maker.found
 }
@@ -159,11 +212,30 @@ struct Maker {
 }
 
 impl Maker {
+    fn link(&self, reach: Reach, ports: PortSetId, sources: Option<Side>, targets: Option<Side>) -> Option<Link> {
+        let needs = self.needs.clone();
+        Some(Link { rule: self.number, reach, ports, sources: sources?, targets: targets?, needs, beyond: false })
+    }
+
     fn push(&mut self, reach: Reach, ports: PortSetId, sources: Option<Side>, targets: Option<Side>) {
-        if let (Some(sources), Some(targets)) = (sources, targets) {
-            let needs = self.needs.clone();
-            self.found.push(Link { rule: self.number, reach, ports, sources, targets, needs });
+        self.found.extend(self.link(reach, ports, sources, targets));
+    }
+
+    fn beyond(&mut self, sources: Option<Side>, targets: Option<Side>) {
+        let link = self.link(Reach::Nodes, SEEN, sources, targets);
+        self.found.extend(link.map(|link| Link { beyond: true, ..link }));
+    }
+
+    /// A denial that names one address of a node is about the node, by whichever family it is reached.
+    fn denials(mut self, names: &Names<'_>, rule: &Rule, sources: &Parts, sets: &mut PortSets) -> Vec<Link> {
+        for (ports, ids) in accesses(names.selectors, rule, sets, false) {
+            let targets = Parts::new(names, ids.iter().copied());
+            self.push(Reach::Nodes, ports, sources.here(), targets.here());
         }
+        for (ports, _) in accesses(names.selectors, rule, sets, true) {
+            self.push(Reach::Own, ports, sources.here(), Some(Side { any: true, atoms: Vec::new() }));
+        }
+        self.found
     }
 
     /// Addresses meet addresses of their own family only; identities have both.

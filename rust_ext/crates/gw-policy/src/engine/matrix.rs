@@ -6,7 +6,7 @@
 //! of the source's class where both nodes have one owner.
 use super::Engine;
 use super::atoms::Atom;
-use super::links::ClassId;
+use super::links::{ClassId, Effect};
 use super::portsets::{PortSetId, PortSets, SEEN, WIDE};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -76,11 +76,6 @@ impl State {
         if self.is_built() {
             self.moved.insert(id);
         }
-    }
-
-    /// Whether a reader has everything.
-    pub fn is_current(&self) -> bool {
-        self.is_built() && !self.own_touched && self.dirty.is_empty() && self.moved.is_empty()
     }
 }
 
@@ -201,55 +196,61 @@ struct Targets {
 }
 
 impl Engine {
-    /// What changed in the cells since this was last asked; all of them if `anew`.
-    pub fn sync(&mut self, anew: bool) -> Matrix {
+    /// What changed in the cells of one effect since this was last asked; all of them if `anew`.
+    pub fn sync(&mut self, effect: Effect, anew: bool) -> Matrix {
         let columns = self.classes.list.len();
-        let full = anew || columns > self.matrix.stride;
+        let state = self.cells.get_mut(effect);
+        let full = anew || columns > state.stride;
         if full {
-            self.matrix.stride = columns + columns / 8 + 64;
+            state.stride = columns + columns / 8 + 64;
         }
         let mut rows: Vec<ClassId> =
-            if full { (0..columns as ClassId).collect() } else { self.matrix.dirty.iter().copied().collect() };
+            if full { (0..columns as ClassId).collect() } else { state.dirty.iter().copied().collect() };
         rows.sort_unstable();
-        self.matrix.dirty.clear();
-        let chunks = self.row_chunks(&rows);
-        let own = if full || self.matrix.own_touched { self.own_cells() } else { RowChunk::default() };
-        self.matrix.own_touched = false;
-        let fresh = full || self.sets.count() > self.matrix.sets;
-        self.matrix.sets = self.sets.count();
+        state.dirty.clear();
+        let new_own = full || std::mem::take(&mut state.own_touched);
+        state.own_touched = false;
+        let fresh = full || self.sets.count() > state.sets;
+        state.sets = self.sets.count();
+        let stride = state.stride;
+        let chunks = self.row_chunks(effect, &rows);
+        let own = if new_own { self.own_cells(effect) } else { RowChunk::default() };
         let (port_heads, port_ranges) = if fresh { self.sets.export() } else { (Vec::new(), Vec::new()) };
-        let slots = self.slot_words(full);
-        Matrix { full, stride: self.matrix.stride, chunks, own, port_heads, port_ranges, slots }
+        let slots = self.slot_words(effect, full);
+        Matrix { full, stride, chunks, own, port_heads, port_ranges, slots }
     }
 
-    pub fn is_current(&self) -> bool {
-        self.matrix.is_current()
+    /// Whether denials are in force, or a reader has cells of some that were.
+    pub fn has_denials(&self) -> bool {
+        !self.links.deny.is_empty() || self.cells.deny.is_built()
     }
 
-    fn row_chunks(&self, rows: &[ClassId]) -> Vec<RowChunk> {
-        let targets = self.targets();
+    fn row_chunks(&self, effect: Effect, rows: &[ClassId]) -> Vec<RowChunk> {
+        let targets = self.targets(effect);
         let parts: Vec<&[ClassId]> = rows.chunks(CHUNK).collect();
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len());
         if workers < 2 {
-            return parts.into_iter().map(|part| self.chunk(part, &targets)).collect();
+            return parts.into_iter().map(|part| self.chunk(effect, part, &targets)).collect();
         }
         let share = parts.len().div_ceil(workers);
         let targets = &targets;
         std::thread::scope(|scope| {
-            let work = |part: &[&[ClassId]]| part.iter().map(|rows| self.chunk(rows, targets)).collect::<Vec<_>>();
+            let work =
+                |part: &[&[ClassId]]| part.iter().map(|rows| self.chunk(effect, rows, targets)).collect::<Vec<_>>();
             let threads: Vec<_> = parts.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
             threads.into_iter().flat_map(|thread| thread.join().expect("building rows does not panic")).collect()
         })
     }
 
-    fn targets(&self) -> Targets {
-        let numbers: FxHashMap<Atom, u32> = self.links.target_atoms().zip(0..).collect();
+    fn targets(&self, effect: Effect) -> Targets {
+        let links = self.links.get(effect);
+        let numbers: FxHashMap<Atom, u32> = links.target_atoms().zip(0..).collect();
         let (mut starts, mut atoms) = (vec![0], Vec::new());
         for class in &self.classes.list {
             atoms.extend(class.atoms.iter().filter_map(|atom| numbers.get(atom).copied()));
             starts.push(atoms.len() as u32);
         }
-        let any = self.links.from_any.iter().map(|id| self.links.get(*id));
+        let any = links.from_any.iter().map(|id| links.get(*id));
         let mut any: Vec<(u32, PortSetId)> =
             any.flat_map(|link| link.targets.atoms.iter().map(|atom| (numbers[atom], link.ports))).collect();
         any.sort_unstable();
@@ -257,15 +258,15 @@ impl Engine {
         Targets { numbers, starts, atoms, any }
     }
 
-    fn chunk(&self, rows: &[ClassId], targets: &Targets) -> RowChunk {
-        let mut chunk =
-            RowChunk { rows: rows.to_vec(), cells: wide_pages(rows.len() * self.matrix.stride), pool: Vec::new() };
+    fn chunk(&self, effect: Effect, rows: &[ClassId], targets: &Targets) -> RowChunk {
+        let stride = self.cells.get(effect).stride;
+        let mut chunk = RowChunk { rows: rows.to_vec(), cells: wide_pages(rows.len() * stride), pool: Vec::new() };
         let (mut chain, mut lists) = (Vec::new(), Vec::new());
         let mut reached = vec![0; targets.numbers.len()];
-        for (class, cells) in rows.iter().zip(chunk.cells.chunks_mut(self.matrix.stride)) {
+        for (class, cells) in rows.iter().zip(chunk.cells.chunks_mut(stride)) {
             reached.fill(0);
             let mut row = Row { cells: &mut reached, sets: &self.sets, chain: &mut chain, lists: &mut lists };
-            let base = self.reach(*class, &mut row, targets);
+            let base = self.reach(effect, *class, &mut row, targets);
             row.finish(&mut chunk.pool);
             self.spread(&reached, base, targets, cells, &mut chunk.pool);
         }
@@ -273,18 +274,18 @@ impl Engine {
     }
 
     /// What a class may do at each target atom; what it may do at every class comes back.
-    fn reach(&self, class: ClassId, row: &mut Row<'_>, targets: &Targets) -> Vec<PortSetId> {
-        let known = self.classes.get(class);
+    fn reach(&self, effect: Effect, class: ClassId, row: &mut Row<'_>, targets: &Targets) -> Vec<PortSetId> {
+        let (known, links) = (self.classes.get(class), self.links.get(effect));
         let mut base: Vec<PortSetId> = Vec::new();
-        self.links.out(&known.atoms).for_each(|(atom, set)| row.add(targets.numbers[atom], *set));
-        for link in self.links.special_from(&known.atoms) {
+        links.out(&known.atoms).for_each(|(atom, set)| row.add(targets.numbers[atom], *set));
+        for link in links.special_from(&known.atoms) {
             if link.targets.any {
                 base.push(link.ports);
             }
             link.targets.atoms.iter().for_each(|atom| row.add(targets.numbers[atom], link.ports));
         }
         if !known.of_addresses {
-            base.extend(self.links.any_to_any.iter().map(|id| self.links.get(*id).ports));
+            base.extend(links.any_to_any.iter().map(|id| links.get(*id).ports));
             targets.any.iter().for_each(|(number, set)| row.add(*number, *set));
         }
         base
@@ -325,12 +326,13 @@ impl Engine {
         }
     }
 
-    fn own_cells(&self) -> RowChunk {
-        let mut chunk = RowChunk { rows: Vec::new(), cells: vec![0; self.matrix.stride], pool: Vec::new() };
+    fn own_cells(&self, effect: Effect) -> RowChunk {
+        let (links, stride) = (self.links.get(effect), self.cells.get(effect).stride);
+        let mut chunk = RowChunk { rows: Vec::new(), cells: vec![0; stride], pool: Vec::new() };
         let (mut chain, mut lists) = (Vec::new(), Vec::new());
         let mut row = Row { cells: &mut chunk.cells, sets: &self.sets, chain: &mut chain, lists: &mut lists };
-        for id in &self.links.own {
-            let link = self.links.get(*id);
+        for id in &links.own {
+            let link = links.get(*id);
             let mut sources = vec![0u64; self.classes.list.len().div_ceil(64)];
             if link.sources.any {
                 self.mark_all(&mut sources)
@@ -343,8 +345,9 @@ impl Engine {
         chunk
     }
 
-    fn slot_words(&mut self, full: bool) -> Vec<u32> {
-        let moved = std::mem::take(&mut self.matrix.moved);
+    fn slot_words(&mut self, effect: Effect, full: bool) -> Vec<u32> {
+        let state = self.cells.get_mut(effect);
+        let moved = std::mem::take(&mut state.moved);
         let ids: Vec<u32> = if full { (0..self.slots.len() as u32).collect() } else { moved.into_iter().collect() };
         let mut words = Vec::with_capacity(ids.len() * SLOT_WORDS);
         for id in ids {
@@ -353,8 +356,8 @@ impl Engine {
                 continue;
             };
             let owner = self.nodes.get(&id).and_then(|node| node.untagged_owner()).map_or(0, |owner| {
-                let next = self.matrix.owners.len() as u32 + 1;
-                *self.matrix.owners.entry(owner).or_insert(next)
+                let next = state.owners.len() as u32 + 1;
+                *state.owners.entry(owner).or_insert(next)
             });
             let place = if self.classes.get(slot.place).atoms.is_empty() { NO_PLACE } else { slot.place };
             words.extend([id, slot.identity, place, owner]);

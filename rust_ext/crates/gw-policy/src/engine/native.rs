@@ -1,5 +1,6 @@
 //! Filters of native nodes: sources named by class, same owner or prefix.
 use super::atoms::{IDENTITY, POSTURE, atom, prefixes};
+use super::changes::Standing;
 use super::classes::meets;
 use super::links::ClassId;
 use super::{Engine, Made};
@@ -8,6 +9,8 @@ use crate::directory::Node;
 use crate::model::{Access, Rule, SelectorId};
 use crate::ports::{ALL_PORTS, DEFAULT_PROTOCOLS, Ports};
 use crate::selector::Selector;
+use crate::window::Instant;
+use std::collections::BTreeMap;
 
 /// One rule of a native filter.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,6 +24,16 @@ pub struct NativeRule {
     pub ports: Vec<(u16, u16)>,
     /// None for all.
     pub protocols: Vec<u8>,
+    /// Refuses, whatever other rules say.
+    pub deny: bool,
+    /// When the rule ends by itself, 0 for never.
+    pub until: Instant,
+}
+
+impl NativeRule {
+    fn has_sources(&self) -> bool {
+        self.same_owner || !self.classes.is_empty() || !self.prefixes.is_empty()
+    }
 }
 
 /// What a destination is at a node.
@@ -30,82 +43,103 @@ enum Here {
     Only(Vec<String>),
 }
 
+/// The earlier of two ends, where 0 is none.
+fn earlier(one: Instant, other: Instant) -> Instant {
+    if one == 0 || other == 0 { one.max(other) } else { one.min(other) }
+}
+
+/// The later of two ends, where 0 is none.
+fn later(one: Instant, other: Instant) -> Instant {
+    if one == 0 || other == 0 { 0 } else { one.max(other) }
+}
+
 impl Engine {
-    /// What may come in to a node, in the order of the rules. A node that joins a known class changes no filter.
+    /// What may come in to a node, denials first, in the order of the rules. A node that joins a known class changes no filter.
     pub fn native_filter(&self, id: u32) -> Vec<NativeRule> {
         let Some((node, slot)) = self.nodes.get(&id).zip(self.slots.get(id as usize).copied().flatten()) else {
             return Vec::new();
         };
         let mut numbers: Vec<u32> = Vec::new();
-        for class in [slot.identity, slot.place] {
-            numbers.extend(self.links.to(&self.classes.get(class).atoms).map(|(_, link)| link.rule));
-        }
-        let wide = self.links.to_any.iter().chain(&self.links.any_to_any);
-        numbers.extend(wide.map(|id| self.links.get(*id).rule));
-        if node.untagged_owner().is_some() {
-            numbers.extend(self.links.own.iter().map(|id| self.links.get(*id).rule));
+        for links in [&self.links.deny, &self.links.accept] {
+            for class in [slot.identity, slot.place] {
+                numbers.extend(links.to(&self.classes.get(class).atoms).map(|(_, link)| link.rule));
+            }
+            let wide = links.to_any.iter().chain(&links.any_to_any);
+            numbers.extend(wide.map(|id| links.get(*id).rule));
+            if node.untagged_owner().is_some() {
+                numbers.extend(links.own.iter().map(|id| links.get(*id).rule));
+            }
         }
         numbers.sort_unstable();
         numbers.dedup();
         let mut found = Vec::new();
         for made in self.rules_of(&numbers) {
             for access in &made.rule.access {
-                self.native_access(&made.rule, access, node, &mut found);
+                self.native_access(made, access, node, &mut found);
             }
         }
         found
     }
 
-    /// Rules by their numbers, in the order of the policy.
+    /// Rules by their numbers, in the order of the policy; what was approved beside it comes last.
     pub(super) fn rules_of(&self, numbers: &[u32]) -> Vec<&Made> {
+        let asked = |made: &&Made| numbers.binary_search(&made.number).is_ok();
+        let access = self.access.iter().map(|(_, made)| made).filter(asked);
         if numbers.len() * 8 > self.rules.len() {
-            return self.rules.iter().filter(|made| numbers.binary_search(&made.number).is_ok()).collect();
+            return self.rules.iter().filter(asked).chain(access).collect();
         }
-        let ordered = self.next_number as usize == self.rules.len();
-        let place = |number: &u32| match ordered {
-            true => Some(*number as usize),
+        let place = |number: &u32| match self.in_order {
+            true => Some(*number as usize).filter(|place| *place < self.rules.len()),
             false => self.rules.iter().position(|made| made.number == *number),
         };
         let mut places: Vec<usize> = numbers.iter().filter_map(place).collect();
         places.sort_unstable();
-        places.into_iter().map(|place| &self.rules[place]).collect()
+        places.into_iter().map(|place| &self.rules[place]).chain(access).collect()
     }
 
-    fn native_access(&self, rule: &Rule, access: &Access, node: &Node, found: &mut Vec<NativeRule>) {
-        let first = found.len();
+    fn native_access(&self, made: &Made, access: &Access, node: &Node, found: &mut Vec<NativeRule>) {
+        let (rule, first) = (&made.rule, found.len());
+        let Standing::Open(until) = made.standing else { return };
         for (id, ports) in &access.targets {
             let own = self.selectors[*id as usize] == Selector::Own;
-            let destinations = match self.here(rule, *id, node) {
-                Here::No => continue,
-                Here::Own => Vec::new(),
-                Here::Only(texts) => texts,
+            let (destinations, ends) = match self.here(rule, *id, node) {
+                (Here::No, _) => continue,
+                (Here::Own, ends) => (Vec::new(), ends),
+                (Here::Only(texts), ends) => (texts, ends),
             };
-            let mut emitted = if own { self.own_sources(rule, node) } else { self.named_sources(rule) };
-            if !emitted.same_owner && emitted.classes.is_empty() && emitted.prefixes.is_empty() {
-                continue;
-            }
-            emitted.destinations = destinations;
             let all = ports.contains(&ALL_PORTS);
-            emitted.ports =
+            let ports: Vec<(u16, u16)> =
                 if all { Vec::new() } else { ports.iter().map(|Ports { first, last }| (*first, *last)).collect() };
-            emitted.protocols = match access.protocols.len() {
+            let protocols = match access.protocols.len() {
                 0 => DEFAULT_PROTOCOLS.to_vec(),
                 256 => Vec::new(),
                 _ => access.protocols.clone(),
             };
-            if !found[first..].contains(&emitted) {
-                found.push(emitted);
+            let sources = if own { self.own_sources(rule, node) } else { self.named_sources(rule) };
+            for source in sources.into_iter().filter(NativeRule::has_sources) {
+                let emitted = NativeRule {
+                    destinations: destinations.clone(),
+                    ports: ports.clone(),
+                    protocols: protocols.clone(),
+                    deny: rule.denies(),
+                    until: earlier(until, earlier(ends, source.until)),
+                    ..source
+                };
+                if !found[first..].contains(&emitted) {
+                    found.push(emitted);
+                }
             }
         }
     }
 
-    fn here(&self, rule: &Rule, id: SelectorId, node: &Node) -> Here {
+    /// What a destination is at a node, and until when.
+    fn here(&self, rule: &Rule, id: SelectorId, node: &Node) -> (Here, Instant) {
         let selector = &self.selectors[id as usize];
         let routed = !rule.via.is_empty();
         if routed && !self.is_steered(rule, node) {
-            return Here::No;
+            return (Here::No, 0);
         }
-        match selector {
+        let here = match selector {
             Selector::Any if routed => Here::No,
             Selector::Any if node.routes.is_empty() && node.exits.is_empty() => Here::Own,
             Selector::Any => {
@@ -115,33 +149,53 @@ impl Engine {
             Selector::Own if !routed && node.untagged_owner().is_some() => Here::Own,
             Selector::Internet if !node.exits.is_empty() => Here::Only(cidrs(internet().as_slice().iter().copied())),
             Selector::Own | Selector::Internet => Here::No,
-            selector if selector.is_identity() => {
-                if !routed && self.bears(id, selector, node) {
-                    Here::Own
-                } else {
-                    Here::No
-                }
-            }
-            selector => self.at_addresses(selector, node, routed),
-        }
+            selector if selector.is_identity() => match self.bears(id, selector, node).filter(|_| !routed) {
+                Some(until) => return (Here::Own, until),
+                None => Here::No,
+            },
+            selector => self.at_addresses(selector, node, rule),
+        };
+        (here, 0)
     }
 
     fn is_steered(&self, rule: &Rule, node: &Node) -> bool {
         rule.via.iter().any(|id| matches!(&self.selectors[*id as usize], Selector::Tag(tag) if node.has_tag(tag)))
     }
 
-    fn bears(&self, id: SelectorId, selector: &Selector, node: &Node) -> bool {
+    /// Until when a node bears an identity (0 for good), if it does.
+    fn bears(&self, id: SelectorId, selector: &Selector, node: &Node) -> Option<Instant> {
+        let of_owner = |id: SelectorId| {
+            node.untagged_owner().is_some_and(|owner| self.catalog.of_user(owner).contains(&atom(id, IDENTITY)))
+        };
+        let timed = self.timed(id).filter(|(known, _)| of_owner(*known)).map(|(_, until)| until);
         match selector {
-            Selector::Tag(tag) => node.has_tag(tag),
-            Selector::Tagged => !node.tags.is_empty(),
-            _ => node.untagged_owner().is_some_and(|owner| self.catalog.of_user(owner).contains(&atom(id, IDENTITY))),
+            Selector::Tag(tag) => node.has_tag(tag).then_some(0),
+            Selector::Tagged => (!node.tags.is_empty()).then_some(0),
+            Selector::Device(known) => (*known == node.id).then_some(0),
+            _ if of_owner(id) => Some(0),
+            _ => timed.reduce(later),
         }
     }
 
+    /// Those who are in a group for a time and are now, and until when.
+    fn timed(&self, group: SelectorId) -> impl Iterator<Item = (SelectorId, Instant)> {
+        self.catalog.timed.of(group).iter().filter_map(|known| match self.memberships[known.number] {
+            Standing::Open(until) => Some((known.selector, until)),
+            Standing::Closed => None,
+        })
+    }
+
     /// Addresses of the node, and the parts of its routes, that a selector names.
-    fn at_addresses(&self, selector: &Selector, node: &Node, routed: bool) -> Here {
+    ///
+    /// A denial that names one address of a node is about all of them.
+    fn at_addresses(&self, selector: &Selector, node: &Node, rule: &Rule) -> Here {
         let spans = self.policy.spans(selector).unwrap_or_else(|| [].into());
-        let inside = |address: &&Address| !routed && spans.iter().any(|span| span.contains(**address));
+        let routed = !rule.via.is_empty();
+        let whole = rule.denies() && spans.iter().any(|span| node.is_in(span));
+        if whole && node.routes.is_empty() && node.exits.is_empty() {
+            return Here::Own;
+        }
+        let inside = |address: &&Address| whole || (!routed && spans.iter().any(|span| span.contains(**address)));
         let mut texts: Vec<String> =
             node.addresses.iter().filter(inside).map(|address| address.span().cidr()).collect();
         for route in node.routes.iter().chain(&node.exits) {
@@ -158,60 +212,75 @@ impl Engine {
         if texts.is_empty() { Here::No } else { Here::Only(texts) }
     }
 
-    fn own_sources(&self, rule: &Rule, node: &Node) -> NativeRule {
-        let postured = !rule.postures.is_empty();
-        let owner = node.untagged_owner();
-        let named = rule.sources.iter().any(|id| match &self.selectors[*id as usize] {
-            Selector::Any => true,
+    fn own_sources(&self, rule: &Rule, node: &Node) -> Vec<NativeRule> {
+        let named = rule.sources.iter().filter_map(|id| match &self.selectors[*id as usize] {
+            Selector::Any => Some(0),
             selector => self.bears(*id, selector, node),
         });
-        if !named {
-            return NativeRule::default();
+        let Some(until) = named.reduce(later) else { return Vec::new() };
+        if rule.postures.is_empty() {
+            return vec![NativeRule { same_owner: true, until, ..NativeRule::default() }];
         }
-        if !postured {
-            return NativeRule { same_owner: true, ..NativeRule::default() };
-        }
-        let devices = owner.and_then(|owner| self.by_owner.get(&owner)).into_iter().flatten();
+        let devices = node.untagged_owner().and_then(|owner| self.by_owner.get(&owner)).into_iter().flatten();
         let holders = devices.filter_map(|id| self.nodes.get(id)).filter(|other| self.holds(rule, other));
-        NativeRule { prefixes: host_prefixes(holders), ..NativeRule::default() }
+        vec![NativeRule { prefixes: host_prefixes(holders), until, ..NativeRule::default() }]
     }
 
     fn holds(&self, rule: &Rule, node: &Node) -> bool {
-        rule.postures.iter().any(|index| self.policy.postures[*index as usize].1.iter().all(|c| c.holds(node)))
+        let attributes = self.catalog.attributes_of(node);
+        let holds = |index: &u32| self.policy.postures[*index as usize].1.iter().all(|c| c.holds(node, &attributes));
+        rule.postures.iter().any(holds)
     }
 
-    fn named_sources(&self, rule: &Rule) -> NativeRule {
+    /// The sources of a rule, apart by when they end.
+    fn named_sources(&self, rule: &Rule) -> Vec<NativeRule> {
         let needs: Vec<u32> = rule.postures.iter().map(|posture| atom(*posture, POSTURE)).collect();
-        let mut emitted = NativeRule::default();
+        let meeting = |id: SelectorId| {
+            let classes = self.classes.with_atom(atom(id, IDENTITY)).iter().copied();
+            classes.filter(|class| meets(&needs, &self.classes.get(*class).atoms))
+        };
+        let mut lasting = NativeRule::default();
+        let mut ending: BTreeMap<Instant, Vec<ClassId>> = BTreeMap::new();
         for id in &rule.sources {
             match &self.selectors[*id as usize] {
-                Selector::DangerAll => emitted.prefixes.extend(["0.0.0.0/0".to_owned(), "::/0".to_owned()]),
-                Selector::Any if needs.is_empty() => emitted.prefixes.extend(self.pool_prefixes()),
+                Selector::DangerAll => lasting.prefixes.extend(["0.0.0.0/0".to_owned(), "::/0".to_owned()]),
+                Selector::Any if needs.is_empty() => lasting.prefixes.extend(self.pool_prefixes()),
                 Selector::Any => {
                     let holders = needs.iter().flat_map(|need| self.classes.with_atom(*need));
-                    emitted.classes.extend(holders.filter(|class| !self.classes.get(**class).of_addresses));
+                    lasting.classes.extend(holders.filter(|class| !self.classes.get(**class).of_addresses));
                 }
                 selector if selector.is_identity() => {
-                    let classes = self.classes.with_atom(atom(*id, IDENTITY)).iter();
-                    emitted.classes.extend(classes.filter(|class| meets(&needs, &self.classes.get(**class).atoms)));
+                    lasting.classes.extend(meeting(*id));
+                    for (known, until) in self.timed(*id) {
+                        ending.entry(until).or_default().extend(meeting(known));
+                    }
                 }
                 selector => {
                     let spans = self.policy.spans(selector).unwrap_or_else(|| [].into());
-                    emitted.prefixes.extend(self.source_prefixes(rule, &spans));
+                    lasting.prefixes.extend(self.source_prefixes(rule, &spans));
                 }
             }
         }
-        emitted.classes.sort_unstable();
-        emitted.classes.dedup();
-        emitted.prefixes.sort_unstable();
-        emitted.prefixes.dedup();
-        emitted
+        let ending = ending.into_iter().map(|(until, classes)| NativeRule { classes, until, ..NativeRule::default() });
+        let mut found: Vec<NativeRule> = std::iter::once(lasting).chain(ending).collect();
+        for part in &mut found {
+            part.classes.sort_unstable();
+            part.classes.dedup();
+            part.prefixes.sort_unstable();
+            part.prefixes.dedup();
+        }
+        found
     }
 
-    /// Prefixes as written; under a posture, the addresses in them of nodes that hold it.
+    /// Prefixes as written; under a posture, the addresses in them of nodes that hold it. A denial that names one
+    /// address of a node is about all of them.
     fn source_prefixes(&self, rule: &Rule, spans: &[Span]) -> Vec<String> {
         if rule.postures.is_empty() {
-            return cidrs(spans.iter().copied());
+            let written = cidrs(spans.iter().copied());
+            let named = self.nodes.values().filter(|node| rule.denies() && spans.iter().any(|span| node.is_in(span)));
+            let outside = |address: &&Address| !spans.iter().any(|span| span.contains(**address));
+            let others = named.flat_map(|node| node.addresses.iter().filter(outside));
+            return written.into_iter().chain(others.map(|address| address.span().cidr())).collect();
         }
         let holders = self.nodes.values().filter(|node| self.holds(rule, node));
         host_prefixes(holders.filter(|node| spans.iter().any(|span| node.is_in(span))))

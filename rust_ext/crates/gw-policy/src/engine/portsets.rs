@@ -51,6 +51,29 @@ impl PortSet {
         (0..4).all(|word| other.protocols[word] & !self.protocols[word] == 0) && other.ranges.iter().all(inside)
     }
 
+    /// Every port of every protocol.
+    pub fn everything() -> Self {
+        Self { protocols: [u64::MAX; 4], ranges: vec![ALL_PORTS] }
+    }
+
+    pub fn is_everything(&self) -> bool {
+        *self == Self::everything()
+    }
+
+    /// Whether others together allow all that is allowed here.
+    pub fn is_within(&self, others: &[&Self]) -> bool {
+        let has = |set: &Self, protocol: u8| set.protocols[usize::from(protocol >> 6)] >> (protocol & 63) & 1 == 1;
+        (0..=u8::MAX).filter(|protocol| has(self, *protocol)).all(|protocol| {
+            let mut those = others.iter().filter(|other| has(other, protocol));
+            if !has_ports(protocol) {
+                return those.next().is_some();
+            }
+            let ranges: Vec<Ports> = those.flat_map(|other| other.ranges.iter().copied()).collect();
+            let known = Self::new(&[protocol], &ranges);
+            self.ranges.iter().all(|own| known.ranges.iter().any(|r| r.first <= own.first && own.last <= r.last))
+        })
+    }
+
     pub fn allows(&self, protocol: u8, port: u16) -> bool {
         self.protocols[usize::from(protocol >> 6)] >> (protocol & 63) & 1 == 1
             && (!has_ports(protocol) || self.ranges.iter().any(|range| range.first <= port && port <= range.last))

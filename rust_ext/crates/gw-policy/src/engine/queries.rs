@@ -1,12 +1,32 @@
 //! Questions about one connection: may it be, and which rule says so.
 use super::Engine;
-use super::atoms::{Atom, V4, V6, atom};
+use super::atoms::{Atom, Catalog, V4, V6, atom};
 use super::classes::meets;
-use super::links::{Link, Reach, Side};
+use super::links::{Effect, Link, Reach, Side};
 use crate::address::Address;
 use crate::directory::Node;
-use crate::model::Section;
+use crate::model::{Rule, Section};
+use crate::posture::Condition;
+use crate::scope::Scope;
+use crate::selector::Selector;
+use crate::window::{Instant, Window};
 use rustc_hash::FxHashSet;
+use std::borrow::Cow;
+
+/// Source, target and ports match.
+const ALL: u32 = 5;
+
+/// A window that an answer rests on: the rule's own (`of` is empty), or of a membership in the group `of`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    pub of: String,
+    pub schedule: String,
+    /// 0 for never.
+    pub expires: Instant,
+    pub open: bool,
+    /// When it next opens or closes, 0 for never.
+    pub turns: Instant,
+}
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +39,16 @@ pub struct Explanation {
     pub source_matches: bool,
     pub target_matches: bool,
     pub ports_match: bool,
+    /// Whether the rule's own window is open.
+    pub open: bool,
+    pub limits: Vec<Limit>,
+    /// Postures and conditions of which one must hold, and whether each does.
+    pub conditions: Vec<(String, bool)>,
+    /// The facts among them that a node reports of itself.
+    pub reported: Vec<String>,
 }
 
-/// The rules that allow a connection, or the nearest one that does not.
+/// The denials of a connection and the rules that allow it, or the nearest one that does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub allowed: bool,
@@ -48,9 +75,9 @@ impl Engine {
         End { node, atoms, any }
     }
 
-    fn end_of(&self, node: &'_ Node) -> End<'_> {
-        let mut atoms = self.catalog.identity(&self.policy, node);
-        atoms.extend(self.catalog.place(&self.policy, node));
+    fn end_of(&self, catalog: &Catalog, node: &'_ Node) -> End<'_> {
+        let mut atoms = catalog.identity(&self.policy, node);
+        atoms.extend(catalog.place(&self.policy, node));
         atoms.sort_unstable();
         atoms.dedup();
         let node = self.nodes.get(&node.id);
@@ -62,39 +89,59 @@ impl Engine {
         if source.v6 != target.v6 {
             return false;
         }
-        let (source, target) = (self.end_at(source), self.end_at(target));
-        let mut candidates: FxHashSet<u32> = self.links.from(&source.atoms).map(|(id, _)| id).collect();
-        candidates.extend(
-            self.links
-                .from_any
-                .iter()
-                .chain(&self.links.any_to_any)
-                .chain(&self.links.routed)
-                .chain(&self.links.own_any),
-        );
-        candidates.iter().any(|id| {
-            let link = self.links.get(*id);
-            self.source_fits(link, &source)
-                && self.target_fits(link, &source, &target)
+        let mut ends = [self.end_at(source), self.end_at(target)];
+        if !self.is_named(Effect::Accept, &ends, protocol, port) {
+            return false;
+        }
+        ends.iter_mut().for_each(|end| self.widen(end));
+        !self.is_named(Effect::Deny, &ends, protocol, port)
+    }
+
+    /// Whether a link of this effect is about these ends.
+    fn is_named(&self, effect: Effect, [source, target]: &[End<'_>; 2], protocol: u8, port: u16) -> bool {
+        let links = self.links.get(effect);
+        let mut candidates: FxHashSet<u32> = links.from(&source.atoms).map(|(id, _)| id).collect();
+        let wide = links.from_any.iter().chain(&links.any_to_any).chain(&links.routed).chain(&links.own_any);
+        candidates.extend(wide);
+        candidates.iter().map(|id| links.get(*id)).any(|link| {
+            self.source_fits(link, source)
+                && self.target_fits(link, source, target)
                 && self.ports_fit(link, protocol, port)
         })
     }
 
-    /// Why a connection between two nodes may be or not. Of those that deny, the rule that comes nearest.
-    pub fn explain(&self, source: u32, target: u32, protocol: u8, port: u16) -> Option<Verdict> {
-        let (source, target) = (self.end_of(self.nodes.get(&source)?), self.end_of(self.nodes.get(&target)?));
-        let mut allowing = Vec::new();
+    /// Denials that name one address of a node are about the node, by whichever address it is reached.
+    fn widen(&self, end: &mut End<'_>) {
+        let Some(node) = end.node.filter(|_| !self.links.deny.is_empty()) else { return };
+        for address in &node.addresses {
+            let how = if address.v6 { V6 } else { V4 };
+            self.catalog.selectors_at(*address, &mut |id| end.atoms.push(atom(id, how)));
+        }
+        end.atoms.sort_unstable();
+        end.atoms.dedup();
+    }
+
+    /// Why a connection between two nodes may be or not at a time. Of those that do not allow it, the rule that comes
+    /// nearest.
+    pub fn explain(&self, source: u32, target: u32, protocol: u8, port: u16, at: Instant) -> Option<Verdict> {
+        let mut catalog = Cow::Borrowed(&self.catalog);
+        if at != self.at {
+            catalog.to_mut().bind(&self.policy, &self.selectors, &self.bindings, &self.users, at);
+        }
+        let ends = [self.nodes.get(&source)?, self.nodes.get(&target)?].map(|node| self.end_of(&catalog, node));
+        let [source, target] = &ends;
+        let (mut denying, mut allowing) = (Vec::new(), Vec::new());
         let mut nearest: Option<(u32, Explanation)> = None;
-        for made in &self.rules {
+        for made in self.rules.iter().chain(self.access.iter().map(|(_, made)| made)) {
             let mut best: Option<(u32, [bool; 3])> = None;
             for id in made.links.clone() {
-                let link = self.links.get(id);
+                let link = self.links.get(made.effect()).get(id);
                 if link.reach == Reach::Routed || link.ports == super::portsets::SEEN {
                     continue;
                 }
                 let fits = [
-                    self.source_fits(link, &source),
-                    self.target_fits(link, &source, &target),
+                    self.source_fits(link, source),
+                    self.target_fits(link, source, target),
                     self.ports_fit(link, protocol, port),
                 ];
                 let score = u32::from(fits[0]) * 2 + u32::from(fits[1]) * 2 + u32::from(fits[2]);
@@ -103,24 +150,72 @@ impl Engine {
                 }
             }
             let Some((score, fits)) = best else { continue };
-            let explanation = self.explanation(made, fits);
-            if score == 5 {
-                allowing.push(explanation);
-            } else if nearest.as_ref().is_none_or(|(known, _)| score > *known) {
-                nearest = Some((score, explanation));
+            let counts = score == ALL && made.rule.is_open(at);
+            if counts {
+                let list = if made.rule.denies() { &mut denying } else { &mut allowing };
+                list.push(self.explanation(&catalog, made, fits, &ends, at));
+            } else if !made.rule.denies() && nearest.as_ref().is_none_or(|(known, _)| score > *known) {
+                nearest = Some((score, self.explanation(&catalog, made, fits, &ends, at)));
             }
         }
-        let allowed = !allowing.is_empty();
+        let allowed = denying.is_empty() && !allowing.is_empty();
         let near = nearest.filter(|(score, _)| *score > 1).map(|(_, explanation)| explanation);
-        let rules = if allowed { allowing } else { near.into_iter().collect() };
+        denying.append(&mut allowing);
+        let rules = if denying.is_empty() { near.into_iter().collect() } else { denying };
         Some(Verdict { allowed, rules })
     }
 
-    fn explanation(&self, made: &super::Made, fits: [bool; 3]) -> Explanation {
-        let (line, column) = self.policy.position(made.rule.at);
+    fn explanation(
+        &self,
+        catalog: &Catalog,
+        made: &super::Made,
+        fits: [bool; 3],
+        ends: &[End<'_>; 2],
+        at: Instant,
+    ) -> Explanation {
+        let rule = &made.rule;
+        let (line, column) = if rule.section == Section::Access { (0, 0) } else { self.policy.position(rule.at) };
         let [source_matches, target_matches, ports_match] = fits;
-        let (section, index) = (made.rule.section, made.rule.index);
-        Explanation { section, index, line, column, source_matches, target_matches, ports_match }
+        let postures = rule.postures.iter().map(|index| &self.policy.postures[*index as usize]);
+        let conditions = ends[0].node.map_or(Vec::new(), |node| {
+            let attributes = catalog.attributes_of(node);
+            let holds = |conditions: &[Condition]| conditions.iter().all(|one| one.holds(node, &attributes));
+            postures.clone().map(|(name, conditions)| (name.to_string(), holds(conditions))).collect()
+        });
+        let facts = postures.flat_map(|(_, conditions)| conditions).filter(|condition| condition.is_reported());
+        let mut reported: Vec<String> = facts.map(|condition| condition.name().to_owned()).collect();
+        reported.sort_unstable();
+        reported.dedup();
+        Explanation {
+            section: rule.section,
+            index: rule.index,
+            line,
+            column,
+            source_matches,
+            target_matches,
+            ports_match,
+            open: rule.is_open(at),
+            limits: self.limits(rule, ends, at),
+            conditions,
+            reported,
+        }
+    }
+
+    /// The windows that a rule rests on between two ends: its own, and those of memberships of the ends' owners.
+    fn limits(&self, rule: &Rule, ends: &[End<'_>; 2], at: Instant) -> Vec<Limit> {
+        let mut found: Vec<Limit> = rule.window.iter().map(|window| limit("", window, at)).collect();
+        for (ids, end) in [&rule.sources, &rule.destinations].into_iter().zip(ends) {
+            let Some(owner) = end.node.and_then(Node::untagged_owner) else { continue };
+            let bears = |name: &str| self.bindings.0.get(name) == Some(&owner);
+            let is_owner = |id: &u32| matches!(self.policy.selector(*id), Selector::User(name) if bears(name));
+            for timed in ids.iter().flat_map(|id| self.catalog.timed.of(*id)) {
+                let known = &self.policy.memberships[timed.number];
+                if known.members.iter().any(is_owner) {
+                    found.push(limit(&known.group, &known.window, at));
+                }
+            }
+        }
+        found
     }
 
     fn source_fits(&self, link: &Link, source: &End<'_>) -> bool {
@@ -143,7 +238,7 @@ impl Engine {
     pub fn owns_tag(&self, user: i64, tag: &str) -> bool {
         let Some(user) = self.users.iter().find(|known| known.id == user) else { return false };
         let directory = self.empty_directory();
-        let scope = crate::scope::Scope::new(&self.policy, &directory, &self.bindings);
+        let scope = Scope::new(&self.policy, &directory, &self.bindings, self.at);
         let mut open: Vec<&str> = vec![tag];
         let mut seen: FxHashSet<&str> = FxHashSet::default();
         while let Some(tag) = open.pop() {
@@ -170,7 +265,7 @@ impl Engine {
     /// Whether a route that a node advertises is approved by the policy itself.
     pub fn approves(&self, node: &Node, route: &crate::address::Span) -> bool {
         let directory = self.directory_of_users();
-        let scope = crate::scope::Scope::new(&self.policy, &directory, &self.bindings);
+        let scope = Scope::new(&self.policy, &directory, &self.bindings, self.at);
         let approvers = &self.policy.auto_approvers;
         let covering = approvers
             .routes
@@ -181,8 +276,19 @@ impl Engine {
         named.any(|id| scope.is_identity(self.policy.selector(*id), node))
     }
 
-    fn directory_of_users(&self) -> crate::directory::Directory {
+    pub(super) fn directory_of_users(&self) -> crate::directory::Directory {
         crate::directory::Directory::new(self.users.clone(), Vec::new(), self.tailnet.clone())
+    }
+}
+
+fn limit(of: &str, window: &Window, at: Instant) -> Limit {
+    let now = window.at(at);
+    Limit {
+        of: of.to_owned(),
+        schedule: window.schedule.as_ref().map_or(String::new(), |schedule| schedule.name.to_string()),
+        expires: window.expires.unwrap_or(0),
+        open: now.open,
+        turns: now.turns,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which nodes a class sees: rows of the class-by-class relation, kept while they are asked for.
-use super::Engine;
 use super::atoms::Atom;
 use super::classes::{Class, meets};
-use super::links::{ClassId, Link};
+use super::links::{Both, ClassId, Effect, Link};
+use super::{Engine, Slot};
 use roaring::RoaringBitmap;
 
 /// Changes of membership after which members are packed anew.
@@ -22,7 +22,7 @@ struct View {
 /// Rows that have been asked for, and what changed since.
 #[derive(Debug, Clone, Default)]
 pub struct Views {
-    rows: Vec<Option<Box<View>>>,
+    rows: Both<Vec<Option<Box<View>>>>,
     log: Vec<(ClassId, u32, bool)>,
     trimmed: u64,
     /// Members of all classes one after another, as before the log, and where each class begins.
@@ -61,19 +61,19 @@ impl Views {
     }
 
     /// Whether any row is kept.
-    pub fn is_used(&self) -> bool {
-        !self.rows.is_empty()
+    pub fn is_used(&self, effect: Effect) -> bool {
+        !self.rows.get(effect).is_empty()
     }
 
-    pub fn forget(&mut self, class: ClassId) {
-        if let Some(row) = self.rows.get_mut(class as usize) {
+    pub fn forget(&mut self, effect: Effect, class: ClassId) {
+        if let Some(row) = self.rows.get_mut(effect).get_mut(class as usize) {
             *row = None;
         }
     }
 
     /// A new class that sees `classes` (or all): rows that are kept see it too.
-    pub fn widen(&mut self, id: ClassId, classes: &[u64], all: bool) {
-        for (other, row) in self.rows.iter_mut().enumerate() {
+    pub fn widen(&mut self, effect: Effect, id: ClassId, classes: &[u64], all: bool) {
+        for (other, row) in self.rows.get_mut(effect).iter_mut().enumerate() {
             if let Some(row) = row
                 && (all || classes.get(other / 64).is_some_and(|word| word >> (other % 64) & 1 == 1))
             {
@@ -96,9 +96,9 @@ fn has(bits: &[u64], class: ClassId) -> bool {
 }
 
 impl Engine {
-    /// The classes that nodes with these atoms see or are seen by, and whether these are all.
-    pub(super) fn sight(&self, atoms: &[Atom], of_addresses: bool) -> (Vec<u64>, bool) {
-        let links = &self.links;
+    /// The classes that links of one effect connect with these atoms, either way, and whether these are all.
+    pub(super) fn sight(&self, effect: Effect, atoms: &[Atom], of_addresses: bool) -> (Vec<u64>, bool) {
+        let links = self.links.get(effect);
         let mut all = !of_addresses && !links.any_to_any.is_empty();
         let mut seen: Vec<Atom> = links.out(atoms).map(|(target, _)| *target).collect();
         seen.extend(links.into(atoms));
@@ -171,26 +171,27 @@ impl Engine {
         RoaringBitmap::from_lsb0_bytes(0, scratch)
     }
 
-    /// The nodes that a class sees, brought up to date. Everyone comes as `None`.
-    fn row(&mut self, class: ClassId) -> Option<&RoaringBitmap> {
+    /// The nodes that links of one effect connect with a class, brought up to date. Everyone comes as `None`.
+    pub(super) fn row(&mut self, effect: Effect, class: ClassId) -> Option<&RoaringBitmap> {
         let index = class as usize;
-        if self.views.rows.len() < self.classes.list.len() {
-            self.views.rows.resize(self.classes.list.len(), None);
+        let rows = self.views.rows.get_mut(effect);
+        if rows.len() < self.classes.list.len() {
+            rows.resize(self.classes.list.len(), None);
         }
         if self.views.is_packed_late() {
             self.views.pack(&self.classes.list);
         }
         let now = self.views.now();
-        let kept = self.views.rows[index].as_ref().is_some_and(|row| row.stamp >= self.views.trimmed);
+        let kept = self.views.rows.get(effect)[index].as_ref().is_some_and(|row| row.stamp >= self.views.trimmed);
         if !kept {
             let own = self.classes.get(class);
             let (atoms, of_addresses) = (own.atoms.clone(), own.of_addresses);
-            let (classes, all) = self.sight(&atoms, of_addresses);
+            let (classes, all) = self.sight(effect, &atoms, of_addresses);
             let nodes = if all { RoaringBitmap::new() } else { self.members(&classes) };
-            self.views.rows[index] = Some(Box::new(View { classes, all, nodes, stamp: now }));
+            self.views.rows.get_mut(effect)[index] = Some(Box::new(View { classes, all, nodes, stamp: now }));
         }
         let Views { rows, log, trimmed, .. } = &mut self.views;
-        let row = rows[index].as_mut()?;
+        let row = rows.get_mut(effect)[index].as_mut()?;
         if !row.all {
             for (changed, slot, came) in &log[(row.stamp - *trimmed) as usize..] {
                 if has(&row.classes, *changed) {
@@ -209,22 +210,29 @@ impl Engine {
     /// The peers with which traffic may flow, in either direction.
     pub fn visible(&mut self, id: u32) -> RoaringBitmap {
         let Some(slot) = self.slots.get(id as usize).copied().flatten() else { return RoaringBitmap::new() };
-        let mut found = match self.row(slot.identity) {
+        let mut found = self.connected(Effect::Accept, slot);
+        self.add_own(id, &mut found);
+        found.remove(id);
+        self.hide(id, slot, &mut found);
+        found
+    }
+
+    /// The nodes that links of one effect connect with one in this slot, those for devices of one owner apart.
+    pub(super) fn connected(&mut self, effect: Effect, slot: Slot) -> RoaringBitmap {
+        let mut found = match self.row(effect, slot.identity) {
             None => self.everyone.clone(),
             Some(nodes) => nodes.clone(),
         };
-        match self.row(slot.place) {
+        match self.row(effect, slot.place) {
             None => found = self.everyone.clone(),
             Some(nodes) => found |= nodes,
         }
-        self.add_own(id, &mut found);
-        found.remove(id);
         found
     }
 
     /// Devices of the same owner, where a rule connects these.
     pub(super) fn add_own(&self, id: u32, found: &mut RoaringBitmap) {
-        if self.links.own.is_empty() {
+        if self.links.accept.own.is_empty() {
             return;
         }
         let Some(owner) = self.nodes.get(&id).and_then(|node| node.untagged_owner()) else { return };

@@ -32,7 +32,7 @@ impl Reader {
         Ok(())
     }
 
-    fn group_member(&mut self, group: &str, at: u32, name: &str) -> Result<SelectorId, Fault> {
+    pub(super) fn group_member(&mut self, group: &str, at: u32, name: &str) -> Result<SelectorId, Fault> {
         let id = self.intern(name.trim());
         match &self.policy.selectors[id as usize] {
             Selector::User(_) => Ok(id),
@@ -163,7 +163,7 @@ impl Reader {
     pub(super) fn posture_names(&mut self, fields: &Fields<'_>, field: &str) -> Result<Vec<u32>, Fault> {
         let mut found = Vec::new();
         for (at, name) in fields.strings(&[field])? {
-            match self.policy.postures.iter().position(|(known, _)| &**known == name) {
+            match self.policy.postures.iter().position(|(known, _)| &**known == name && name.starts_with("posture:")) {
                 Some(index) => found.push(index as u32),
                 None => {
                     let fault = Fault::new(at, format!("{field}: posture not found: {name:?}"));

@@ -44,6 +44,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number up to `most`.
+    pub fn number(&self, name: &str, most: u32) -> Result<Option<u32>, Fault> {
+        let Some(item) = self.get(name) else { return Ok(None) };
+        let number = match &item.json {
+            Json::Number(text) => text.parse().ok().filter(|number| *number <= most),
+            _ => None,
+        };
+        let fault = || Fault::new(item.at, format!("{name} is not a number")).hint(format!("expected 0 to {most}"));
+        number.map(Some).ok_or_else(fault)
+    }
+
     /// Strings of an array with their places; an absent field is an empty one.
     pub fn strings(&self, names: &[&str]) -> Result<Vec<(u32, &'a str)>, Fault> {
         self.any(names).map_or(Ok(Vec::new()), super::strings)

@@ -2,19 +2,21 @@
 mod definitions;
 mod duration;
 mod fields;
+mod own;
 mod rules;
 mod ssh;
 mod tests_block;
 
 use crate::error::{Fault, PolicyError};
-use crate::model::{Policy, SelectorId};
+use crate::model::{Policy, Section, SelectorId};
 use crate::selector::{AUTOGROUPS, Selector};
-use crate::text::{self, Item, Json};
+use crate::text::{self, Item, Json, Key};
 use fields::Fields;
+pub(crate) use rules::grant_ip;
 use rustc_hash::FxHashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "acls",
     "grants",
     "groups",
@@ -34,6 +36,7 @@ const SECTIONS: [&str; 19] = [
     "oneCGNATRoute",
     "attrConfig",
     "extraDNSRecords",
+    "ghostwire",
 ];
 
 impl Policy {
@@ -54,6 +57,7 @@ impl Policy {
 pub(crate) struct Reader {
     policy: Policy,
     interned: FxHashMap<Box<str>, SelectorId>,
+    limits: own::Limits,
 }
 
 /// On which side of a rule a name stands, as the service words it.
@@ -80,14 +84,19 @@ impl Side {
 impl Reader {
     fn document(&mut self, document: &Item) -> Result<(), Fault> {
         let top = Fields::read(document, &SECTIONS)?;
+        let own = top.get("ghostwire").map(own::fields).transpose()?;
         self.groups(&top)?;
+        own.as_ref().map_or(Ok(()), |own| self.own_definitions(own))?;
         self.hosts(&top)?;
         self.ipsets(&top)?;
         self.tag_owners(&top)?;
         self.postures(&top)?;
-        self.policy.allows_everything = top.get("acls").is_none() && top.get("grants").is_none();
-        self.grants(&top)?;
-        self.acls(&top)?;
+        let has_rules = |fields: &Fields<'_>| fields.any(&["acls", "grants"]).is_some();
+        self.policy.allows_everything = !has_rules(&top) && !own.as_ref().is_some_and(has_rules);
+        own.as_ref().map_or(Ok(()), |own| self.own_conditions(own))?;
+        self.grants(&top, Section::Grant)?;
+        self.acls(&top, Section::Acl)?;
+        own.as_ref().map_or(Ok(()), |own| self.own_rules(own))?;
         self.auto_approvers(&top)?;
         self.ssh(&top)?;
         self.node_attrs(&top)?;
@@ -102,12 +111,14 @@ impl Reader {
     fn fingerprint(&mut self, document: &Item) {
         let mut definitions = DefaultHasher::new();
         if let Json::Object(members) = &document.json {
-            let names = ["groups", "hosts", "ipsets", "postures"];
-            for (key, item) in
-                members.iter().filter(|(key, _)| names.iter().any(|name| name.eq_ignore_ascii_case(&key.name)))
-            {
-                key.name.to_ascii_lowercase().hash(&mut definitions);
-                item.plain().to_string().hash(&mut definitions);
+            let mut names = vec!["groups", "hosts", "ipsets", "postures"];
+            if self.policy.reads_attributes() {
+                names.push("nodeAttrs");
+            }
+            hash_members(members, &names, &mut definitions);
+            let own = members.iter().find(|(key, _)| key.name.eq_ignore_ascii_case("ghostwire"));
+            if let Some((_, Item { json: Json::Object(members), .. })) = own {
+                hash_members(members, &["schedules", "conditions", "groups"], &mut definitions);
             }
         }
         self.policy.definitions = definitions.finish();
@@ -134,6 +145,10 @@ impl Reader {
                 values.to_string().hash(&mut hasher);
             }
             rule.postures.hash(&mut hasher);
+            if let Some(window) = &rule.window {
+                window.schedule.as_ref().map(|schedule| &schedule.name).hash(&mut hasher);
+                window.expires.hash(&mut hasher);
+            }
             hasher.finish()
         });
         self.policy.fingerprints = fingerprints.collect();
@@ -185,6 +200,13 @@ impl Reader {
             }
             _ => Ok(id),
         }
+    }
+}
+
+fn hash_members(members: &[(Key, Item)], names: &[&str], hasher: &mut DefaultHasher) {
+    for (key, item) in members.iter().filter(|(key, _)| names.iter().any(|name| name.eq_ignore_ascii_case(&key.name))) {
+        key.name.to_ascii_lowercase().hash(hasher);
+        item.plain().to_string().hash(hasher);
     }
 }
 

@@ -7,6 +7,8 @@ use crate::ports::{self, ALL_PORTS, Ports, Protocols};
 use crate::selector::Selector;
 use std::sync::Arc;
 
+/// What limits a rule under `ghostwire`.
+pub(super) const LIMITS: [&str; 3] = ["schedule", "expires", "when"];
 const OWN_NEEDS_USERS: &str = "autogroup:self can only be used with users, groups, or supported autogroups";
 /// Capabilities of the service's own domain that a policy may give.
 const OWN_CAPABILITIES: [&str; 6] = [
@@ -19,10 +21,12 @@ const OWN_CAPABILITIES: [&str; 6] = [
 ];
 
 impl Reader {
-    pub(super) fn acls(&mut self, top: &Fields<'_>) -> Result<(), Fault> {
+    /// The rules of `acls`, at the top or under `ghostwire`, where they may be limited.
+    pub(super) fn acls(&mut self, top: &Fields<'_>, section: Section) -> Result<(), Fault> {
         let Some(item) = top.get("acls") else { return Ok(()) };
+        let known = ["action", "src", "dst", "proto", "users", "ports", "srcPosture"];
+        let known = if section == Section::Acl { known.to_vec() } else { [&known[..], &LIMITS].concat() };
         for (index, entry) in array(item)?.iter().enumerate() {
-            let known = ["action", "src", "dst", "proto", "users", "ports", "srcPosture"];
             let fields = Fields::read(entry, &known)?;
             let (at, action) = fields.text("action")?;
             if action != "accept" {
@@ -43,8 +47,9 @@ impl Reader {
             let postures = self.source_postures(&fields)?;
             let access = vec![Access { protocols, targets: self.own_last(targets) }];
             let destinations = access[0].targets.iter().map(|(id, _)| *id).collect();
+            let window = self.window(&fields)?;
             self.policy.rules.push(Rule {
-                section: Section::Acl,
+                section,
                 index: index as u32,
                 at: entry.at,
                 sources,
@@ -53,6 +58,7 @@ impl Reader {
                 app: Vec::new(),
                 via: Vec::new(),
                 postures,
+                window,
             });
         }
         Ok(())
@@ -101,10 +107,13 @@ impl Reader {
         Ok((id, ports.into()))
     }
 
-    pub(super) fn grants(&mut self, top: &Fields<'_>) -> Result<(), Fault> {
+    /// The rules of `grants`, at the top or under `ghostwire`, where they may be limited.
+    pub(super) fn grants(&mut self, top: &Fields<'_>, section: Section) -> Result<(), Fault> {
         let Some(item) = top.get("grants") else { return Ok(()) };
+        let known = ["src", "dst", "ip", "app", "via", "srcPosture"];
+        let known = if section == Section::Grant { known.to_vec() } else { [&known[..], &LIMITS].concat() };
         for (index, entry) in array(item)?.iter().enumerate() {
-            let fields = Fields::read(entry, &["src", "dst", "ip", "app", "via", "srcPosture"])?;
+            let fields = Fields::read(entry, &known)?;
             let via = self.via(&fields)?;
             let ip = fields.strings(&["ip"])?;
             let app = self.app(&fields)?;
@@ -116,14 +125,12 @@ impl Reader {
             for (at, name) in fields.strings(&["dst"])? {
                 destinations.push(self.grant_destination(at, name, !app.is_empty())?);
             }
-            let own = destinations.iter().any(|id| *self.policy.selector(*id) == Selector::Own);
-            if own && !self.all_users(&sources, false) {
-                return Err(Fault::new(entry.at, OWN_NEEDS_USERS).hint("expected users, groups or autogroup:member"));
-            }
+            self.own_of_users(entry.at, &sources, &destinations)?;
             let access = grant_access(&ip, &destinations)?;
             let postures = self.source_postures(&fields)?;
+            let window = self.window(&fields)?;
             self.policy.rules.push(Rule {
-                section: Section::Grant,
+                section,
                 index: index as u32,
                 at: entry.at,
                 sources,
@@ -132,12 +139,26 @@ impl Reader {
                 app,
                 via,
                 postures,
+                window,
             });
         }
         Ok(())
     }
 
-    fn grant_destination(&mut self, at: u32, name: &str, with_app: bool) -> Result<SelectorId, Fault> {
+    pub(super) fn own_of_users(
+        &self,
+        at: u32,
+        sources: &[SelectorId],
+        destinations: &[SelectorId],
+    ) -> Result<(), Fault> {
+        let own = destinations.iter().any(|id| *self.policy.selector(*id) == Selector::Own);
+        if own && !self.all_users(sources, false) {
+            return Err(Fault::new(at, OWN_NEEDS_USERS).hint("expected users, groups or autogroup:member"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn grant_destination(&mut self, at: u32, name: &str, with_app: bool) -> Result<SelectorId, Fault> {
         if matches!(name.trim(), "0.0.0.0/0" | "::/0") {
             let message = format!("dst {name:?}: to allow all IP addresses, use \"*\" or \"autogroup:internet\"");
             return Err(Fault::new(at, message));
@@ -187,7 +208,7 @@ impl Reader {
         Ok(found)
     }
 
-    fn sources(&mut self, names: &[(u32, &str)], side: Side) -> Result<Vec<SelectorId>, Fault> {
+    pub(super) fn sources(&mut self, names: &[(u32, &str)], side: Side) -> Result<Vec<SelectorId>, Fault> {
         let mut found = Vec::with_capacity(names.len());
         for (at, name) in names {
             let id = self.defined(*at, name, side)?;
@@ -228,11 +249,14 @@ impl Reader {
         })
     }
 
+    /// What the source must fulfil: one of `srcPosture` (or of those that hold by default) and one of `when`.
     fn source_postures(&mut self, fields: &Fields<'_>) -> Result<Vec<u32>, Fault> {
-        if fields.get("srcPosture").is_none() {
-            return Ok(self.policy.default_postures.clone());
-        }
-        self.posture_names(fields, "srcPosture")
+        let postures = match fields.get("srcPosture") {
+            None => self.policy.default_postures.clone(),
+            Some(_) => self.posture_names(fields, "srcPosture")?,
+        };
+        let conditions = self.conditions_named(fields)?;
+        self.both(fields, postures, conditions)
     }
 }
 
@@ -255,7 +279,7 @@ fn grant_access(ip: &[(u32, &str)], destinations: &[SelectorId]) -> Result<Vec<A
     Ok(access.collect())
 }
 
-fn grant_ip(text: &str) -> Result<(Protocols, Vec<Ports>), String> {
+pub(crate) fn grant_ip(text: &str) -> Result<(Protocols, Vec<Ports>), String> {
     let Some((proto, port_text)) = text.split_once(':') else {
         return Ok((Vec::new(), ports::parse_ports(text)?));
     };

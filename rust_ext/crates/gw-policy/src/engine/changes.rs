@@ -1,0 +1,500 @@
+//! What happens to an engine: nodes, users, rules and windows change, and who is affected by it.
+use super::links::{ClassId, Effect, Link, Names, Reach, links};
+use super::{Engine, Made, Slot, bits};
+use crate::access::Approved;
+use crate::directory::{Node, User};
+use crate::model::{Access, Policy, Rule, SelectorId};
+use crate::selector::Selector;
+use crate::window::{Instant, Window};
+use roaring::RoaringBitmap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+/// Whether a window is open, and when it ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Closed,
+    /// Until then; 0 for good.
+    Open(Instant),
+}
+
+impl Standing {
+    pub fn is_open(self) -> bool {
+        self != Self::Closed
+    }
+}
+
+/// How windows stand at one time. Rules share them, and each is judged once.
+pub(super) struct Clock {
+    at: Instant,
+    known: FxHashMap<*const Window, Standing>,
+}
+
+impl Clock {
+    pub fn new(at: Instant) -> Self {
+        Self { at, known: FxHashMap::default() }
+    }
+
+    pub fn standing(&mut self, window: Option<&Arc<Window>>) -> Standing {
+        let Some(window) = window else { return Standing::Open(0) };
+        *self.known.entry(Arc::as_ptr(window)).or_insert_with(|| {
+            let now = window.at(self.at);
+            if now.open { Standing::Open(now.turns) } else { Standing::Closed }
+        })
+    }
+}
+
+/// Links that change: those that come into force or go out of it, and those whose rules end at another time.
+#[derive(Default)]
+struct Relinked {
+    detached: Vec<(Effect, u32)>,
+    attached: Vec<(Effect, u32)>,
+    restated: Vec<(Effect, u32)>,
+}
+
+impl Relinked {
+    /// Note what becomes of a rule that stood otherwise before.
+    fn note(&mut self, made: &Made, before: Standing) {
+        let list = match (before.is_open(), made.standing.is_open()) {
+            (false, true) => &mut self.attached,
+            (true, false) => &mut self.detached,
+            (true, true) => &mut self.restated,
+            (false, false) => return,
+        };
+        list.extend(made.links.clone().map(|id| (made.effect(), id)));
+    }
+}
+
+/// One bit per class, for what links touch.
+struct Marks {
+    sources: Vec<u64>,
+    targets: Vec<u64>,
+    owning: Vec<u64>,
+}
+
+impl Engine {
+    /// Add a node or replace what is known of it. The nodes whose peers, filter or class change, itself included;
+    /// none if nothing that counts is new.
+    pub fn update(&mut self, node: Node) -> RoaringBitmap {
+        let id = node.id;
+        let mut affected = match self.nodes.get(&id) {
+            Some(known) if self.same(known, &node) => {
+                self.nodes.insert(id, node);
+                return RoaringBitmap::new();
+            }
+            Some(_) => self.visible(id),
+            None => RoaringBitmap::new(),
+        };
+        self.displace(id);
+        self.place(node);
+        affected |= self.visible(id);
+        affected |= self.take_told();
+        affected.insert(id);
+        affected
+    }
+
+    /// Forget a node. Who saw it, and itself; none if it was not known.
+    pub fn leave(&mut self, id: u32) -> RoaringBitmap {
+        if !self.nodes.contains_key(&id) {
+            return RoaringBitmap::new();
+        }
+        let mut affected = self.visible(id);
+        affected.insert(id);
+        self.displace(id);
+        affected |= self.take_told();
+        affected
+    }
+
+    /// Replace the users. Names that are bound stay bound. The nodes whose peers, filter or class change.
+    pub fn set_users(&mut self, users: Vec<User>) -> RoaringBitmap {
+        self.bindings.extend(&self.policy, &users);
+        self.users = users;
+        self.rebind()
+    }
+
+    /// Find anew who bears which name, and move the nodes for which that makes a difference.
+    fn rebind(&mut self) -> RoaringBitmap {
+        let before = self.catalog.clone();
+        self.catalog.bind(&self.policy, &self.selectors, &self.bindings, &self.users, self.at);
+        let changed = |owner: &i64| before.of_user(*owner) != self.catalog.of_user(*owner);
+        let owners: Vec<i64> = self.by_owner.keys().filter(|owner| changed(owner)).copied().collect();
+        let moved = owners.iter().flat_map(|owner| self.by_owner[owner].iter().copied()).collect();
+        self.relocate(moved)
+    }
+
+    /// Put nodes into the classes in which they belong now.
+    fn relocate(&mut self, mut moved: Vec<u32>) -> RoaringBitmap {
+        moved.sort_unstable();
+        let mut affected = RoaringBitmap::new();
+        for id in &moved {
+            affected |= self.visible(*id);
+        }
+        for id in &moved {
+            if let Some(node) = self.nodes.get(id).cloned() {
+                self.displace(*id);
+                self.place(node);
+            }
+        }
+        for id in &moved {
+            affected |= self.visible(*id);
+            affected.insert(*id);
+        }
+        affected |= self.take_told();
+        affected
+    }
+
+    /// What `update` would answer, without doing it.
+    pub fn would_update(&mut self, node: &Node) -> RoaringBitmap {
+        let known = self.nodes.get(&node.id).cloned();
+        if known.as_ref().is_some_and(|known| self.same(known, node)) {
+            return RoaringBitmap::new();
+        }
+        let mut affected = if known.is_some() { self.visible(node.id) } else { RoaringBitmap::new() };
+        let mut told = self.slots.get(node.id as usize).copied().flatten().map_or(Vec::new(), |slot| vec![slot.place]);
+        let mut marks = self.marks();
+        for (atoms, of_addresses) in
+            [(self.catalog.identity(&self.policy, node), false), (self.catalog.place(&self.policy, node), true)]
+        {
+            let (classes, all) = self.sight(Effect::Accept, &atoms, of_addresses);
+            affected |= if all { self.everyone.clone() } else { self.members(&classes) };
+            match self.classes.find(&atoms, of_addresses) {
+                Some(class) if of_addresses => told.push(class),
+                Some(_) => {}
+                None => self.mark_denied(&atoms, &mut marks.targets),
+            }
+        }
+        if let Some(devices) = node.untagged_owner().and_then(|owner| self.by_owner.get(&owner)) {
+            let mine =
+                self.own_source(&self.catalog.identity(&self.policy, node), &self.catalog.place(&self.policy, node));
+            affected.extend(devices.iter().filter(|other| mine || self.is_own_source(**other)));
+        }
+        for class in told {
+            self.mark_denied(&self.classes.get(class).atoms, &mut marks.targets);
+        }
+        affected |= self.members(&marks.targets);
+        affected.insert(node.id);
+        affected
+    }
+
+    /// What `leave` would answer, without doing it.
+    pub fn would_leave(&mut self, id: u32) -> RoaringBitmap {
+        let Some(slot) = self.slots.get(id as usize).copied().flatten() else { return RoaringBitmap::new() };
+        let mut affected = self.visible(id);
+        let mut marks = self.marks();
+        self.mark_denied(&self.classes.get(slot.place).atoms, &mut marks.targets);
+        affected |= self.members(&marks.targets);
+        affected.insert(id);
+        affected
+    }
+
+    /// The nodes whose denials name classes that are new, or addresses whose nodes are others.
+    fn take_told(&mut self) -> RoaringBitmap {
+        let told = std::mem::take(&mut self.told);
+        if told.is_empty() {
+            return RoaringBitmap::new();
+        }
+        let mut marks = self.marks();
+        told.iter().for_each(|class| self.mark_denied(&self.classes.get(*class).atoms, &mut marks.targets));
+        self.members(&marks.targets)
+    }
+
+    /// Mark the classes in whose filters a denial names one of these atoms as a source.
+    fn mark_denied(&self, atoms: &[u32], marks: &mut [u64]) {
+        for (_, link) in self.links.deny.from(atoms) {
+            self.mark_filters(link, marks);
+        }
+    }
+
+    /// Replace the policy where only rules differ and these use names that are known here: the nodes whose peers or
+    /// filter change. None when everything has to be built anew.
+    pub fn edit(&mut self, policy: Arc<Policy>) -> Option<RoaringBitmap> {
+        let old = &self.policy;
+        let same = old.definitions == policy.definitions
+            && old.postures == policy.postures
+            && !old.allows_everything
+            && !policy.allows_everything;
+        if !same || policy.fingerprints.len() != policy.rules.len() {
+            return None;
+        }
+        let (left, right) = (&old.fingerprints, &policy.fingerprints);
+        let head = left.iter().zip(right).take_while(|(l, r)| l == r).count();
+        let tail = left[head..].iter().rev().zip(right[head..].iter().rev()).take_while(|(l, r)| l == r).count();
+        let (gone, come) = (head..left.len() - tail, head..right.len() - tail);
+        let known: FxHashMap<&Selector, SelectorId> =
+            self.selectors.iter().enumerate().map(|(id, selector)| (selector, id as SelectorId)).collect();
+        let known = known.into_iter().filter(|(_, id)| self.catalog.knows(*id)).collect();
+        let rules: Vec<Rule> =
+            policy.rules[come].iter().map(|rule| renumbered(rule, &policy, &known)).collect::<Option<_>>()?;
+        if rules.iter().chain(self.rules[gone.clone()].iter().map(|made| &made.rule)).any(|rule| !rule.via.is_empty()) {
+            return None;
+        }
+        if rules.iter().flat_map(|rule| &rule.postures).any(|posture| !self.catalog.knows_posture(*posture)) {
+            return None;
+        }
+        Some(self.exchange(policy, gone, rules))
+    }
+
+    fn exchange(&mut self, policy: Arc<Policy>, gone: std::ops::Range<usize>, come: Vec<Rule>) -> RoaringBitmap {
+        let mut change = Relinked::default();
+        for made in &mut self.rules[gone.clone()] {
+            let before = std::mem::replace(&mut made.standing, Standing::Closed);
+            change.note(made, before);
+        }
+        let old = std::mem::replace(&mut self.policy, policy);
+        let mut clock = Clock::new(self.at);
+        let fresh: Vec<Made> = come.into_iter().map(|rule| self.make(rule, &mut clock)).collect();
+        fresh.iter().for_each(|made| change.note(made, Standing::Closed));
+        let affected = self.relink(&change);
+        // Taking a large policy apart takes its time, and nobody waits for it.
+        std::thread::spawn(move || drop(old));
+        self.in_order &= gone.is_empty() && fresh.is_empty();
+        self.rules.splice(gone, fresh);
+        affected
+    }
+
+    /// Make the links of a rule, without putting them in force.
+    fn make(&mut self, rule: Rule, clock: &mut Clock) -> Made {
+        let number = self.next_number;
+        self.next_number += 1;
+        let names = Names { policy: &self.policy, selectors: &self.selectors, timed: &self.catalog.timed };
+        let found = links(&names, number, &rule, &mut self.sets);
+        let kept = self.links.get_mut(Effect::of(&rule));
+        let first = kept.list.len() as u32;
+        found.into_iter().for_each(|link| _ = kept.keep(link));
+        let standing = clock.standing(rule.window.as_ref());
+        Made { rule, number, links: first..kept.list.len() as u32, standing }
+    }
+
+    /// Come to a time: windows open and close. The nodes whose peers, class or filter change.
+    pub fn turn(&mut self, at: Instant) -> RoaringBitmap {
+        self.at = at;
+        let mut clock = Clock::new(at);
+        let mut change = Relinked::default();
+        for made in self.rules.iter_mut().chain(self.access.iter_mut().map(|(_, made)| made)) {
+            let standing = clock.standing(made.rule.window.as_ref());
+            let before = std::mem::replace(&mut made.standing, standing);
+            if before != standing {
+                change.note(made, before);
+            }
+        }
+        let policy = self.policy.clone();
+        let standing = policy.memberships.iter().map(|known| clock.standing(Some(&known.window))).collect();
+        let before = std::mem::replace(&mut self.memberships, standing);
+        let turned: Vec<usize> =
+            (0..before.len()).filter(|number| before[*number] != self.memberships[*number]).collect();
+        let mut affected = self.relink(&change);
+        if !turned.is_empty() {
+            affected |= self.named(&turned);
+            affected |= self.rebind();
+        }
+        affected
+    }
+
+    /// The nodes in whose filters the members of memberships are named, as sources or as the node itself.
+    fn named(&mut self, memberships: &[usize]) -> RoaringBitmap {
+        let mut marks = self.marks();
+        for (id, selector) in self.selectors.iter().enumerate() {
+            let Selector::Membership(number) = selector else { continue };
+            if !memberships.contains(&(*number as usize)) {
+                continue;
+            }
+            let atoms = [super::atoms::atom(id as SelectorId, super::atoms::IDENTITY)];
+            for effect in [Effect::Accept, Effect::Deny] {
+                let links = self.links.get(effect);
+                links.naming(&atoms).for_each(|link| self.mark_filters(link, &mut marks.targets));
+            }
+            self.mark(atoms.iter(), &mut marks.targets);
+        }
+        self.members(&marks.targets)
+    }
+
+    /// When the next window opens or closes after a time, 0 if none ever does.
+    pub fn next_turn(&self, after: Instant) -> Instant {
+        let rules = self.rules.iter().chain(self.access.iter().map(|(_, made)| made));
+        let windows = rules.filter_map(|made| made.rule.window.as_ref());
+        let windows = windows.chain(self.policy.memberships.iter().map(|known| &known.window));
+        let each: FxHashMap<*const Window, &Arc<Window>> = windows.map(|known| (Arc::as_ptr(known), known)).collect();
+        each.values().map(|window| window.next_turn(after)).filter(|turn| *turn != 0).min().unwrap_or(0)
+    }
+
+    /// Replace what was approved beside the policy. The nodes whose peers, class or filter change.
+    pub fn set_access(&mut self, access: Vec<Approved>) -> RoaringBitmap {
+        let mut change = Relinked::default();
+        let (mut kept, mut clock) = (Vec::new(), Clock::new(self.at));
+        for (approved, mut made) in std::mem::take(&mut self.access) {
+            if access.contains(&approved) {
+                kept.push((approved, made));
+                continue;
+            }
+            let before = std::mem::replace(&mut made.standing, Standing::Closed);
+            change.note(&made, before);
+        }
+        let come: Vec<Approved> =
+            access.into_iter().filter(|new| !kept.iter().any(|(known, _)| known == new)).collect();
+        let mut affected = self.learn(&come);
+        let selectors: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
+        let rules: Vec<Rule> = come.iter().map(|new| new.rule(&mut |selector| selectors[selector])).collect();
+        for (approved, rule) in come.into_iter().zip(rules) {
+            let made = self.make(rule, &mut clock);
+            change.note(&made, Standing::Closed);
+            kept.push((approved, made));
+        }
+        kept.sort_by_key(|(approved, _)| approved.number);
+        self.access = kept;
+        affected |= self.relink(&change);
+        affected
+    }
+
+    /// Tell apart what approved access names, from now on.
+    fn learn(&mut self, access: &[Approved]) -> RoaringBitmap {
+        if access.is_empty() {
+            return RoaringBitmap::new();
+        }
+        let mut moved: Vec<u32> = Vec::new();
+        let mut anyone = false;
+        for selector in access.iter().flat_map(|new| std::iter::once(&new.source).chain(&new.destinations)) {
+            let id = match self.selectors.iter().position(|known| known == selector) {
+                Some(id) if self.catalog.knows(id as SelectorId) => continue,
+                Some(id) => id,
+                None => {
+                    self.selectors.push(selector.clone());
+                    self.selectors.len() - 1
+                }
+            };
+            self.catalog.learn(&self.policy, id as SelectorId, selector);
+            match selector {
+                Selector::Bearer(user) => moved.extend(self.by_owner.get(user).into_iter().flatten()),
+                Selector::Device(node) => moved.extend(self.nodes.contains_key(node).then_some(*node)),
+                _ => anyone = true,
+            }
+        }
+        self.catalog.bind(&self.policy, &self.selectors, &self.bindings, &self.users, self.at);
+        if anyone {
+            moved.extend(
+                self.nodes
+                    .values()
+                    .filter(|node| self.slot_of(node) != self.slots[node.id as usize])
+                    .map(|node| node.id),
+            );
+        }
+        moved.sort_unstable();
+        moved.dedup();
+        self.relocate(moved)
+    }
+
+    /// Where a node belongs now, if there are such classes.
+    fn slot_of(&self, node: &Node) -> Option<Slot> {
+        let identity = self.classes.find(&self.catalog.identity(&self.policy, node), false)?;
+        Some(Slot { identity, place: self.classes.find(&self.catalog.place(&self.policy, node), true)? })
+    }
+
+    fn marks(&self) -> Marks {
+        let none = || vec![0u64; self.classes.list.len().div_ceil(64)];
+        Marks { sources: none(), targets: none(), owning: none() }
+    }
+
+    /// Put links in force and out of it. The nodes whose peers or filter change.
+    fn relink(&mut self, change: &Relinked) -> RoaringBitmap {
+        if change.detached.is_empty() && change.attached.is_empty() && change.restated.is_empty() {
+            return RoaringBitmap::new();
+        }
+        let (mut accept, mut deny) = (self.marks(), self.marks());
+        for (effect, id) in change.detached.iter().chain(&change.attached) {
+            let marks = if *effect == Effect::Accept { &mut accept } else { &mut deny };
+            self.mark_sides(self.links.get(*effect).get(*id), marks);
+        }
+        for (effect, marks) in [(Effect::Accept, &accept), (Effect::Deny, &deny)] {
+            bits(&marks.sources).chain(bits(&marks.targets)).for_each(|class| self.views.forget(effect, class));
+            self.cells.get_mut(effect).touch(bits(&marks.sources));
+            self.cells.get_mut(effect).touch_own();
+        }
+        let mut targets = accept.targets.clone();
+        or(&mut targets, &deny.targets);
+        for (effect, id) in &change.restated {
+            self.mark_filters(self.links.get(*effect).get(*id), &mut targets);
+        }
+        or(&mut accept.owning, &deny.owning);
+        // The filters of targets are others in any case; of the sources only some see others than before.
+        accept.sources.iter_mut().zip(&targets).for_each(|(from, to)| *from &= !to);
+        let before = self.seen_by(&accept.sources);
+        let hidden = self.sights(&deny.sources, &deny.targets, &targets);
+        change.detached.iter().for_each(|(effect, id)| self.links.get_mut(*effect).detach(*id));
+        change.attached.iter().for_each(|(effect, id)| self.links.get_mut(*effect).attach(*id));
+        self.hidden.forget();
+        let mut affected = self.members(&targets);
+        affected |= self.beside(&accept.owning);
+        for (class, seen) in before {
+            if self.class_row(class) != seen {
+                affected.extend(self.classes.get(class).members.iter().copied());
+            }
+        }
+        affected | self.changed_sights(hidden)
+    }
+
+    /// All devices of those who own one in these classes: the others may be in no class that a rule names.
+    fn beside(&mut self, classes: &[u64]) -> RoaringBitmap {
+        let named = self.members(classes);
+        let owners: FxHashSet<i64> = named.iter().filter_map(|id| self.nodes.get(&id)?.untagged_owner()).collect();
+        owners.iter().filter_map(|owner| self.by_owner.get(owner)).flatten().copied().collect()
+    }
+
+    /// Mark the classes that are sources of a link, and those in whose filter it is.
+    fn mark_sides(&self, link: &Link, marks: &mut Marks) {
+        if link.reach == Reach::Routed {
+            return;
+        }
+        if link.sources.any {
+            self.mark_all(&mut marks.sources)
+        } else {
+            self.mark_sources(link, &mut marks.sources)
+        }
+        self.mark_filters(link, &mut marks.targets);
+        if link.reach == Reach::Own && !link.sources.any {
+            self.mark_sources(link, &mut marks.owning);
+        }
+    }
+
+    /// Mark the classes in whose filter a link is.
+    fn mark_filters(&self, link: &Link, targets: &mut [u64]) {
+        match (link.reach, link.targets.any) {
+            (Reach::Routed, _) => {}
+            (Reach::Own, _) if link.sources.any => self.mark_all(targets),
+            (Reach::Own, _) => self.mark_sources(link, targets),
+            (_, true) => self.mark_all(targets),
+            (_, false) => self.mark(link.targets.atoms.iter(), targets),
+        }
+    }
+
+    pub(super) fn mark_all(&self, marks: &mut [u64]) {
+        (0..self.classes.list.len()).for_each(|class| marks[class / 64] |= 1 << (class % 64));
+    }
+
+    fn seen_by(&mut self, classes: &[u64]) -> Vec<(ClassId, RoaringBitmap)> {
+        let list: Vec<ClassId> = bits(classes).collect();
+        list.into_iter().map(|class| (class, self.class_row(class))).collect()
+    }
+
+    fn class_row(&mut self, class: ClassId) -> RoaringBitmap {
+        let own = self.classes.get(class);
+        let (atoms, of_addresses) = (own.atoms.clone(), own.of_addresses);
+        let (classes, all) = self.sight(Effect::Accept, &atoms, of_addresses);
+        if all { self.everyone.clone() } else { self.members(&classes) }
+    }
+}
+
+fn or(left: &mut [u64], right: &[u64]) {
+    left.iter_mut().zip(right).for_each(|(left, right)| *left |= right);
+}
+
+/// A rule with the engine's numbers for its names, if all are known.
+fn renumbered(rule: &Rule, policy: &Policy, known: &FxHashMap<&Selector, SelectorId>) -> Option<Rule> {
+    let one = |id: &SelectorId| known.get(policy.selector(*id)).copied();
+    let all = |ids: &[SelectorId]| ids.iter().map(one).collect::<Option<Vec<_>>>();
+    let mut access = Vec::with_capacity(rule.access.len());
+    for part in &rule.access {
+        let targets = part.targets.iter().map(|(id, ports)| Some((one(id)?, ports.clone()))).collect::<Option<_>>()?;
+        access.push(Access { protocols: part.protocols.clone(), targets });
+    }
+    let (sources, destinations) = (all(&rule.sources)?, all(&rule.destinations)?);
+    Some(Rule { sources, destinations, via: all(&rule.via)?, access, app: rule.app.clone(), ..rule.clone() })
+}
