@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ import apsw
 
 from ghostwire.errors import ConflictError, GhostwireError, PermissionDeniedError, ValidationError
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import changelog, columns, faults, sealing, sql
+from ghostwire.zqlite import changelog, faults, sql
 from ghostwire.zqlite.capture import Capture
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.guard import Guard
@@ -19,16 +20,26 @@ from ghostwire.zqlite.rows import Row, fetch
 from ghostwire.zqlite.schema import Known, SchemaTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ghostwire.zqlite.layout import Catalogue
     from ghostwire.zqlite.operation import Params
+    from ghostwire.zqlite.sealer import Sealer
     from ghostwire.zqlite.signing import GroupKey
 
 _OWN: Final = apsw.SQLITE_PREPARE_PERSISTENT
 """Marks the store's own statements: the statement cache keeps them apart from a caller's of the same text."""
 
 _APPEND: Final = "INSERT INTO main.change VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a store stands when it is opened: its tables, its newest row of the log, its epoch."""
+
+    catalogue: Catalogue
+    head: Head
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +56,20 @@ class Applier:
     def __init__(
         self,
         connection: apsw.Connection,
-        catalogue: Catalogue,
-        head: Head,
-        epoch: int,
+        start: Start,
         group_key: GroupKey,
+        sealer: Sealer,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.connection = connection
-        self.epoch = epoch
-        self.head = head
+        self.epoch = start.epoch
+        self.head = start.head
         self.group_key = group_key
+        self.sealer = sealer
         self._clock = clock
-        self._signed = head.seq
+        self._signed = start.head.seq
         self._capture = Capture(connection)
-        self._schema = SchemaTracker(connection, catalogue, self._capture)
+        self._schema = SchemaTracker(connection, start.catalogue, self._capture)
         self._guard = Guard(connection)
         self._cursor = connection.cursor()
         self._start = self.mark()
@@ -82,6 +93,7 @@ class Applier:
         """Return to `mark`, after what came later was rolled back."""
         self.head = mark.head
         self._schema.restore(mark.known)
+        self.sealer.rolled_back()
 
     def own(self, text: str, params: tuple[Any, ...] = ()) -> apsw.Cursor:
         """Run one of the store's own statements."""
@@ -131,6 +143,28 @@ class Applier:
             self.undo()
             raise self.explain(error) from error
 
+    @contextlib.contextmanager
+    def alone(self, kind: str = "") -> Iterator[None]:
+        """A transaction of the store's own: one operation, with a row in the log labelled `kind` if it `run`s anything.
+
+        It is committed at the end, or taken back where something is raised.
+        """
+        mark = self.mark()
+        try:
+            self.own("BEGIN IMMEDIATE")
+            self.begin()
+            yield
+            if self._wrote:
+                self.finish(kind, "")
+            else:
+                self.own("RELEASE op")
+            self.commit()
+        except BaseException:
+            if self.connection.in_transaction:
+                self.own("ROLLBACK")
+            self.restore(mark)
+            raise
+
     def begin(self) -> None:
         """Open an operation."""
         self.own("SAVEPOINT op")
@@ -161,7 +195,7 @@ class Applier:
         """Run SQL text within the open operation; if it fails, what came before it stands."""
         self._capture.settle()  # what came before must not be among what a failure takes back
         self.own("SAVEPOINT line")
-        mark, captured, wrote = self.mark(), len(self._capture.entries), self._wrote
+        mark, captured, wrote = self.mark(), self._capture.hold(), self._wrote
         try:
             found = self.run(script)
             self.own("RELEASE line")
@@ -187,6 +221,7 @@ class Applier:
             self.own("SAVEPOINT flush")
             self.own("RELEASE flush")
         self._capture.settle()
+        self.sealer.reserve(self.own)
         self.check_references()
         body = changelog.row_body(self._schema.known.catalogue.since, self._capture.entries)
         record = self.append(kind, actor, body)
@@ -261,24 +296,12 @@ class Applier:
         """Run a statement that changes the schema, and enter what it did."""
         self._wrote = True
         self._capture.settle()
-        self._cursor.execute(self._definition(part), params).fetchall()
+        self._cursor.execute(self.sealer.definition(part, self.own), params).fetchall()
         self._guard.trusting = True
         try:
             self._capture.entries += self._schema.observe()
         finally:
             self._guard.trusting = False
-
-    def _definition(self, part: sql.Part) -> str:
-        """What to run: a table with sealed columns is made and dropped as several objects."""
-        if part.sealed is not None:
-            text, ids = part.sealed.fill()
-            for column, name in ids.items():
-                self.own("INSERT INTO main.zq_meta VALUES (?, ?)", (sealing.meta_key(column), name))
-            return text
-        table = columns.dropped(part.text)
-        if table is not None and self.connection.table_exists("main", table + columns.SUFFIX):
-            return columns.drop_text(table)
-        return part.text
 
     def _many(self, pieces: tuple[sql.Part, ...], many: Any) -> Result:
         if len(pieces) != 1 or pieces[0].defines or pieces[0].reads:

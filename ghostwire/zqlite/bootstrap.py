@@ -12,12 +12,14 @@ import apsw
 
 from ghostwire.errors import DatabaseError
 from ghostwire.zqlite import changelog, engine, faults, fence, functions, keyring, sealing, signing
-from ghostwire.zqlite.applier import Applier
+from ghostwire.zqlite.applier import Applier, Start
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.layout import Catalogue, Layout, decode_layout
 from ghostwire.zqlite.lock import FileLock
+from ghostwire.zqlite.sealer import Sealer
 from ghostwire.zqlite.sealing import Ring
 from ghostwire.zqlite.signing import GroupKey
+from ghostwire.zqlite.upkeep import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +47,7 @@ class Opened:
     prepare: Callable[[apsw.Connection], None]
     signing_secret: bytes = field(repr=False)
     fence: str | None = None
+    unfinished: bool = False
 
 
 def open_store(
@@ -65,16 +68,17 @@ def open_store(
             meta = _identify(connection, location)
             identity = meta["id"]
             signing_secret = signing.unwrap(meta[signing.META], location.signing_key)
-            ring = Ring(identity, location.column_key, meta[sealing.META], columns)
+            ring = Ring(identity, location.column_key, meta[sealing.META], columns, cipher=location.cipher, kept=meta)
 
             def prepare(connection: apsw.Connection) -> None:
                 functions.register(connection)
                 ring.register(connection)
 
-            prepare(connection)
+            functions.register(connection)
+            sealer = Sealer(ring, connection)
             group_key = GroupKey(identity, signing_secret)
-            catalogue, head = _catalogue(connection), _head(connection)
-            applier = Applier(connection, catalogue, head, meta["epoch"], group_key, clock)
+            start = Start(_catalogue(connection), _head(connection), meta["epoch"])
+            applier = Applier(connection, start, group_key, sealer, clock)
         except BaseException:
             engine.forbid_checkpoint(connection)
             engine.close(connection)
@@ -89,7 +93,7 @@ def open_store(
         if isinstance(error, apsw.Error | OSError):
             raise faults.translate(error) from error
         raise
-    return Opened(location, lock, applier, identity, prepare, signing_secret, meta.get(fence.META))
+    return Opened(location, lock, applier, identity, prepare, signing_secret, meta.get(fence.META), UNFINISHED in meta)
 
 
 def make_tables(connection: apsw.Connection) -> None:

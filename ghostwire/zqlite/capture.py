@@ -27,6 +27,7 @@ class Capture:
         self._keys: dict[str, tuple[int, tuple[int, ...] | None]] = {}
         self._computing: dict[str, Layout] = {}
         self._stale: dict[tuple[str, int], None] = {}
+        self._held = [0]
         connection.preupdate_hook(self._hook())
 
     def watch(self, schema: Schema) -> None:
@@ -42,6 +43,12 @@ class Capture:
         """Start the next operation's list."""
         self.entries.clear()
         self._stale.clear()
+        self._held[0] = 0
+
+    def hold(self) -> int:
+        """How many entries there are; what follows, which may be taken back alone, leaves them as they are."""
+        self._held[0] = len(self.entries)
+        return self._held[0]
 
     def settle(self) -> None:
         """After a statement: read the touched rows of tables that SQLite's hook cannot report on (see `computes`).
@@ -61,7 +68,8 @@ class Capture:
     def _hook(self) -> Callable[[apsw.PreUpdate], None]:
         """The hook, with what it needs bound to local names: it runs once for each row."""
         known, computing, stale = self._keys, self._computing, self._stale
-        add = self.entries.append
+        entries, held = self.entries, self._held
+        add = entries.append
         insert, update = apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE
 
         def hook(change: apsw.PreUpdate) -> None:
@@ -85,7 +93,12 @@ class Capture:
                 else:
                     old: Any = change.old
                     was, now = tuple([old[at] for at in key]), tuple([new[at] for at in key])
-                add((number, UPDATE, was, new) if was == now else (number, UPDATE, was, new, now))
+                if was != now:
+                    add((number, UPDATE, was, new, now))
+                elif len(entries) > held[0] and entries[-1][:3] == (number, INSERT, was):
+                    entries[-1] = (number, INSERT, was, new)  # made a moment ago: one image tells of both
+                else:
+                    add((number, UPDATE, was, new))
             elif change.blob_write >= 0:
                 raise apsw.AuthError("writing into a BLOB outside a statement is not logged")
             else:

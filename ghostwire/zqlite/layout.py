@@ -24,6 +24,9 @@ STORED: Final = 0
 VIRTUAL: Final = 2
 GENERATED: Final = 3
 
+_LOGGED: Final = frozenset({"zq_migration", "zq_sealed", "zq_dictionary"})
+"""The store's own tables whose rows are in the log: what is replayed cannot do without them."""
+
 
 class Column(msgspec.Struct, frozen=True, array_like=True):
     """A column. `id` stays through renames; `hidden` is SQLite's: 0 plain, 2 virtual generated, 3 stored generated."""
@@ -129,7 +132,7 @@ class Found(msgspec.Struct, frozen=True):
 def is_internal(name: str) -> bool:
     """Whether SQLite or the store itself keeps this table, outside the logged state."""
     folded = name.lower()
-    return folded == "change" or (folded.startswith(("sqlite_", "zq_")) and folded != "zq_migration")
+    return folded == "change" or (folded.startswith(("sqlite_", "zq_")) and folded not in _LOGGED)
 
 
 def scan(connection: apsw.Connection) -> Found:

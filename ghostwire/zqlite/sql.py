@@ -32,13 +32,15 @@ _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "REPLACE"})
 class Part:
     """One statement in SQLite's words: `defines` changes the schema; `reads` can change nothing.
 
-    `sealed` is how to make a table with ENCRYPTED or COMPRESSED columns, in place of `text`.
+    `sealed` is how to make a table with ENCRYPTED or COMPRESSED columns, in place of `text`; `drops` takes something
+    away for good.
     """
 
     text: str
     defines: bool
     reads: bool
     sealed: columns.Plan | None = None
+    drops: bool = False
 
 
 @lru_cache(maxsize=4096)
@@ -63,7 +65,8 @@ def _part(piece: str, words: list[str]) -> Part:
     first = words[0] if words else ""
     if first in _DEFINES:
         text = dialect.translate(piece, words)
-        return Part(text, defines=True, reads=False, sealed=columns.plan(text) if words[1:2] == ["TABLE"] else None)
+        sealed = columns.plan(text) if words[:2] == ["CREATE", "TABLE"] else None
+        return Part(text, defines=True, reads=False, sealed=sealed, drops=first == "DROP")
     reads = first in _READS or (first == "WITH" and _WRITES.isdisjoint(words))
     return Part(piece, defines=False, reads=reads)
 

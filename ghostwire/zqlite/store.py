@@ -7,6 +7,7 @@ import contextlib
 import os
 import threading
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
 from ghostwire.zqlite.reader import Reader
 from ghostwire.zqlite.subscription import Bell
 from ghostwire.zqlite.transaction import Transaction, refuse_within
+from ghostwire.zqlite.upkeep import Host, Upkeep
 from ghostwire.zqlite.writer import Errand, Ticket, Writer
 
 if TYPE_CHECKING:
@@ -109,13 +111,16 @@ class Store:
         self._loop = loop
         self._bell = Bell()
         self._pool = pool
-        self._writer = Writer(opened.applier, loop, self._bell.ring, on_fatal)
+        self._upkeep = Upkeep()
+        self._writer = Writer(opened.applier, loop, partial(_notice, weakref.ref(self)), on_fatal)
         if opened.fence is not None:
             self._writer.fence = fence.fenced(opened.fence)
         self._pending: list[Ticket] = []
         self._closed: asyncio.Future[None] | None = None
         self._finalizer = weakref.finalize(self, _abandon, self._writer, pool, opened.lock)
         self._finalizer.atexit = False
+        if opened.unfinished:
+            self._upkeep.wake(self._host())
 
     # Writing
 
@@ -326,12 +331,31 @@ class Store:
         gone: int = await self._enqueue(Errand(lambda applier: snapshot.drop_log(applier, since)))
         return gone
 
+    # Sealed columns
+
+    async def rotate_keys(self) -> None:
+        """Seal ENCRYPTED columns under fresh keys; returns once every value is, while reads and writes go on.
+
+        What a crash or `close` cuts short, the next `open` finishes in the background. Raises DatabaseError where
+        values do not open; they are left as they are, all others are done.
+        """
+        await self._upkeep.rotate(self._host())
+
+    async def train(self) -> int:
+        """Train dictionaries for COMPRESSED columns now, where they pay; how many. In time it happens by itself."""
+        return await self._upkeep.train(self._host())
+
     # Life
 
     @property
     def fatal(self) -> DatabaseError | None:
         """The disk error that has stopped all writing, if there was one."""
         return self._writer.fatal
+
+    @property
+    def upkeep_error(self) -> GhostwireError | None:
+        """What re-encryption or training in the background failed with last, if it did."""
+        return self._upkeep.error
 
     @property
     def stats(self) -> dict[str, int]:
@@ -352,6 +376,7 @@ class Store:
             self._closed = self._loop.create_future()
             self._finalizer.detach()
             try:
+                await self._upkeep.close()
                 await asyncio.shield(self._loop.run_in_executor(None, _shut, self._writer, self._pool, self._lock))
             finally:
                 self._bell.close()
@@ -365,6 +390,14 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _host(self) -> Host:
+        return Host(self.run, self._enqueue, self._applier.sealer)
+
+    def _committed(self) -> None:
+        self._bell.ring()
+        if self._applier.sealer.wanting and self._closed is None:
+            self._upkeep.wake(self._host())
 
     def _enqueue(self, work: Work) -> asyncio.Future[Any]:
         """Queue work; what one turn of the event loop queues goes to the writer in one piece."""
@@ -398,6 +431,12 @@ def _settle(future: asyncio.Future[Any], result: Any, error: GhostwireError | No
         future.set_result(result)
     else:
         future.set_exception(error)
+
+
+def _notice(store: weakref.ref[Store]) -> None:
+    """On the loop, after each group of commits."""
+    if (there := store()) is not None:
+        there._committed()
 
 
 def _shut(writer: Writer, pool: Pool, lock: FileLock) -> None:

@@ -152,7 +152,7 @@ def _fill(
         kept, head = _Rebuild(connection, identity, keep=True).run(links)
         newest = links[-1]
         epoch = max(newest.manifest.epoch, above) + 1
-        secret = sealing.wrap(kept.meta[sealing.META], location.column_key)
+        secret = sealing.wrap(sealing.next_version(kept.meta[sealing.META]), location.column_key)
         signer = signing.wrap(kept.meta[signing.META], location.signing_key)
         group_key = GroupKey(kept.meta["id"], kept.meta[signing.META])
         kept.meta.pop(fence.META, None)

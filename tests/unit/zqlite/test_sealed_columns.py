@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from ghostwire import zqlite
@@ -114,6 +115,84 @@ async def test_a_moved_or_changed_value_does_not_open(db: zqlite.Store) -> None:
     await db.execute("UPDATE wallets_sealed SET private_key = both WHERE address = 'a'")
     with pytest.raises(DatabaseError, match="does not open"):
         await db.query("SELECT private_key FROM wallets WHERE address = 'a'")
+
+
+async def test_a_value_opens_in_its_own_place_alone(tmp_path: Path) -> None:
+    """Moved to another table, another database with the same key, or put there in the clear."""
+    stores = [await zqlite.open(tmp_path / name, key=KEY) for name in ("one.db", "two.db")]
+    table = "CREATE TABLE {}(id INTEGER PRIMARY KEY, s ENCRYPTED TEXT, c COMPRESSED TEXT)"
+    for db in stores:
+        for name in ("a", "b"):
+            await db.execute(table.format(name))
+            await db.execute(f"INSERT INTO {name} VALUES (1, 'mine', 'long enough ' || hex(zeroblob(100)))")
+    one, two = stores
+    sealed = await one.query_one("SELECT s FROM a_sealed")
+    packed = await one.query_one("SELECT c FROM a_sealed")
+    assert sealed is not None
+    assert packed is not None
+    flipped = [sealed[0][:at] + bytes((sealed[0][at] ^ 1,)) + sealed[0][at + 1 :] for at in range(len(sealed[0]))]
+    plain = b"\0" + msgspec.msgpack.encode("forged")
+    for db, name, wrong in (
+        *((two, name, sealed[0]) for name in ("a", "b")),
+        *((one, "a", value) for value in flipped),
+        *((one, "a", value) for value in (plain, packed[0], b"", b"\1", sealed[0][:-1], "text", 5)),
+        (one, "b", sealed[0]),
+    ):
+        await db.execute(f"UPDATE {name}_sealed SET s = ?", (wrong,))
+        with pytest.raises(DatabaseError, match="does not open"):
+            await db.query(f"SELECT s FROM {name}")
+    await one.execute("UPDATE a_sealed SET s = ?", (sealed[0],))
+    assert await one.query("SELECT s FROM a") == [("mine",)]
+    for db in stores:
+        await db.close()
+
+
+async def test_ids_survive_every_rename(db: zqlite.Store) -> None:
+    await db.execute(USERS)
+    await db.execute("INSERT INTO users VALUES (1, 'a', 'hunter2')")
+    before = db.head.ts
+    await db.execute("ALTER TABLE users RENAME TO people")
+    await db.execute("ALTER TABLE people RENAME COLUMN private_key TO secret;")
+    await db.execute("ALTER TABLE people RENAME email TO mail")
+    await db.execute("ALTER TABLE people ADD COLUMN pin ENCRYPTED INTEGER")
+    await db.execute("ALTER TABLE people ADD note TEXT -- plain")
+    assert await db.query("SELECT id, mail, secret, pin, note FROM people") == [(1, "a", "hunter2", None, None)]
+    await db.execute("UPDATE people SET pin = 1234, note = 'n'")
+    await db.execute("ALTER TABLE people DROP COLUMN mail")
+    await db.execute("INSERT INTO people VALUES (2, 'swordfish', 4321, 'm')")
+    assert await db.query("SELECT * FROM people") == [(1, "hunter2", 1234, "n"), (2, "swordfish", 4321, "m")]
+    with pytest.raises(ValidationError, match="add, drop or rename"):
+        await db.execute("ALTER TABLE people ADD CONSTRAINT c CHECK (id > 0)")
+    with pytest.raises(ValidationError, match="last sealed column"):
+        await db.execute("ALTER TABLE people DROP COLUMN pin; ALTER TABLE people DROP COLUMN secret")
+    with await db.as_of(before) as past:
+        assert past.query("SELECT private_key FROM users") == [("hunter2",)]
+    with await db.as_of(db.head.ts) as past:
+        assert past.query("SELECT secret, pin FROM people ORDER BY id") == [("hunter2", 1234), ("swordfish", 4321)]
+    await db.verify()
+
+
+async def test_an_insert_is_one_image_in_the_log(db: zqlite.Store) -> None:
+    await db.execute(USERS)
+    result = await db.execute("INSERT INTO users VALUES (1, 'a', 'hunter2')")
+    (row,) = await db.query("SELECT body FROM change WHERE seq = ?", (result.seq,))
+    (image,) = db.rows(row[0])
+    assert image.op == "insert"
+    assert len(image.values["private_key"]) > 16
+    async with db.transaction() as tx:
+        await tx.execute("CREATE TABLE p(k INTEGER PRIMARY KEY, v CHECK (v < 5))")
+        await tx.execute("INSERT INTO p VALUES (1, 1)")
+        with pytest.raises(ValidationError):
+            await tx.execute("UPDATE p SET v = 2; UPDATE p SET v = 9")
+    await db.verify()
+
+
+async def test_the_other_cipher_seals_with_the_other_aead(path: Path) -> None:
+    async with await zqlite.open(path, key=KEY, cipher="chacha20") as db:
+        await db.execute(USERS)
+        await db.execute("INSERT INTO users VALUES (1, 'a', 'hunter2')")
+        assert await db.query("SELECT private_key FROM users") == [("hunter2",)]
+        assert await db.query("SELECT hex(substr(private_key, 1, 1)) FROM users_sealed") == [("05",)]
 
 
 async def test_only_the_columns_asked_for(path: Path) -> None:
