@@ -27,6 +27,7 @@ mod peer;
 mod ping;
 mod proxy;
 mod router;
+mod sent;
 mod session;
 mod side;
 mod socks;

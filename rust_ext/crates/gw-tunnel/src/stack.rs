@@ -1,6 +1,7 @@
 //! The userspace TCP/IP stack: smoltcp between the router and the proxied connections.
 use crate::TunnelError;
 use crate::router::Router;
+use crate::sent::Sent;
 use slab::Slab;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
@@ -11,14 +12,29 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Each way, for each connection: 1 Gbit/s at 8 ms, 100 Mbit/s at 80 ms. Pages are touched as they are used.
 const WINDOW: usize = 1 << 20;
+/// The stack's clock runs this much faster than time. smoltcp waits at least the second of RFC 6298 (2.4) before it sends
+/// again what was lost; so it is a fifth of one, as in the kernels that the connections come from.
+const HASTE: i64 = 5;
 /// A connection whose data nobody acknowledges for this long is dead.
-const DEAD: Duration = Duration::from_secs(120);
+const DEAD: Duration = stack_time(120_000);
 /// An idle connection is probed this often.
-const PROBE: Duration = Duration::from_secs(75);
+const PROBE: Duration = stack_time(75_000);
+/// An acknowledgement waits this long for data to travel with.
+const ACK_DELAY: Duration = stack_time(10);
 /// Room behind a packet for WireGuard's padding.
 const PADDING: usize = 16;
 /// smoltcp is built for this many addresses (feature `iface-max-addr-count-8`).
 const MAX_ADDRESSES: usize = 8;
+
+/// So many milliseconds by the stack's clock.
+const fn stack_time(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds * HASTE.unsigned_abs())
+}
+
+/// When it is so many microseconds after the start, by the stack's clock.
+fn stack_instant(micros: i64) -> Instant {
+    Instant::from_micros(micros.saturating_mul(HASTE))
+}
 
 /// The interface and its sockets. Each socket has a set of its own, so that what a packet costs does not grow with the
 /// number of connections: smoltcp asks every socket of a set.
@@ -38,6 +54,13 @@ pub struct Handle(usize);
 struct Alone {
     set: SocketSet<'static>,
     handle: SocketHandle,
+    sent: Sent,
+}
+
+impl Alone {
+    fn halves(&mut self) -> (&mut SocketSet<'static>, Option<&mut Sent>) {
+        (&mut self.set, Some(&mut self.sent))
+    }
 }
 
 /// smoltcp's device for the length of one call: at most one packet in, any number out.
@@ -45,12 +68,14 @@ struct Port<'a> {
     router: &'a mut Router,
     scratch: &'a mut [u8],
     arrived: Option<&'a [u8]>,
+    /// Of the connection that it is for, if it is for one.
+    sent: Option<&'a mut Sent>,
     mtu: usize,
 }
 
 struct Arrived<'a>(&'a [u8]);
 
-struct Leaving<'a>(&'a mut Router, &'a mut [u8]);
+struct Leaving<'a>(&'a mut Router, &'a mut [u8], Option<&'a mut Sent>);
 
 impl phy::RxToken for Arrived<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -61,6 +86,9 @@ impl phy::RxToken for Arrived<'_> {
 impl phy::TxToken for Leaving<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, size: usize, f: F) -> R {
         let result = f(&mut self.1[..size]);
+        if let Some(sent) = self.2 {
+            sent.note(&mut self.1[..size]);
+        }
         self.0.send(self.1, size);
         result
     }
@@ -78,11 +106,11 @@ impl Device for Port<'_> {
 
     fn receive(&mut self, _: Instant) -> Option<(Arrived<'_>, Leaving<'_>)> {
         let packet = self.arrived.take()?;
-        Some((Arrived(packet), Leaving(self.router, self.scratch)))
+        Some((Arrived(packet), Leaving(self.router, self.scratch, self.sent.as_deref_mut())))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Leaving<'_>> {
-        Some(Leaving(self.router, self.scratch))
+        Some(Leaving(self.router, self.scratch, self.sent.as_deref_mut()))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -114,7 +142,7 @@ impl Stack {
         config.random_seed = seed();
         // smoltcp stays within the MTU.
         let mut scratch = vec![0; mtu + PADDING];
-        let mut port = Port { router, scratch: &mut scratch, arrived: None, mtu };
+        let mut port = Port { router, scratch: &mut scratch, arrived: None, sent: None, mtu };
         let interface = Interface::new(config, &mut port, Instant::ZERO);
         Self { interface, sockets: Slab::new(), none: SocketSet::new(Vec::new()), scratch, mtu }
     }
@@ -140,22 +168,28 @@ impl Stack {
 
     /// Hand an accepted packet to the stack: to the socket that it is for, or to answer that there is none.
     pub fn ingest(&mut self, router: &mut Router, packet: &[u8], handle: Option<Handle>) {
-        let now = Instant::from_micros(router.micros);
-        let mut port = Port { router, scratch: &mut self.scratch, arrived: Some(packet), mtu: self.mtu };
-        let set = handle.map_or(&mut self.none, |Handle(at)| &mut self.sockets[at].set);
+        let now = stack_instant(router.micros);
+        let (set, sent) = match handle {
+            Some(Handle(at)) => self.sockets[at].halves(),
+            None => (&mut self.none, None),
+        };
+        let mut port = Port { router, scratch: &mut self.scratch, arrived: Some(packet), sent, mtu: self.mtu };
         self.interface.poll_ingress_single(now, &mut port, set);
     }
 
     /// Let a socket send at most one packet; false when it had none.
     pub fn egress(&mut self, router: &mut Router, Handle(at): Handle) -> bool {
-        let now = Instant::from_micros(router.micros);
-        let mut port = Port { router, scratch: &mut self.scratch, arrived: None, mtu: self.mtu };
-        self.interface.poll_egress(now, &mut port, &mut self.sockets[at].set) == PollResult::SocketStateChanged
+        let now = stack_instant(router.micros);
+        let (set, sent) = self.sockets[at].halves();
+        let mut port = Port { router, scratch: &mut self.scratch, arrived: None, sent, mtu: self.mtu };
+        self.interface.poll_egress(now, &mut port, set) == PollResult::SocketStateChanged
     }
 
     /// When a socket wants to be looked at without anything happening to it, in microseconds since the start.
     pub fn deadline(&mut self, now: i64, Handle(at): Handle) -> Option<i64> {
-        self.interface.poll_at(Instant::from_micros(now), &self.sockets[at].set).map(|at| at.total_micros())
+        let at = self.interface.poll_at(stack_instant(now), &self.sockets[at].set)?;
+        // Never a moment too early: it would be looked at in vain.
+        Some(at.total_micros().saturating_add(HASTE - 1) / HASTE)
     }
 
     fn add(&mut self) -> Handle {
@@ -164,9 +198,10 @@ impl Stack {
         socket.set_nagle_enabled(false);
         socket.set_timeout(Some(DEAD));
         socket.set_keep_alive(Some(PROBE));
+        socket.set_ack_delay(Some(ACK_DELAY));
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
-        Handle(self.sockets.insert(Alone { set, handle }))
+        Handle(self.sockets.insert(Alone { set, handle, sent: Sent::default() }))
     }
 
     /// A socket that waits for the SYN that is about to be ingested.
