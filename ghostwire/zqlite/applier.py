@@ -20,7 +20,7 @@ from ghostwire.zqlite.rows import Row, fetch
 from ghostwire.zqlite.schema import Known, SchemaTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ghostwire.zqlite.layout import Catalogue
     from ghostwire.zqlite.operation import Params
@@ -101,6 +101,15 @@ class Applier:
         guard.trusting = True
         try:
             return self._cursor.execute(text, params, prepare_flags=_OWN)
+        finally:
+            guard.trusting = False
+
+    def own_many(self, text: str, many: Sequence[tuple[Any, ...]]) -> None:
+        """Run one of the store's own statements once for each of `many` parameters."""
+        guard = self._guard
+        guard.trusting = True
+        try:
+            self._cursor.executemany(text, many, prepare_flags=_OWN)
         finally:
             guard.trusting = False
 

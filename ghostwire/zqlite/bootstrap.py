@@ -18,6 +18,8 @@ from ghostwire.zqlite.layout import Catalogue, Layout, decode_layout
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.sealer import Sealer
 from ghostwire.zqlite.sealing import Ring
+from ghostwire.zqlite.series import shelf as shelves
+from ghostwire.zqlite.series import table as series_table
 from ghostwire.zqlite.signing import GroupKey
 from ghostwire.zqlite.upkeep import UNFINISHED
 
@@ -46,6 +48,7 @@ class Opened:
     identity: bytes
     prepare: Callable[[apsw.Connection], None]
     signing_secret: bytes = field(repr=False)
+    shelf: shelves.Shelf
     fence: str | None = None
     unfinished: bool = False
 
@@ -55,6 +58,7 @@ def open_store(
     locate: Callable[[], engine.Location],
     columns: Sequence[str] | None = None,
     clock: Callable[[], int] = time.time_ns,
+    block_cache_bytes: int = shelves.CACHE_BYTES,
 ) -> Opened:
     """Open the file behind `lock`, made if it is empty. On any failure nothing on disk has changed.
 
@@ -70,11 +74,15 @@ def open_store(
             signing_secret = signing.unwrap(meta[signing.META], location.signing_key)
             ring = Ring(identity, location.column_key, meta[sealing.META], columns, cipher=location.cipher, kept=meta)
 
+            shelf = shelves.Shelf(identity, shelves.secret(meta[sealing.META], location.column_key), block_cache_bytes)
+
             def prepare(connection: apsw.Connection) -> None:
                 functions.register(connection)
+                series_table.register(connection, shelf)
                 ring.register(connection)
 
             functions.register(connection)
+            series_table.register(connection, shelf)
             sealer = Sealer(ring, connection)
             group_key = GroupKey(identity, signing_secret)
             start = Start(_catalogue(connection), _head(connection), meta["epoch"])
@@ -93,7 +101,9 @@ def open_store(
         if isinstance(error, apsw.Error | OSError):
             raise faults.translate(error) from error
         raise
-    return Opened(location, lock, applier, identity, prepare, signing_secret, meta.get(fence.META), UNFINISHED in meta)
+    return Opened(
+        location, lock, applier, identity, prepare, signing_secret, shelf, meta.get(fence.META), UNFINISHED in meta
+    )
 
 
 def make_tables(connection: apsw.Connection) -> None:

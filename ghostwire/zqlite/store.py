@@ -18,6 +18,7 @@ from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
 from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
 from ghostwire.zqlite.reader import Reader
+from ghostwire.zqlite.series import shelf as shelves
 from ghostwire.zqlite.subscription import Bell
 from ghostwire.zqlite.transaction import Transaction, refuse_within
 from ghostwire.zqlite.upkeep import Host, Upkeep
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ghostwire.model.change import ChangeRecord
+    from ghostwire.zqlite.applier import Applier
     from ghostwire.zqlite.backup.segment import Segment
     from ghostwire.zqlite.composite import SigningKey, VerifyingKey
     from ghostwire.zqlite.conversation import Conversation
@@ -53,6 +55,7 @@ async def open(
     columns: Sequence[str] | None = None,
     vfs: str | None = None,
     cache_bytes: int = engine.WRITER_CACHE_BYTES,
+    block_cache_bytes: int = shelves.CACHE_BYTES,
 ) -> Store:
     """Open the store at `path`, made if missing, with its 32-byte key or its passphrase. It belongs to this event loop.
 
@@ -60,7 +63,7 @@ async def open(
     the least and most read connections, `read_timeout` the seconds to wait for one. `on_fatal` is called on the loop
     when a disk error has stopped all writing. `columns` limits the store to these ENCRYPTED columns, as `table.column`:
     others then raise PermissionDeniedError. `vfs` names a registered VFS to put below the cipher; `cache_bytes`
-    bounds the writer's page cache.
+    bounds the writer's page cache, `block_cache_bytes` the decoded blocks of series that all readers share.
 
     Raises ConflictError when it is open already, DatabaseError when it is no store, damaged, too new, or the key is
     wrong, PermissionDeniedError where it may not be written, ValidationError for a wrong call.
@@ -75,7 +78,8 @@ async def open(
         )
 
     def start() -> tuple[bootstrap.Opened, Pool]:
-        opened = bootstrap.open_store(FileLock.take(file), locate, columns)
+        lock = FileLock.take(file)
+        opened = bootstrap.open_store(lock, locate, columns, block_cache_bytes=block_cache_bytes)
         try:
             return opened, Pool(opened.location, opened.prepare, readers, read_timeout)
         except BaseException:
@@ -103,6 +107,7 @@ class Store:
     ) -> None:
         self.path = opened.location.path
         self.identity = opened.identity
+        self.shelf = opened.shelf
         self._location = opened.location
         self._applier = opened.applier
         self._prepare = opened.prepare
@@ -152,6 +157,11 @@ class Store:
     def transaction(self, *, actor: str = "", kind: str = "", patience: float = 30.0) -> Transaction:
         """`async with db.transaction() as tx`. After `patience` seconds without a word it is rolled back."""
         return Transaction(self._enlist, actor, kind, patience)
+
+    async def work(self, run: Callable[[Applier], T]) -> T:
+        """Have the writer do something on the store's own tables, in transactions of its own."""
+        done: T = await self._enqueue(Errand(run))
+        return done
 
     # Reading
 
@@ -363,6 +373,7 @@ class Store:
         return {
             **{f"writer_{name}": getattr(self._writer.counters, name) for name in self._writer.counters.__slots__},
             **{f"pool_{name}": getattr(self._pool.counters, name) for name in self._pool.counters.__slots__},
+            **{f"blocks_{name}": value for name, value in self.shelf.stats().items()},
         }
 
     async def checkpoint(self) -> None:

@@ -1,5 +1,7 @@
-from collections.abc import Buffer, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, final
+
+from typing_extensions import Buffer
 
 @final
 class Values:

@@ -1,0 +1,100 @@
+"""What has been kept for long enough: samples become stretches of the roll-up, stretches go.
+
+What is to go is looked for by a reader; the writer then takes it in small pieces, each in one transaction, so that
+others need not wait. A sample is always in exactly one place: as itself or in its stretch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+from ghostwire.zqlite.series import buckets, columns, tables, window
+from ghostwire.zqlite.series.schema import END, FIRST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ghostwire.zqlite.applier import Applier
+    from ghostwire.zqlite.reader import Reader
+    from ghostwire.zqlite.series.shelf import Known, Shelf
+    from ghostwire.zqlite.series.tail import Tail
+
+KEYS_AT_ONCE: Final = 32
+"""How many keys one transaction of the writer deals with."""
+
+_BLOCKS: Final = "SELECT key, number FROM zq_block WHERE series = ? AND last < ? ORDER BY key, first"
+_ROWS: Final = "SELECT DISTINCT key FROM zq_tail WHERE series = ? AND at < ?"
+_OLD: Final = "SELECT at, sample FROM main.zq_tail WHERE series = ? AND key = ? AND at < ? ORDER BY at"
+_DROP_BLOCK: Final = "DELETE FROM main.zq_block WHERE number = ? RETURNING rows"
+_DROP_ROWS: Final = "DELETE FROM main.zq_tail WHERE series = ? AND key = ? AND at < ?"
+_STANDS: Final = "SELECT at, sample FROM main.zq_tail WHERE series = ? AND key = ? AND at = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What of one key is over: its blocks, and perhaps open samples."""
+
+    key: int
+    blocks: tuple[int, ...]
+
+
+def find(reader: Reader, known: Known, cutoff: int) -> list[Due]:
+    """The keys that have something from before `cutoff` (UTC nanoseconds) to go."""
+    listed: Any = reader.connection.execute(_BLOCKS, (known.id, cutoff)).fetchall()
+    due = {key: tuple(number for _, number in rows) for key, rows in groupby(listed, lambda row: row[0])}
+    opened: Any = reader.connection.execute(_ROWS, (known.id, cutoff)).fetchall()
+    for (key,) in opened:
+        due.setdefault(key, ())
+    return [Due(key, numbers) for key, numbers in due.items()]
+
+
+def pieces(due: Sequence[Due]) -> Iterator[Sequence[Due]]:
+    """What the writer takes at once."""
+    return (due[start : start + KEYS_AT_ONCE] for start in range(0, len(due), KEYS_AT_ONCE))
+
+
+def drop(shelf: Shelf, tail: Tail, due: Sequence[Due], cutoff: int, rolled: Tail | None, applier: Applier) -> int:
+    """Take samples from before `cutoff` out, into the roll-up where there is one; how many went."""
+    known, gone = tail.known, 0
+    try:
+        with tables.transaction(applier):
+            for each in due:
+                if rolled is not None:
+                    _roll(applier, shelf, known, each, cutoff, rolled)
+                for number in each.blocks:
+                    rows: Any = applier.own(_DROP_BLOCK, (number,)).fetchall()
+                    gone += sum(row[0] for row in rows)
+                applier.own(_DROP_ROWS, (known.id, each.key, cutoff))
+                gone += applier.connection.changes()
+    finally:
+        for changed in (tail, rolled):
+            if changed is not None:
+                changed.recount()
+    for each in due:
+        for number in each.blocks:
+            shelf.cache.forget(known.owner, number)
+    keys = {each.key for each in due}
+    tail.told(keys)
+    if rolled is not None:
+        rolled.told(keys)
+    return gone
+
+
+def _roll(applier: Applier, shelf: Shelf, known: Known, due: Due, cutoff: int, rolled: Tail) -> None:
+    """Add what goes to the stretches of the roll-up; one that stands open there already grows."""
+    schema, connection = known.schema, applier.connection
+    found = [window.fetch(connection, shelf, known, due.key, number) for number in due.blocks]
+    parts = [columns.of_block(block, FIRST, END) for block in found]
+    rows: Any = applier.own(_OLD, (known.id, due.key, cutoff)).fetchall()
+    parts.append(columns.of_rows(schema, rows))
+    sums = buckets.regroup(buckets.of_samples(schema, columns.join(schema, parts)), schema.bucket_ns)
+    if not len(sums.at):
+        return
+    stands: Any = applier.own(_STANDS, (rolled.known.id, due.key, int(sums.at[0]))).fetchall()
+    if stands:
+        before = buckets.of_rolled(columns.of_rows(rolled.known.schema, stands))
+        sums = buckets.regroup(buckets.join([before, sums]), schema.bucket_ns)
+    rolled.put(applier, sums.rows(due.key))
+    rolled.seal_full(applier, (due.key,))

@@ -1,0 +1,116 @@
+"""The open end of a series, on the writer's thread: samples as rows until there are enough of a key for a block."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from ghostwire.zqlite.series import columns, tables
+from ghostwire.zqlite.series.columns import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from ghostwire.zqlite.applier import Applier
+    from ghostwire.zqlite.series.shelf import Known, Shelf
+
+_PUT: Final = "INSERT OR REPLACE INTO main.zq_tail VALUES (?, ?, ?, ?)"
+_COUNT: Final = "SELECT key, count(*) FROM main.zq_tail WHERE series = ? GROUP BY key"
+_TAKE: Final = "SELECT at, sample FROM main.zq_tail WHERE series = ? AND key = ? ORDER BY at LIMIT ?"
+_DROP: Final = "DELETE FROM main.zq_tail WHERE series = ? AND key = ? AND at <= ?"
+_BLOCK: Final = "INSERT INTO main.zq_block VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+_USES: Final = 31
+"""A key version seals 2**31 blocks at most: far below what random nonces of 96 bits allow."""
+
+
+class Tail:
+    """How many open samples each key has, at least. Belongs to the writer's thread."""
+
+    def __init__(self, shelf: Shelf, known: Known) -> None:
+        self.known = known
+        self.sealed = 0
+        self._shelf = shelf
+        self._counts: Counter[int] | None = None
+
+    def append(self, applier: Applier, rows: Sequence[Any]) -> None:
+        """Keep samples (key, time, values...), in one transaction; full blocks are sealed in it."""
+        keys = Counter(row[0] for row in rows)
+        try:
+            with tables.transaction(applier):
+                self.put(applier, rows)
+                self.seal_full(applier, keys)
+        except BaseException:
+            self.recount()
+            raise
+        self.told(set(keys))
+
+    def load(self, applier: Applier, key: int, times: NDArray[Any], values: Sequence[Any]) -> None:
+        """Keep many samples of one key, in order of time: what fills blocks goes into them at once."""
+        size = self.known.schema.capacity
+        full = len(times) // size * size
+        try:
+            with tables.transaction(applier):
+                for start in range(0, full, size):
+                    part = slice(start, start + size)
+                    self._seal(applier, key, times[part], [column[part] for column in values])
+                rest = zip(times[full:].tolist(), *(_plain(column[full:]) for column in values), strict=True)
+                self.put(applier, [(key, *row) for row in rest])
+                self.seal_full(applier, (key,))
+        except BaseException:
+            self.recount()
+            raise
+        self.told({key})
+
+    def put(self, applier: Applier, rows: Iterable[Any]) -> None:
+        """Keep samples as rows, within a transaction."""
+        series, counts = self.known.id, self._load(applier)
+        packed = []
+        for row in rows:
+            counts[row[0]] += 1
+            packed.append((series, row[0], row[1], pack(row[2:])))
+        applier.own_many(_PUT, packed)
+
+    def seal_full(self, applier: Applier, keys: Iterable[int]) -> None:
+        """Seal the blocks that are full, within a transaction."""
+        size, counts = self.known.schema.capacity, self._load(applier)
+        for key in keys:
+            while counts[key] >= size:
+                rows: Any = applier.own(_TAKE, (self.known.id, key, size)).fetchall()
+                if len(rows) < size:
+                    counts[key] = len(rows)  # some samples came twice
+                    break
+                window = columns.of_rows(self.known.schema, rows)
+                self._seal(applier, key, window.at, window.columns)
+                applier.own(_DROP, (self.known.id, key, rows[-1][0]))
+                counts[key] -= size
+
+    def recount(self) -> None:
+        """Rows have gone, or some that came were taken back: count them anew when next asked."""
+        self._counts = None
+
+    def told(self, keys: set[int]) -> None:
+        """What was done to these keys can be seen now."""
+        self._shelf.directory.changed(self.known.id, keys)
+
+    def _seal(self, applier: Applier, key: int, times: NDArray[Any], values: Sequence[Any]) -> None:
+        block = columns.block(self.known.schema, times, values)
+        number = tables.next_number(applier)
+        version = 1 + (number >> _USES)
+        data = self._shelf.sealer.seal(block, self.known.place(key), number, version, secrets.token_bytes(12))
+        applier.own(_BLOCK, (number, self.known.id, key, int(times[0]), int(times[-1]), len(times), data))
+        self.sealed += 1
+
+    def _load(self, applier: Applier) -> Counter[int]:
+        if self._counts is None:
+            rows: Any = applier.own(_COUNT, (self.known.id,)).fetchall()
+            self._counts = Counter(dict(rows))
+        return self._counts
+
+
+def _plain(values: Any) -> list[Any]:
+    plain: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
+    return plain
