@@ -12,7 +12,7 @@ await db.close()
 from __future__ import annotations
 
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import backup, changelog, heads, keyring, migrate
+from ghostwire.zqlite import backup, changelog, heads, keyring, migrate, replica
 from ghostwire.zqlite.changelog import Event, Head, RowImage
 from ghostwire.zqlite.composite import SigningKey, VerifyingKey
 from ghostwire.zqlite.heads import SignedHead
@@ -20,6 +20,7 @@ from ghostwire.zqlite.history import Past, Verified
 from ghostwire.zqlite.migrate import Migration
 from ghostwire.zqlite.operation import Committed, Operation, Result, Statement
 from ghostwire.zqlite.reader import Reader
+from ghostwire.zqlite.replica import Link, Replica, open_replica
 from ghostwire.zqlite.rows import Row, into
 from ghostwire.zqlite.seal import Identity, Recipient
 from ghostwire.zqlite.store import Store, open
@@ -31,11 +32,13 @@ __all__ = [
     "Event",
     "Head",
     "Identity",
+    "Link",
     "Migration",
     "Operation",
     "Past",
     "Reader",
     "Recipient",
+    "Replica",
     "Result",
     "Row",
     "RowImage",
@@ -53,4 +56,6 @@ __all__ = [
     "keyring",
     "migrate",
     "open",
+    "open_replica",
+    "replica",
 ]

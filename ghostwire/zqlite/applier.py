@@ -95,6 +95,12 @@ class Applier:
         self._schema.restore(mark.known)
         self.sealer.rolled_back()
 
+    def adopt(self, head: Head, catalogue: Catalogue) -> None:
+        """Go on behind rows that a primary sent: they are in the log and the tables already."""
+        self.head = head
+        self._signed = head.seq
+        self._schema.adopt(catalogue)
+
     def own(self, text: str, params: tuple[Any, ...] = ()) -> apsw.Cursor:
         """Run one of the store's own statements."""
         guard = self._guard

@@ -58,18 +58,20 @@ def open_store(
     locate: Callable[[], engine.Location],
     columns: Sequence[str] | None = None,
     clock: Callable[[], int] = time.time_ns,
+    found_with: dict[str, Any] | None = None,
     block_cache_bytes: int = shelves.CACHE_BYTES,
 ) -> Opened:
     """Open the file behind `lock`, made if it is empty. On any failure nothing on disk has changed.
 
-    `columns` are the ENCRYPTED columns that may be read and written, as `table.column`; all of them when left out.
+    `columns` are the ENCRYPTED columns that may be read and written, as `table.column`; all of them when left out. An
+    empty file is made a store of its own, or with `found_with` (its settings, secrets in the clear) a copy of another.
     """
     try:
         location = locate()
         engine.preflight(location)
         connection = _connect(location)
         try:
-            meta = _identify(connection, location)
+            meta = _identify(connection, location, found_with)
             identity = meta["id"]
             signing_secret = signing.unwrap(meta[signing.META], location.signing_key)
             ring = Ring(identity, location.column_key, meta[sealing.META], columns, cipher=location.cipher, kept=meta)
@@ -106,6 +108,28 @@ def open_store(
     )
 
 
+def _founding() -> dict[str, Any]:
+    """The settings of a store that is new."""
+    return {
+        "id": secrets.token_bytes(16),
+        "epoch": 1,
+        sealing.META: secrets.token_bytes(sealing.SECRET_BYTES),
+        signing.META: signing.new_secret(),
+    }
+
+
+def wrap(meta: dict[str, Any], location: engine.Location) -> dict[str, Any]:
+    """Settings as a file keeps them: their secrets closed under its keys."""
+    closed = dict(meta)
+    for name, close, key in (
+        (sealing.META, sealing.wrap, location.column_key),
+        (signing.META, signing.wrap, location.signing_key),
+    ):
+        if name in meta:
+            closed[name] = close(meta[name], key)
+    return closed
+
+
 def make_tables(connection: apsw.Connection) -> None:
     """Make the store's own tables in an empty file."""
     with connection:
@@ -119,16 +143,13 @@ def _connect(location: engine.Location) -> apsw.Connection:
         raise engine.unwritable(location.path) from error
 
 
-def _identify(connection: apsw.Connection, location: engine.Location) -> dict[str, Any]:
+def _identify(
+    connection: apsw.Connection, location: engine.Location, found_with: dict[str, Any] | None
+) -> dict[str, Any]:
     """What the store's own table says: its id, its epoch, its wrapped secrets; a file without any is made a store."""
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
     if not names:
-        made = {
-            "id": secrets.token_bytes(16),
-            "epoch": 1,
-            sealing.META: sealing.new_secret(location.column_key),
-            signing.META: signing.wrap(signing.new_secret(), location.signing_key),
-        }
+        made = wrap(found_with or _founding(), location)
         with connection:
             connection.execute(_TABLES).fetchall()
             connection.executemany("INSERT INTO zq_meta VALUES (?, ?)", list(made.items())).fetchall()

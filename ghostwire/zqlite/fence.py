@@ -14,7 +14,6 @@ from ghostwire.errors import DatabaseError
 if TYPE_CHECKING:
     from ghostwire.zqlite.applier import Applier
     from ghostwire.zqlite.changelog import Head
-    from ghostwire.zqlite.heads import SignedHead
     from ghostwire.zqlite.reader import Reader
 
 META: Final = "fence"
@@ -26,20 +25,22 @@ ADVICE: Final = (
 )
 
 
-def judge(reader: Reader, newest: Head, epoch: int, told: SignedHead) -> str | None:
-    """Why a store in `epoch` with this newest row may not write on, now that a genuine head is known; None if it may.
+def judge(reader: Reader, log: tuple[int, Head], told: tuple[int, Head]) -> str | None:
+    """Why a store may not write on, now that it is known where another copy's log was; None if it may.
 
-    A head of an earlier epoch that the log does not have was left behind by a restore or a promotion.
+    Both are an epoch and a newest row, `log` the store's own. A head of an earlier epoch that the log does not have was
+    left behind by a restore or a promotion.
     """
-    at = told.head.seq
-    if told.epoch > epoch:
-        return f"epoch {told.epoch} was opened by another copy of this store, this one is in epoch {epoch}"
-    if told.epoch < epoch:
+    (epoch, newest), (other, head) = log, told
+    at = head.seq
+    if other > epoch:
+        return f"epoch {other} was opened by another copy of this store, this one is in epoch {epoch}"
+    if other < epoch or at == 0:
         return None
     if at > newest.seq:
         return f"the log ends at row {newest.seq}, yet a head for row {at} was given out: this copy is older"
     row = reader.query_one("SELECT hash FROM change WHERE seq = ?", (at,))
-    if row is not None and row[0] != told.head.hash:
+    if row is not None and row[0] != head.hash:
         return f"row {at} of the log is not the one that a head was given out for: two copies went apart"
     return None
 

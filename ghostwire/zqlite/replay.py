@@ -16,15 +16,15 @@ from ghostwire.zqlite.changelog import INSERT, SCHEMA, UPDATE
 from ghostwire.zqlite.layout import GENERATED, Layout, Object, Schema, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ghostwire.model.change import ChangeRecord
 
-_BUILD_ORDER = ("index", "view", "trigger")
+BUILD_ORDER = ("index", "view", "trigger")
 
 
 class Replay:
-    """A rebuild in progress. The connection is to an empty database that nobody else uses.
+    """A rebuild in progress. The connection is to a database that nobody else writes, empty unless it goes on.
 
     `prepare` gives it the SQL functions; without a store's own, sealed columns stay sealed.
     """
@@ -63,16 +63,8 @@ class Replay:
 
     def finish(self) -> None:
         """Build what depends on tables."""
-        modules = [table for table in self.schema.values() if table.module]
-        if modules:
-            self.connection.pragma("writable_schema", 1)
-            for table in modules:
-                self._run(
-                    "INSERT INTO sqlite_schema(type, name, tbl_name, rootpage, sql) VALUES ('table', ?1, ?1, 0, ?2)",
-                    (table.name, table.sql),
-                )
-            self.connection.execute("PRAGMA writable_schema = RESET").fetchall()
-        for kind in _BUILD_ORDER:
+        enter_modules(self.connection, [table for table in self.schema.values() if table.module])
+        for kind in BUILD_ORDER:
             for item in self.objects.values():
                 if item.type == kind:
                     self._run(item.sql)
@@ -170,6 +162,19 @@ class Replay:
 
     def _run(self, text: str, params: tuple[Any, ...] = ()) -> list[Any]:
         return self.connection.execute(text, params).fetchall()
+
+
+def enter_modules(connection: apsw.Connection, tables: Sequence[Layout]) -> None:
+    """Make virtual tables of these definitions over the tables that hold their rows, which are there."""
+    if not tables:
+        return
+    connection.pragma("writable_schema", 1)
+    for table in tables:
+        connection.execute(
+            "INSERT INTO sqlite_schema(type, name, tbl_name, rootpage, sql) VALUES ('table', ?1, ?1, 0, ?2)",
+            (table.name, table.sql),
+        ).fetchall()
+    connection.execute("PRAGMA writable_schema = RESET").fetchall()
 
 
 def content(connection: apsw.Connection) -> dict[str, Any]:

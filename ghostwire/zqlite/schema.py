@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ghostwire.errors import DatabaseError
@@ -43,6 +43,10 @@ class SchemaTracker:
             tables[name] = (root, known)
         self.known = Known(catalogue, Found(tables, seen.objects), {}, catalogue.next_id)
         capture.watch(catalogue.current)
+
+    def adopt(self, catalogue: Catalogue) -> None:
+        """Take a catalogue over whose tables are there already."""
+        self.known = replace(self.known, catalogue=catalogue)
 
     def restore(self, known: Known) -> None:
         """Return to an earlier moment, after what came later was rolled back."""

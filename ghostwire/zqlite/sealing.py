@@ -47,11 +47,6 @@ _decode = msgspec.msgpack.Decoder().decode
 Aead = AESGCM | ChaCha20Poly1305
 
 
-def new_secret(wrapping_key: bytes) -> bytes:
-    """The first secret of a store's columns, wrapped."""
-    return wrap(secrets.token_bytes(SECRET_BYTES), wrapping_key)
-
-
 def next_version(secret: bytes) -> bytes:
     """The secrets of a store's columns with a fresh one: from then on it is what seals."""
     return secret + secrets.token_bytes(SECRET_BYTES)

@@ -25,7 +25,7 @@ from ghostwire.zqlite.upkeep import Host, Upkeep
 from ghostwire.zqlite.writer import Errand, Ticket, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
     from types import TracebackType
 
     from ghostwire.model.change import ChangeRecord
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.operation import Params
     from ghostwire.zqlite.rows import Row
     from ghostwire.zqlite.seal import Recipient
-    from ghostwire.zqlite.writer import Work
+    from ghostwire.zqlite.writer import Gate, Work
 
 T = TypeVar("T")
 
@@ -221,6 +221,10 @@ class Store:
         """
         return subscription.follow(self.run, self._bell, from_seq)
 
+    def pages(self, from_seq: int = 0) -> AsyncGenerator[list[ChangeRecord], None]:
+        """The same as `changes`, as many rows at a time as there are: for those who pass them on."""
+        return subscription.pages(self.run, self._bell, from_seq)
+
     @property
     def catalogue(self) -> Catalogue:
         """The tables and what they were: what names the row images of a change row's body."""
@@ -268,8 +272,8 @@ class Store:
         For one that is ahead of the log or contradicts it, raises AuthenticationError where its signature does not
         hold, and ValidationError where it is of another store.
         """
-        newest = self.head
-        reason = await self.run(lambda reader: fence.judge(reader, newest, self.epoch, signed))
+        log, told = (self.epoch, self.head), (signed.epoch, signed.head)
+        reason = await self.run(lambda reader: fence.judge(reader, log, told))
         if reason is not None:  # only then is it worth the time of a signature
             heads.check(signed, self.identity, await self.head_keys())
             await self.fence(reason)
@@ -321,11 +325,23 @@ class Store:
         After `previous` it holds what came since, and is None where nothing did. Raises ConflictError when the log does
         not go on from there, ResourceExhaustedError when the disk is full, ValidationError without a recipient.
         """
-        location = self._location
-        source = take.Source(self.identity, self.epoch, location.column_key, location.signing_key)
+        source = self._source
         key = signer or self.signing_key(manifest.USE)
         order = take.Order(Path(directory), tuple(recipients), key, previous)
         return await self.run(lambda reader: take.take(reader, source, order))
+
+    def unwrapped(self, name: str, value: Any) -> Any:
+        """A setting of the store's own table as it goes to backups and replicas: a secret is in the clear."""
+        return self._source.open(name, value)
+
+    def hold_answers(self, gate: Gate | None) -> None:
+        """Let `gate` decide from now on when an answer may be given; None: at once."""
+        self._writer.gate = gate
+
+    @property
+    def _source(self) -> take.Source:
+        location = self._location
+        return take.Source(self.identity, self.epoch, location.column_key, location.signing_key)
 
     async def snapshot(self) -> changelog.Head:
         """Keep a snapshot of all rows, so that `retain` may drop the log before it; the row it stands behind."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from ghostwire.errors import NotFoundError
 from ghostwire.model.change import ChangeRecord
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
     from ghostwire.zqlite.reader import Reader
 
 PAGE: Final = 256
@@ -54,10 +54,19 @@ def page(reader: Reader, from_seq: int) -> list[ChangeRecord]:
     return records
 
 
-async def follow(
-    read: Callable[[Callable[[Reader], list[ChangeRecord]]], Awaitable[list[ChangeRecord]]], bell: Bell, from_seq: int
-) -> AsyncIterator[ChangeRecord]:
+Read = Callable[[Callable[["Reader"], list[ChangeRecord]]], Awaitable[list[ChangeRecord]]]
+
+
+async def follow(read: Read, bell: Bell, from_seq: int) -> AsyncIterator[ChangeRecord]:
     """Every row from `from_seq` on (0: all that is kept), then each new one once it is on disk."""
+    async with contextlib.aclosing(pages(read, bell, from_seq)) as following:
+        async for records in following:
+            for record in records:
+                yield record
+
+
+async def pages(read: Read, bell: Bell, from_seq: int) -> AsyncGenerator[list[ChangeRecord], None]:
+    """The same, as many at a time as there are, at most `PAGE`."""
     event = bell.follow()
     try:
         while True:
@@ -65,9 +74,9 @@ async def follow(
             ended = bell.closed
             at = from_seq
             records = [] if ended else await read(lambda reader: page(reader, at))  # noqa: B023 (awaited at once)
-            for record in records:
-                yield record
-                from_seq = record.seq + 1
+            if records:
+                yield records
+                from_seq = records[-1].seq + 1
             if ended:
                 return
             if len(records) < PAGE:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import apsw
 
@@ -80,6 +80,13 @@ class WriterCounters:
     busy_ns: int = 0
 
 
+class Gate(Protocol):
+    """Holds answers back until what they rest on is elsewhere, too. Called on the event loop."""
+
+    def hold(self, seq: int, deliver: Callable[[GhostwireError | None], None]) -> None:
+        """Call `deliver` once all rows up to `seq` are, with an error where that takes too long."""
+
+
 Answer = tuple["asyncio.Future[Any]", Any, GhostwireError | None]
 
 
@@ -96,6 +103,7 @@ class Writer:
         self.counters = WriterCounters()
         self.fatal: DatabaseError | None = None
         self.fence: DatabaseError | None = None
+        self.gate: Gate | None = None
         self._applier = applier
         self._loop = loop
         self._on_commit = on_commit
@@ -351,18 +359,25 @@ class Writer:
 
     def _answer(self, answers: list[Answer]) -> None:
         if answers:
-            self._call(self._resolve, answers)
+            self._call(self._resolve, answers, self._applier.head.seq)
 
-    def _resolve(self, answers: list[Answer]) -> None:
-        """On the loop: the one wake-up of a group."""
+    def _resolve(self, answers: list[Answer], seq: int) -> None:
+        """On the loop: the one wake-up of a group. What was committed up to row `seq` is what they rest on."""
+        self._on_commit()
+        if self.gate is None:
+            self._deliver(answers, None)
+        else:
+            self.gate.hold(seq, lambda error: self._deliver(answers, error))
+
+    def _deliver(self, answers: list[Answer], unconfirmed: GhostwireError | None) -> None:
         for future, value, error in answers:
             if future.done():
                 continue  # its caller was cancelled; what it asked for has happened all the same
+            error = error or unconfirmed
             if error is None:
                 future.set_result(value)
             else:
                 future.set_exception(error)
-        self._on_commit()
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear it

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from ghostwire.zqlite import (
     fence,
     functions,
     keyring,
+    milestone,
     sealing,
     signing,
     snapshot,
@@ -152,18 +152,16 @@ def _fill(
         kept, head = _Rebuild(connection, identity, keep=True).run(links)
         newest = links[-1]
         epoch = max(newest.manifest.epoch, above) + 1
-        secret = sealing.wrap(sealing.next_version(kept.meta[sealing.META]), location.column_key)
-        signer = signing.wrap(kept.meta[signing.META], location.signing_key)
         group_key = GroupKey(kept.meta["id"], kept.meta[signing.META])
         kept.meta.pop(fence.META, None)
         with connection:
-            meta = {**kept.meta, "epoch": epoch, sealing.META: secret, signing.META: signer}
+            told = {**kept.meta, "epoch": epoch, sealing.META: sealing.next_version(kept.meta[sealing.META])}
+            meta = bootstrap.wrap(told, location)
             connection.executemany("INSERT INTO zq_meta VALUES (?, ?)", list(meta.items())).fetchall()
             connection.executemany("INSERT INTO zq_layout VALUES (?, ?, ?)", kept.layouts).fetchall()
             connection.executemany("INSERT INTO zq_snapshot VALUES (?, ?, ?, ?, ?)", kept.parts).fetchall()
-            head = _enter(connection, head, epoch, newest)
-            signature = group_key.sign(epoch, head.seq, head.hash)
-            connection.execute("INSERT INTO zq_group VALUES (?, ?)", (head.seq, signature)).fetchall()
+            told = {"seq": head.seq, "hash": head.hash, "epoch": newest.manifest.epoch, "backup": newest.digest}
+            head = milestone.enter(connection, head, epoch, group_key, (KIND, told))
     except BaseException:
         engine.forbid_checkpoint(connection)
         engine.close(connection)
@@ -172,17 +170,6 @@ def _fill(
     with draft.open("rb") as stream:
         os.fsync(stream.fileno())
     return Restored(newest.manifest.network, epoch, head, len(links), len(kept.tables))
-
-
-def _enter(connection: apsw.Connection, head: Head, epoch: int, newest: Segment) -> Head:
-    """The restore's own row in the log, the first of the new epoch."""
-    told = {"seq": head.seq, "hash": head.hash, "epoch": newest.manifest.epoch, "backup": newest.digest}
-    body = changelog.event_body("", told)
-    seq, ts = head.seq + 1, max(time.time_ns(), head.ts + 1)
-    digest = changelog.digest(seq, epoch, ts, "", KIND, body, head.hash)
-    row = (seq, epoch, ts, "", KIND, body, head.hash, digest)
-    connection.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).fetchall()
-    return Head(seq, ts, digest)
 
 
 class _Rebuild:

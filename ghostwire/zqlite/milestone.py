@@ -1,0 +1,32 @@
+"""Rows of the log that say what happened to the store as a whole: it was restored, promoted, given other keys.
+
+They are entered while nobody else writes: into a file in the making, or by the writer between commits.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ghostwire.zqlite import changelog
+from ghostwire.zqlite.changelog import Head
+
+if TYPE_CHECKING:
+    import apsw
+
+    from ghostwire.zqlite.signing import GroupKey
+
+
+def enter(
+    connection: apsw.Connection, head: Head, epoch: int, key: GroupKey, event: tuple[str, dict[str, Any]]
+) -> Head:
+    """Append an event (its kind and what it tells) behind `head`, signed as a commit of its own; the new head."""
+    kind, told = event
+    body = changelog.event_body("", told)
+    seq, ts = head.seq + 1, max(time.time_ns(), head.ts + 1)
+    digest = changelog.digest(seq, epoch, ts, "", kind, body, head.hash)
+    row = (seq, epoch, ts, "", kind, body, head.hash, digest)
+    connection.execute("INSERT INTO main.change VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).fetchall()
+    signature = key.sign(epoch, seq, digest)
+    connection.execute("INSERT INTO main.zq_group VALUES (?, ?)", (seq, signature)).fetchall()
+    return Head(seq, ts, digest)
