@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import click
 
 from ghostwire.cli import screen
+from ghostwire.cli.duration import DURATION
 from ghostwire.cli.options import admin_options, yes_option
+from ghostwire.cli.sparkline import sparkline
 
 if TYPE_CHECKING:
     from ghostwire.cli.admin import Admin
+
+POINTS: Final = 60
+GAUGES: Final = (
+    ("load", "load_factor"),
+    ("latency (ms)", "latency_ms"),
+    ("bandwidth (Mbit/s)", "bandwidth_mbps"),
+)
+TRAFFIC: Final = (("in (kB/s)", "bytes_in"), ("out (kB/s)", "bytes_out"))
 
 
 @click.group("node")
@@ -49,6 +61,22 @@ def list_(admin: Admin, user: str | None, online: bool | None, as_json: bool) ->
 def show(admin: Admin, node: str, as_json: bool) -> None:
     """Show one node."""
     _print(admin.get(_path(node)), as_json)
+
+
+@command.command(
+    "metrics", epilog="\b\nExamples:\n  ghostwire node metrics laptop\n  ghostwire node metrics 7 --last 30d --json"
+)
+@click.argument("node")
+@click.option("--last", type=DURATION, default="1h", show_default=True, metavar="TIME", help="How far back.")
+@click.option("--step", type=DURATION, metavar="TIME", help="What a point sums up [default: 60 points].")
+@admin_options
+def metrics(admin: Admin, node: str, last: float, step: float | None, as_json: bool) -> None:
+    """Show how a node was: load, latency, traffic."""
+    since = datetime.now(UTC) - timedelta(seconds=last)
+    seconds = max(int(step if step is not None else last / POINTS), 1)
+    query: dict[str, str | int | None] = {"from": since.isoformat(), "step": seconds}
+    found = admin.get(f"{_path(node)}/metrics", **query)
+    screen.show(found, as_json, lambda: plots(node, found))
 
 
 @command.command("rename", epilog="\b\nExample:\n  ghostwire node rename laptop work-laptop")
@@ -129,6 +157,42 @@ def maintenance(admin: Admin, node: str, end: bool, as_json: bool) -> None:
     """Put a node into maintenance, or out of it."""
     changed = admin.patch(_path(node), {"maintenance": not end})
     screen.show(changed, as_json, lambda: f"{changed['name']} is {_status(changed)}.")
+
+
+def plots(node: str, found: dict[str, Any]) -> str:
+    """A line for each metric: its course, then the least, the mean and the most."""
+    if not found["points"]:
+        return f"{node} told nothing in this time."
+    start, end = (datetime.fromisoformat(found[name]).timestamp() for name in ("since", "until"))
+    step = found["step"]
+    steps: list[dict[str, Any] | None] = [None] * math.ceil((end - start) / step)
+    for point in found["points"]:
+        steps[round((datetime.fromisoformat(point["at"]).timestamp() - start) / step)] = point
+    courses = [(title, [None if point is None else float(point[name]) for point in steps]) for title, name in GAUGES]
+    courses += [(title, _rates(steps, name, step)) for title, name in TRAFFIC]
+    titles = ("metric", f"the last {screen.span(end - start)}", "least", "mean", "most")
+    return screen.columns(titles, [_course(title, values) for title, values in courses], "")
+
+
+def _course(title: str, values: list[float | None]) -> tuple[str, ...]:
+    known = [value for value in values if value is not None] or [0.0]
+    shown = (min(known), sum(known) / len(known), max(known))
+    return title, sparkline(values), *(f"{value:.4g}" for value in shown)
+
+
+def _rates(steps: list[dict[str, Any] | None], name: str, step: float) -> list[float | None]:
+    """How fast a total grew, in kB/s. One that went down began anew."""
+    rates: list[float | None] = []
+    before = None
+    for point in steps:
+        rate = None
+        if point is not None:
+            if before is not None:
+                grown = point[name] - before[1] if point[name] >= before[1] else point[name]
+                rate = grown / (len(rates) - before[0]) / step / 1000
+            before = len(rates), point[name]
+        rates.append(rate)
+    return rates
 
 
 def _path(node: str) -> str:

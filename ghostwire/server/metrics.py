@@ -84,6 +84,17 @@ def gauge(name: str, text: str, value: float | dict[str, float], label: str = ""
     return GaugeMetricFamily(name, text, value=value)
 
 
+def blocks(stats: dict[str, int]) -> Iterator[Metric]:
+    """The cache of decoded blocks behind the nodes' metrics."""
+    reads = {name: stats[name] for name in ("hits", "misses")}
+    yield counter("ghostwire_zqlite_blocks_reads", "Reads of blocks by whether the cache had them.", reads, "result")
+    yield counter("ghostwire_zqlite_blocks_joined", "Misses that waited for another reader's load.", stats["joined"])
+    yield counter("ghostwire_zqlite_blocks_evictions", "Blocks that made room for others.", stats["evictions"])
+    yield counter("ghostwire_zqlite_blocks_decode_seconds", "Time to open and decode blocks.", stats["decode_ns"] / 1e9)
+    yield gauge("ghostwire_zqlite_blocks_cached", "Decoded blocks in memory.", stats["blocks"])
+    yield gauge("ghostwire_zqlite_blocks_cached_bytes", "What they take.", stats["bytes"])
+
+
 class Exposition:
     """The metrics of one server. `server` is read when asked, never before it has started."""
 
@@ -134,4 +145,6 @@ class Exposition:
             "queue",
         )
         for name, value in server.store.durable.stats.items():
-            yield counter(f"ghostwire_zqlite_{name}", "A counter of the store.", value)
+            if not name.startswith("blocks_"):
+                yield counter(f"ghostwire_zqlite_{name}", "A counter of the store.", value)
+        yield from blocks(server.store.volatile.store.shelf.stats())

@@ -35,6 +35,7 @@ NEEDS = {
     "GET /v1/nodes": "read",
     "GET /v1/nodes/{node:str}": "read",
     "GET /v1/nodes/{node:str}/health": "read",
+    "GET /v1/nodes/{node:str}/metrics": "read",
     "GET /v1/nodes/{node:str}/netmap": "read",
     "PATCH /v1/nodes/{node:str}": "write",
     "DELETE /v1/nodes/{node:str}": "write",

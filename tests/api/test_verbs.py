@@ -25,6 +25,7 @@ SCOPES = ("read", "write", "admin")
 NEEDS = {
     "node list": "read",
     "node show {node}": "read",
+    "node metrics {node}": "read",
     "node rename {node} renamed": "write",
     "node expire {node}": "write",
     "node delete {node} --yes": "write",

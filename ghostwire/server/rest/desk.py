@@ -18,6 +18,7 @@ from ghostwire.model.user import User
 from ghostwire.server.driver import Build, Driver
 from ghostwire.server.rest.views import NodeView
 from ghostwire.server.status import Reporter
+from ghostwire.server.store.metrics import MetricsStore
 
 Found = TypeVar("Found")
 
@@ -25,11 +26,14 @@ Found = TypeVar("Found")
 class Desk:
     """One server's, shared by all requests."""
 
-    __slots__ = ("_trying", "driver", "exposition", "reporter")
+    __slots__ = ("_trying", "driver", "exposition", "metrics", "reporter")
 
-    def __init__(self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes]) -> None:
+    def __init__(
+        self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes], metrics: MetricsStore
+    ) -> None:
         self.driver, self.reporter = driver, reporter
         self.exposition = exposition
+        self.metrics = metrics
         self._trying = asyncio.Semaphore(1)
 
     @property

@@ -11,6 +11,7 @@ from ghostwire.model.keys import MachineKey, NodeKey
 from ghostwire.model.node import Node, NodeHealth, NodeMetrics, NodeStatus, NodeType
 from ghostwire.model.time import SECOND
 from ghostwire.model.user import Role, User
+from ghostwire.server.store.metrics import MetricsPoint
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +127,36 @@ class HealthView(View, frozen=True, kw_only=True):
             in_grace_period=health.in_grace_period,
             metrics=metrics,
         )
+
+
+class MetricsPointView(View, frozen=True, kw_only=True):
+    """What a node told within a step that starts at `at`: gauges' means, totals as they stood at its end."""
+
+    at: datetime | None
+    samples: int
+    load_factor: float
+    latency_ms: float
+    bandwidth_mbps: float
+    uptime_seconds: int
+    bytes_in: int
+    bytes_out: int
+
+
+class MetricsView(View, frozen=True, kw_only=True):
+    """A node's metrics over a stretch of time. `step` is in seconds; a step without a heartbeat has no point."""
+
+    node_id: int
+    since: datetime | None
+    until: datetime | None
+    step: float
+    points: list[MetricsPointView]
+
+    @classmethod
+    def of(cls, node: int, stretch: tuple[int, int, int], points: list[MetricsPoint]) -> MetricsView:
+        """The view of points that sum up `stretch`: start, end and step in nanoseconds."""
+        since, until, step = stretch
+        shown = [MetricsPointView(**{**msgspec.structs.asdict(point), "at": moment(point.at)}) for point in points]
+        return cls(node_id=node, since=moment(since), until=moment(until), step=step / SECOND, points=shown)
 
 
 class UserView(View, frozen=True, kw_only=True):

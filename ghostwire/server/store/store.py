@@ -16,6 +16,7 @@ from ghostwire.errors import DatabaseError, PermissionDeniedError
 from ghostwire.model.change import ChangeRecord, Put
 from ghostwire.model.credential import Setting
 from ghostwire.server.options import ServeOptions
+from ghostwire.server.store.metrics import MetricsStore
 from ghostwire.server.store.tables import TABLES, statement
 from ghostwire.server.store.volatile import VolatileStore
 from ghostwire.zqlite import keyring
@@ -30,9 +31,10 @@ VERIFIED: Final = 1000
 class ServerStore:
     """`ghostwire.db` (class D: an answer means fsynced) and `history.db` (class L: on disk within seconds)."""
 
-    def __init__(self, durable: zqlite.Store, volatile: VolatileStore) -> None:
+    def __init__(self, durable: zqlite.Store, volatile: VolatileStore, metrics: MetricsStore) -> None:
         self.durable = durable
         self.volatile = volatile
+        self.metrics = metrics
 
     @classmethod
     async def open(
@@ -63,11 +65,12 @@ class ServerStore:
             raise
         try:
             await zqlite.migrate.apply(history, migrations("history"))
+            metrics = await MetricsStore.open(history)
         except BaseException:
             await history.close()
             await durable.close()
             raise
-        return cls(durable, VolatileStore(history))
+        return cls(durable, VolatileStore(history), metrics)
 
     async def load(self, entropy: Callable[[int], bytes]) -> Snapshot:
         """Everything that a coordinator starts from. Raises `DatabaseError` where the log's end does not hold."""
@@ -100,9 +103,11 @@ class ServerStore:
     def flush(self, effect: Flush) -> None:
         """Write volatile facts; nobody waits for it."""
         self.volatile.flush(effect)
+        self.metrics.record(effect.facts)
 
     async def close(self) -> None:
         """Finish what is queued and free both files."""
+        await self.metrics.close()
         await self.volatile.close()
         await self.durable.close()
 

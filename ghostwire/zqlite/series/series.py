@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.series.shelf import Known
     from ghostwire.zqlite.store import Store
 
-_ADD: Final = "INSERT INTO main.zq_series(name, token, schema) VALUES (?, ?, ?)"
+_ADD: Final = "INSERT INTO main.zq_series(name, mark, schema) VALUES (?, ?, ?)"
 _STANDS: Final = "SELECT schema FROM main.zq_series WHERE name = ?"
 
 

@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 CACHE_BYTES: Final = 64 * 1024 * 1024
 
 _PURPOSE: Final = b"ghostwire zqlite blocks"
-_FIND: Final = "SELECT id, token, schema FROM zq_series WHERE name = ?"
+_FIND: Final = "SELECT id, mark, schema FROM zq_series WHERE name = ?"
 _EXISTS: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'zq_series'"
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A series as the store has it. `token` is random and names it in seals, `owner` in the cache."""
+    """A series as the store has it. `mark` is random and names it in seals, `owner` in the cache."""
 
     id: int
-    token: bytes
+    mark: bytes
     schema: Schema
     owner: int
 
     def place(self, key: int) -> bytes:
         """What the blocks of a key are sealed under."""
-        return self.token + key.to_bytes(8, "big", signed=True)
+        return self.mark + key.to_bytes(8, "big", signed=True)
 
 
 class Shelf:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.applier import Applier
 
 _TABLES: Final = (
-    "CREATE TABLE IF NOT EXISTS zq_series(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, token BLOB NOT NULL, "
+    "CREATE TABLE IF NOT EXISTS zq_series(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, mark BLOB NOT NULL, "
     "schema BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS zq_block(number INTEGER PRIMARY KEY, series INTEGER NOT NULL, key INTEGER NOT NULL, "
     "first INTEGER NOT NULL, last INTEGER NOT NULL, rows INTEGER NOT NULL, data BLOB NOT NULL)",

@@ -1,0 +1,118 @@
+"""What nodes tell of themselves with heartbeats, as a series: a week as it came, then 90 days in stretches of 5 min."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from ghostwire import zqlite
+from ghostwire.coordinator.snapshot import FlushMark, NodeSeen
+from ghostwire.errors import GhostwireError
+from ghostwire.model.node import NodeMetrics
+from ghostwire.zqlite import series
+from ghostwire.zqlite.series import Column, Schema
+
+GAUGES: Final = ("load_factor", "latency_ms", "bandwidth_mbps")
+TOTALS: Final = ("uptime_seconds", "bytes_in", "bytes_out")
+SCHEMA: Final = Schema(
+    name="node_metrics",
+    key="node",
+    columns=(*(Column(name, "real") for name in GAUGES), *(Column(name, "integer") for name in TOTALS)),
+)
+MAINTAIN_EVERY: Final = 120
+"""Flushes: ten minutes of a busy network."""
+_MILLISECOND: Final = 1_000_000
+_MOST: Final = 1 << 53
+"""Whole numbers are exact as floats up to here: 9 PB, 285 million years."""
+
+
+class MetricsPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node told within one step from `at` (UTC nanoseconds): gauges' means, totals as they stood at the end."""
+
+    at: int
+    samples: int
+    load_factor: float
+    latency_ms: float
+    bandwidth_mbps: float
+    uptime_seconds: int
+    bytes_in: int
+    bytes_out: int
+
+
+class MetricsStore:
+    """The series in `history.db`. Nobody waits for what is recorded; what goes wrong is told to `failed`."""
+
+    def __init__(self, kept: series.Series) -> None:
+        self.series = kept
+        self.failed: Callable[[BaseException], None] = _ignore
+        self._flushes = 0
+        self._told: dict[int, NodeMetrics] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    async def open(cls, history: zqlite.Store) -> MetricsStore:
+        """The series of this store, made if it is missing."""
+        return cls(await series.create(history, SCHEMA))
+
+    def record(self, facts: Iterable[msgspec.Struct]) -> None:
+        """Keep the metrics that are new among these facts, soon. A fact that repeats what was told before is none."""
+        samples, now = [], 0
+        for fact in facts:
+            if isinstance(fact, FlushMark):
+                now = fact.utc
+            elif isinstance(fact, NodeSeen) and fact.metrics is not None:
+                told, self._told[fact.node_id] = self._told.get(fact.node_id), fact.metrics
+                if fact.metrics is not told and _is_sane(fact.metrics):
+                    samples.append(_sample(fact.node_id, fact.last_seen, fact.metrics))
+        if samples:
+            self._start(self.series.append(samples))
+        self._flushes += 1
+        if now and self._flushes % MAINTAIN_EVERY == 1:
+            self._start(self.series.maintain(now))
+
+    async def points(self, node: int, since: int, until: int, step_ns: int) -> list[MetricsPoint]:
+        """A node's metrics from `since` until before `until`, a point for each step that has any.
+
+        Raises ValidationError for a step that makes more than 10,000 of them.
+        """
+        sums = await self.series.summary(node, since, until, step_ns)
+        gauges = [(total / sums.samples).tolist() for total in sums.sums[: len(GAUGES)]]
+        totals = [most.astype(np.int64).tolist() for most in sums.most[len(GAUGES) :]]
+        rows = zip(sums.at.tolist(), sums.samples.tolist(), *gauges, *totals, strict=True)
+        names = ("at", "samples", *GAUGES, *TOTALS)
+        return [MetricsPoint(**dict(zip(names, row, strict=True))) for row in rows]
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except GhostwireError as error:
+            self.failed(error)
+
+
+def _sample(node: int, seen: int, told: NodeMetrics) -> tuple[Any, ...]:
+    """The time to the millisecond: what is finer is chance, and takes room."""
+    values = (getattr(told, name) for name in (*GAUGES, *TOTALS))
+    return node, seen // _MILLISECOND * _MILLISECOND, *values
+
+
+def _is_sane(told: NodeMetrics) -> bool:
+    """Whether a machine could have measured this; a node may say anything, also what is no number."""
+    return all(0 <= getattr(told, name) <= _MOST for name in (*GAUGES, *TOTALS))
+
+
+def _ignore(error: BaseException) -> None:
+    return
