@@ -158,11 +158,28 @@ impl Spans {
         self.0.get(next).is_some_and(|own| own.covers(span))
     }
 
+    /// The spans that overlap one.
+    fn near<'a>(&'a self, span: &'a Span) -> impl Iterator<Item = &'a Span> {
+        let first = self.0.partition_point(|own| (own.v6, own.last) < (span.v6, span.first));
+        self.0[first..].iter().take_while(|own| own.overlaps(span))
+    }
+
+    pub fn common(&self, other: &Self) -> Self {
+        let parts = self.0.iter().flat_map(|span| {
+            other.near(span).map(|hole| Span {
+                v6: span.v6,
+                first: span.first.max(hole.first),
+                last: span.last.min(hole.last),
+            })
+        });
+        Self(parts.collect())
+    }
+
     pub fn without(&self, other: &Self) -> Self {
         let mut left = Vec::new();
         for span in &self.0 {
             let mut rest = Some(*span);
-            for hole in other.0.iter().filter(|hole| hole.overlaps(span)) {
+            for hole in other.near(span) {
                 let Some(now) = rest else { break };
                 if hole.first > now.first {
                     left.push(Span { last: hole.first - 1, ..now });

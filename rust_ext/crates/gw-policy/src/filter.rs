@@ -44,8 +44,12 @@ impl<'a> Filters<'a> {
         Self { scope, rules, sources, routes: OnceCell::new(), places: OnceCell::new() }
     }
 
-    /// The rules of one node, in order.
+    /// The rules of one node, in order, without what is denied.
     pub fn of(&self, node: &Node) -> Vec<FilterRule> {
+        crate::denied::cut(self.scope, node, self.accepted(node))
+    }
+
+    fn accepted(&self, node: &Node) -> Vec<FilterRule> {
         if self.scope.policy.allows_everything {
             return self.everything();
         }
@@ -188,11 +192,18 @@ impl<'a> Filters<'a> {
         nodes.flat_map(|node| node.addresses.iter().map(ToString::to_string)).collect()
     }
 
-    /// Addresses of devices stay apart, also where they happen to be neighbours.
+    /// Addresses of devices stay apart, also where they happen to be neighbours. Under a posture an address counts
+    /// only as that of a node that holds it.
     fn source_spans(&self, rule: &Rule, id: SelectorId) -> Vec<Span> {
         let resolved = self.scope.resolve(id);
-        if !self.scope.selector(id).is_identity() {
+        if !self.scope.selector(id).is_identity() && rule.postures.is_empty() {
             return resolved.spans.as_slice().to_vec();
+        }
+        if !self.scope.selector(id).is_identity() {
+            let nodes = self.scope.directory.nodes.iter();
+            let holders = nodes.filter(|node| self.scope.posture_holds(&rule.postures, node));
+            let addresses = holders.flat_map(|node| &node.addresses);
+            return addresses.filter(|one| resolved.spans.contains(**one)).map(|one| one.span()).collect();
         }
         let nodes = resolved.nodes.iter().map(|index| &self.scope.directory.nodes[*index as usize]);
         nodes

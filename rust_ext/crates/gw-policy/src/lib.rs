@@ -3,6 +3,7 @@ pub mod access;
 pub mod address;
 pub mod assertions;
 pub mod attributes;
+mod denied;
 pub mod directory;
 pub mod engine;
 pub mod error;

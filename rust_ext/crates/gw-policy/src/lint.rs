@@ -2,9 +2,11 @@
 use crate::engine::PortSet;
 use crate::model::{Policy, Rule, SelectorId};
 use crate::ports::ALL_PORTS;
+use crate::posture::Condition;
 use crate::scope::Scope;
 use crate::selector::Selector;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
 
 /// One remark. `at` is a byte of the text, 0 for what is about the whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,10 @@ pub fn lint(scope: &Scope<'_>) -> Vec<Remark> {
     for rule in &scope.policy.rules {
         broad(scope.policy, rule, &mut found);
         idle(scope, rule, &mut found);
-        reported(rule, &mut found);
+        reported(scope.policy, &name(rule), rule.denies(), (rule.at, &rule.postures), &mut found);
+    }
+    for (index, rule) in scope.policy.ssh.iter().enumerate() {
+        reported(scope.policy, &format!("ssh[{index}]"), false, (rule.at, &rule.postures), &mut found);
     }
     unused(scope.policy, &mut found);
     found.sort_by_key(|remark| remark.at);
@@ -56,7 +61,7 @@ fn shadowed(policy: &Policy, found: &mut Vec<Remark>) {
     let mut allowed: FxHashMap<Key, Vec<(PortSet, u64)>> = FxHashMap::default();
     let any = |id: &SelectorId| *policy.selector(*id) == Selector::Any;
     for (rule, print) in policy.rules.iter().zip(&policy.fingerprints) {
-        if !rule.app.is_empty() || !rule.via.is_empty() || !rule.postures.is_empty() {
+        if rule.denies() || !rule.app.is_empty() || !rule.via.is_empty() || !rule.postures.is_empty() {
             continue;
         }
         let mut sources = rule.sources.clone();
@@ -82,7 +87,7 @@ fn shadowed(policy: &Policy, found: &mut Vec<Remark>) {
             let message = format!("{} allows nothing that earlier rules do not", name(rule));
             found.push(Remark { kind: "shadowed", message, at: rule.at });
         }
-        for (id, set) in targets {
+        for (id, set) in targets.into_iter().filter(|_| rule.window.is_none()) {
             let place = if any(&id) { None } else { Some(id) };
             let known = allowed.entry((own.clone(), place)).or_default();
             if !known.iter().any(|(other, _)| other.covers(&set)) {
@@ -96,7 +101,7 @@ fn broad(policy: &Policy, rule: &Rule, found: &mut Vec<Remark>) {
     let wild =
         |ids: &[SelectorId]| ids.iter().any(|id| matches!(policy.selector(*id), Selector::Any | Selector::DangerAll));
     let mut ports = rule.access.iter().flat_map(|access| &access.targets).flat_map(|(_, ports)| ports.iter());
-    if wild(&rule.sources) && wild(&rule.destinations) && ports.any(|ports| *ports == ALL_PORTS) {
+    if !rule.denies() && wild(&rule.sources) && wild(&rule.destinations) && ports.any(|ports| *ports == ALL_PORTS) {
         let message = format!("{} lets everyone reach everything", name(rule));
         found.push(Remark { kind: "broad", message, at: rule.at });
     }
@@ -120,11 +125,17 @@ fn idle(scope: &Scope<'_>, rule: &Rule, found: &mut Vec<Remark>) {
     }
 }
 
-fn reported(rule: &Rule, found: &mut Vec<Remark>) {
-    if !rule.postures.is_empty() {
-        let message = format!("{} rests on what nodes report of themselves", name(rule));
-        found.push(Remark { kind: "reported", message, at: rule.at });
+/// What a rule with these postures rests on, where nodes could tell what is not so.
+fn reported(policy: &Policy, name: &str, denies: bool, (at, postures): (u32, &[u32]), found: &mut Vec<Remark>) {
+    let conditions = postures.iter().flat_map(|index| &policy.postures[*index as usize].1);
+    let facts: BTreeSet<&str> = conditions.filter(|one| one.is_reported()).map(Condition::name).collect();
+    if facts.is_empty() {
+        return;
     }
+    let facts: Vec<&str> = facts.into_iter().collect();
+    let what = if denies { "does not reach nodes that report otherwise" } else { "rests on what nodes report" };
+    let message = format!("{name} {what} of themselves: {}", facts.join(", "));
+    found.push(Remark { kind: "reported", message, at });
 }
 
 fn unused(policy: &Policy, found: &mut Vec<Remark>) {
@@ -134,6 +145,9 @@ fn unused(policy: &Policy, found: &mut Vec<Remark>) {
     }
     for rule in &policy.ssh {
         used.extend(rule.sources.iter().chain(&rule.destinations));
+    }
+    for request in &policy.requests {
+        used.extend(request.sources.iter().chain(&request.destinations).chain(&request.approvers));
     }
     used.extend(policy.node_attrs.iter().flat_map(|entry| &entry.targets));
     used.extend(policy.tag_owners.iter().flat_map(|(_, owners)| owners));

@@ -4,7 +4,7 @@ use crate::directory::Node;
 use crate::model::Rule;
 use crate::scope::Scope;
 use crate::selector::Selector;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What one node sees of another.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Peers<'a> {
     sides: Vec<(Vec<bool>, Vec<bool>)>,
     /// The router of each route: the oldest that serves it.
     primaries: FxHashMap<Span, u32>,
+    /// Pairs that denials hide from each other, by index.
+    hidden: FxHashSet<(usize, usize)>,
 }
 
 impl<'a> Peers<'a> {
@@ -39,12 +41,21 @@ impl<'a> Peers<'a> {
         }
         let rules: Vec<&Rule> = scope.accepts().collect();
         let sides = rules.iter().map(|rule| side(rule)).collect();
-        Self { scope, rules, sides, primaries }
+        Self { scope, rules, sides, primaries, hidden: FxHashSet::default() }
+    }
+
+    /// Hide peers from viewers, both by id.
+    pub fn hide(&mut self, mut is_hidden: impl FnMut(u32, u32) -> bool) {
+        let ids = || self.scope.directory.nodes.iter().map(|node| node.id).enumerate();
+        let pairs = ids().flat_map(|left| ids().map(move |right| (left, right)));
+        self.hidden = pairs.filter(|(l, r)| is_hidden(l.1, r.1)).map(|(left, right)| (left.0, right.0)).collect();
     }
 
     /// Whether traffic may flow between two nodes of the directory (by index), in either direction.
     pub fn see(&self, left: usize, right: usize) -> bool {
-        left != right && (self.scope.policy.allows_everything || self.reaches(left, right) || self.reaches(right, left))
+        left != right
+            && !self.hidden.contains(&(left, right))
+            && (self.scope.policy.allows_everything || self.reaches(left, right) || self.reaches(right, left))
     }
 
     fn reaches(&self, source: usize, target: usize) -> bool {

@@ -1,6 +1,7 @@
 //! The replay contract: one recorded input in, what each node would be sent out.
 use crate::address::Span;
 use crate::directory::Directory;
+use crate::engine::Engine;
 use crate::error::PolicyError;
 use crate::filter::Filters;
 use crate::model::Policy;
@@ -9,6 +10,7 @@ use crate::scope::{Bindings, Scope};
 use crate::text::locate;
 use crate::{assertions, attributes, logins, shapes};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// Answer one line. The error says why the line itself cannot be answered.
 pub fn line(text: &str) -> Result<String, String> {
@@ -30,7 +32,11 @@ fn answer(text: &str, directory: &Directory) -> Result<Map<String, Value>, Polic
     bindings.extend(&policy, &directory.users);
     let scope = Scope::new(&policy, directory, &bindings, 0);
     scope.check_domains().and_then(|()| assertions::check(&scope)).map_err(|fault| locate(text, fault))?;
-    let (filters, peers) = (Filters::new(&scope), Peers::new(&scope));
+    let (filters, mut peers) = (Filters::new(&scope), Peers::new(&scope));
+    if scope.denials().next().is_some() {
+        let mut engine = Engine::build(Arc::new(policy.clone()), directory.clone(), bindings.clone(), 0);
+        peers.hide(|viewer, peer| !engine.visible(viewer).contains(peer));
+    }
     let mut nodes = Map::new();
     for (index, node) in directory.nodes.iter().enumerate() {
         let view = json!({

@@ -282,8 +282,10 @@ impl Engine {
             let others = named.flat_map(|node| node.addresses.iter().filter(outside));
             return written.into_iter().chain(others.map(|address| address.span().cidr())).collect();
         }
-        let holders = self.nodes.values().filter(|node| self.holds(rule, node));
-        host_prefixes(holders.filter(|node| spans.iter().any(|span| node.is_in(span))))
+        let inside = |address: &Address| spans.iter().any(|span| span.contains(*address));
+        let holders = self.nodes.values().filter(|node| node.addresses.iter().any(inside) && self.holds(rule, node));
+        let addresses = holders.flat_map(|node| node.addresses.iter().filter(|one| rule.denies() || inside(one)));
+        addresses.map(|address| address.span().cidr()).collect()
     }
 
     /// What `*` means as a source: the pools and every approved route.
