@@ -87,6 +87,14 @@ class Admin:
 
         Raises the error of the tree that the coordinator names, UnavailableError where nobody answers.
         """
+        text = self._exchange(method, path, body)
+        return json.loads(text) if text.strip() else None
+
+    def text(self, path: str) -> str:
+        """Read a resource that is text. Raises like `ask`."""
+        return self._exchange("GET", path, None).decode()
+
+    def _exchange(self, method: str, path: str, body: Any) -> bytes:
         headers = dict(self._headers)
         payload = None
         if body is not None:
@@ -107,7 +115,7 @@ class Admin:
             raise self._unreachable(error) from error
         if response.status >= 400:
             raise _refusal(response.status, text)
-        return json.loads(text) if text.strip() else None
+        return text
 
     def _unreachable(self, error: Exception) -> GhostwireError:
         if isinstance(error, PermissionError):

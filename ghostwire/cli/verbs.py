@@ -25,5 +25,6 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("ghostwire.cli.doctor", "Check this installation and say what to do."),
     "service": ("ghostwire.cli.service", "Install systemd units."),
     "demo": ("ghostwire.cli.demo", "Run a coordinator and three nodes on this machine."),
+    "simulate": ("ghostwire.cli.simulate", "Rehearse a network of thousands of nodes on this machine."),
     "completion": ("ghostwire.cli.completion", "Print a completion script for a shell."),
 }

@@ -28,6 +28,7 @@ class Due(IntEnum):
     SWEEP = 5
     CLOCK = 6
     CONFIRM = 7
+    WINDOW = 8
 
 
 class Agenda:

@@ -87,6 +87,7 @@ class Coordinator:
         now = self._at(now)
         self._stopped = True
         core = self._core
+        core.mapper.close_window()
         core.effects.append(core.volatile.flush(core.mapper.position, now.utc))
 
     def _at(self, now: Now) -> Now:
@@ -99,6 +100,7 @@ class Coordinator:
         while self._inbox:
             command, attempt = self._inbox.popleft()
             self._decide(command, attempt, now)
+        self._core.arm_window(now)
 
     def _decide(self, command: c.Command, attempt: int, now: Now) -> None:
         handler = self._handlers.get(type(command))

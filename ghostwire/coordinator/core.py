@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ghostwire.coordinator.addresses import IpAllocator
-from ghostwire.coordinator.agenda import Agenda
+from ghostwire.coordinator.agenda import Agenda, Due
 from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.counters import Counters
 from ghostwire.coordinator.credentials import ApiTokens, PreauthKeys
@@ -123,6 +123,12 @@ class Core:
             boot=self.mapper.position.boot,
             vseq=self.volatile.vseq,
         )
+
+    def arm_window(self, now: Now) -> None:
+        """A window that is open ends in its time."""
+        pacer = self.mapper.pacer
+        if pacer.is_open and not self.agenda.is_set(Due.WINDOW, 0):
+            self.agenda.set(Due.WINDOW, 0, now.mono + pacer.length_s)
 
     def presence_changed(self, node: Node, now: Now) -> None:
         """Peers may see another presence of this node: the next volatile change."""

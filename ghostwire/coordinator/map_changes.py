@@ -47,6 +47,7 @@ class MapChanges:
         retold = self._move(old, new)
         if new is None:
             self._mapper.fragments.drop(slot)
+            self._mapper.pacer.forget(slot)
             shown = True
         else:
             shown = self._mapper.refresh(new)
@@ -92,6 +93,10 @@ class MapChanges:
             parts = Parts(peers=self._mapper.fragments.of(BitMap([after.node.slot])), profiles=profiles)
         if before.node is not None:
             gone = (before.node.id,)
+        if before.node is None and after.node is not None:
+            # A node that comes takes nothing away from anyone: it may wait, unless filters are told with it.
+            self._mapper.show(after.node, gained - retold)
+            gained &= retold
         orphaned, dropped = self._orphaned(before, after, lost)
         for viewers, shown_parts, gone_peers in (
             (gained, parts, ()),

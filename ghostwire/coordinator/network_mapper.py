@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.change_window import ChangeWindow, Missed
@@ -17,6 +18,7 @@ from ghostwire.coordinator.effects import Push
 from ghostwire.coordinator.fragments import MASK, Fragments, Profiles, peer_part, self_part
 from ghostwire.coordinator.liveness import HeartbeatMonitor
 from ghostwire.coordinator.map_pages import MapParts, delta_frame, full_frames, unchanged_frame
+from ghostwire.coordinator.pacing import Batch, Pacer
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import Views
@@ -48,6 +50,7 @@ class NetworkMapper:
         self._counters = counters
         self._emit = emit
         self.fragments = Fragments()
+        self.pacer = Pacer(0.0)
         self.profiles = Profiles(state.users)
         self.position = Position(log=b"", seq=0, boot=b"", vseq=0)
         self._shared: dict[str, bytes] = {}
@@ -58,6 +61,7 @@ class NetworkMapper:
     def begin(self, settings: Settings, position: Position) -> None:
         """Encode what all maps share and every present node's part."""
         self.position = position
+        self.pacer = Pacer(settings.coalesce_s)
         network = Network(
             id=settings.network_id,
             domain=settings.domain,
@@ -93,6 +97,7 @@ class NetworkMapper:
 
     def full(self, node: Node) -> tuple[bytes, ...]:
         """The frames of a node's whole map."""
+        self.pacer.caught_up(node.slot)
         parts = self.parts(node)
         frames = full_frames(parts, self.position)
         self._digests[node.slot] = (self._window.last_change(node.slot), parts.digest)
@@ -114,6 +119,7 @@ class NetworkMapper:
 
     def resume(self, node: Node, held: Position | None) -> tuple[bytes, ...]:
         """The frames that bring a node from the position that it holds to this one."""
+        self.pacer.caught_up(node.slot)
         first = None if held is None else self._window.after(held)
         if first is None:
             return self.full(node)
@@ -151,9 +157,37 @@ class NetworkMapper:
     # Changes.
 
     def push(self, slots: BitMap, parts: Parts, gone: tuple[int, ...], gone_profiles: tuple[int, ...]) -> None:
-        """Send one delta to these nodes. What takes something away is urgent."""
+        """Send a delta to these nodes at once, and with it what waits for any of them."""
         if not slots:
             return
+        for batch in self.pacer.hurry(slots, gone):
+            self._emit_delta(batch.slots, self._joined(parts, batch.nodes), gone, gone_profiles)
+
+    def show(self, node: Node, viewers: BitMap) -> None:
+        """Show a present node as it is now: at once to who has heard nothing in this window, later to the others."""
+        self._show(Batch(self.pacer.show(node.id, node.slot, viewers), (node.id,)))
+
+    def close_window(self) -> None:
+        """Send what has waited, each node as it is now."""
+        for batch in self.pacer.close():
+            self._show(batch)
+
+    def _show(self, batch: Batch) -> None:
+        if batch.slots:
+            self._emit_delta(batch.slots, self._joined(Parts(), batch.nodes), (), ())
+
+    def _joined(self, parts: Parts, nodes: tuple[int, ...]) -> Parts:
+        """Parts, and beside them these nodes as far as they are still present, with their owners' profiles."""
+        if not nodes:
+            return parts
+        present = [self._state.nodes[node] for node in nodes if node in self._state.nodes]
+        slots = BitMap(node.slot for node in present if node.slot in self._views.slots)
+        profiles = {user: self.profiles.part(user) for user in sorted(self.fragments.owners(slots))}
+        return msgspec.structs.replace(
+            parts, peers={**self.fragments.of(slots), **parts.peers}, profiles={**profiles, **parts.profiles}
+        )
+
+    def _emit_delta(self, slots: BitMap, parts: Parts, gone: tuple[int, ...], gone_profiles: tuple[int, ...]) -> None:
         frame = delta_frame(self.position, parts, gone, gone_profiles)
         self._counters.observer.delta_encoded(len(slots), len(frame))
         self._emit(Push(slots=slots, frame=frame, urgent=bool(gone)))
@@ -164,7 +198,7 @@ class NetworkMapper:
             return False
         viewers = self._views.visible(node.slot)
         self._window.add(self.position, (node.id,), (), viewers)
-        self.push(viewers, Parts(peers=self.fragments.of(BitMap([node.slot]))), (), ())
+        self.show(node, viewers)
         return True
 
     def profile_changed(self, user: int) -> None:

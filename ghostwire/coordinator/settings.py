@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long facts that may be lost wait for the disk."""
     retries: int = 3
     """How often a decision is made again when a row it read has moved."""
+    coalesce_s: float = 0.2
+    """How long changes that may wait are gathered after the first one, under load up to ten times that; 0: not."""
     window: int = 16_384
     """How many changes are remembered for nodes that come back."""
     reserved_names: tuple[str, ...] = ()

@@ -61,6 +61,8 @@ class Timekeeper:
             self._idle(node, now)
         elif kind is Due.FLUSH:
             core.effects.append(core.volatile.flush(core.mapper.position, now.utc))
+        elif kind is Due.WINDOW:
+            core.mapper.close_window()
         elif kind is Due.CONFIRM:
             self._unconfirmed(now)
         elif kind is Due.REST:

@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 from ghostwire.coordinator.addresses import PoolStatistics
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.counters import Counters
+from ghostwire.coordinator.pacing import Pacer
 from ghostwire.coordinator.policy_explain import Answer, Behind, Explainer
 from ghostwire.coordinator.views import Directory, served_routes
 from ghostwire.errors import NotFoundError, ResourceExhaustedError
@@ -225,6 +226,11 @@ class View:
     def position(self) -> Position:
         """Where the coordinator stands."""
         return self._core.mapper.position
+
+    @property
+    def pacer(self) -> Pacer:
+        """The windows in which changes are told."""
+        return self._core.mapper.pacer
 
     @property
     def counters(self) -> Counters:

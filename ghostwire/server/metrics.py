@@ -16,10 +16,11 @@ BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 class Timings:
     """Durations that are worth a distribution. The coordinator has no clock: it says what it built, not how long."""
 
-    __slots__ = ("_built", "delta_viewers", "netmap_build", "query", "registry")
+    __slots__ = ("_built", "commands", "delta_viewers", "netmap_build", "query", "registry")
 
     def __init__(self) -> None:
         self._built = 0
+        self.commands: dict[str, tuple[int, float]] = {}
         self.registry = CollectorRegistry()
         self.netmap_build = Histogram(
             "ghostwire_netmap_build_seconds", "Time to build a whole map.", registry=self.registry, buckets=BUCKETS
@@ -45,8 +46,10 @@ class Timings:
         """The coordinator encoded a delta once, for so many sessions."""
         self.delta_viewers.observe(viewers)
 
-    def handled(self, seconds: float) -> int:
+    def handled(self, command: str, seconds: float) -> int:
         """A command took so long: if whole maps were built, that is what it was for. Returns how many were."""
+        count, total = self.commands.get(command, (0, 0.0))
+        self.commands[command] = (count + 1, total + seconds)
         built, self._built = self._built, 0
         if built:
             self.netmap_build.observe(seconds / built)
@@ -64,7 +67,7 @@ class Counted(Collector):
         yield from self._read()
 
 
-def counter(name: str, text: str, value: float | dict[str, int], label: str = "") -> Metric:
+def counter(name: str, text: str, value: float | dict[str, int] | dict[str, float], label: str = "") -> Metric:
     """A counter: one value, or one for each value of a label."""
     if isinstance(value, dict):
         family = CounterMetricFamily(name, text, labels=[label])
@@ -120,9 +123,26 @@ class Exposition:
         yield counter("ghostwire_heartbeats", "Heartbeats by what became of them.", counters.heartbeats, "result")
         yield counter("ghostwire_session_checks", "Session tokens checked.", counters.session_checks, "result")
         yield counter("ghostwire_netmap_sent", "Maps by how they were brought up to date.", counters.maps, "how")
+        pacer = driver.coordinator.view.pacer
+        yield counter("ghostwire_netmap_windows", "Windows in which changes were told that have ended.", pacer.windows)
+        yield gauge("ghostwire_netmap_window_seconds", "How long such a window lasts now.", pacer.length_s)
+        yield gauge("ghostwire_netmap_waiting", "Nodes that wait for the end of the window.", pacer.waiting)
         yield counter("ghostwire_netmap_digest_mismatches", "Maps that differed.", counters.digest_mismatches)
         yield counter("ghostwire_coordinator_conflicts", "Decisions whose rows had moved on.", counters.conflicts)
         yield counter("ghostwire_coordinator_failures", "Decisions that the store refused.", counters.failures)
+        commands = self.timings.commands
+        yield counter(
+            "ghostwire_coordinator_commands",
+            "Commands.",
+            {name: count for name, (count, _) in commands.items()},
+            "command",
+        )
+        yield counter(
+            "ghostwire_coordinator_command_seconds",
+            "Time in the coordinator, by command; what waits for the disk or is sent is not in it.",
+            {name: seconds for name, (_, seconds) in commands.items()},
+            "command",
+        )
         sessions = server.sessions.counters
         yield counter("ghostwire_sessions_opened", "Node sessions that stood.", sessions.opened)
         yield counter("ghostwire_session_queries", "Queries of nodes.", sessions.queries)

@@ -40,7 +40,7 @@ class Witness:
     def handled(self, command: str, since: Now) -> None:
         """The coordinator has dealt with a command."""
         now = self._clock()
-        built = self.timings.handled(now.mono - since.mono)
+        built = self.timings.handled(command, now.mono - since.mono)
         self._observer.event("trace", "command", kind=command)
         if built:
             self._span("netmap.build", since, now, maps=built)

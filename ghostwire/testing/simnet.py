@@ -81,10 +81,13 @@ class SimNode:
 
 
 class SimNet:
-    """The network. With `hold` set, changes wait in `held` until the test commits or fails them, in any order."""
+    """The network. With `hold` set, changes wait in `held` until the test commits or fails them, in any order.
+
+    Unless `settings` say otherwise, each change is told by itself.
+    """
 
     def __init__(self, settings: Settings | None = None, seed: int = 0) -> None:
-        self.settings = settings or Settings()
+        self.settings = settings or Settings(coalesce_s=0.0)
         self.random = random.Random(seed)  # noqa: S311
         self.clock = ManualClock()
         self.store = MemoryStore(log_id=self.random.randbytes(16), mac_key=self.random.randbytes(32))

@@ -70,9 +70,9 @@ owners = st.one_of(
 
 
 class Histories(RuleBasedStateMachine):
-    @initialize(seed=st.integers(0, 2**32 - 1), window=st.sampled_from([4, 64]))
-    def begin(self, seed: int, window: int) -> None:
-        self.net = SimNet(Settings(window=window, ephemeral_idle_s=300.0), seed=seed)
+    @initialize(seed=st.integers(0, 2**32 - 1), window=st.sampled_from([4, 64]), coalesce_s=st.sampled_from([0.0, 0.2]))
+    def begin(self, seed: int, window: int, coalesce_s: float) -> None:
+        self.net = SimNet(Settings(window=window, ephemeral_idle_s=300.0, coalesce_s=coalesce_s), seed=seed)
         self.serial = 0
         self.maps: dict[tuple[Coordinator, int], tuple[MapParts, int]] = {}
 

@@ -23,8 +23,8 @@ ACTS = ["join", "roam", "rename", "tag", "delete", "cut", "connect", "connect_al
 
 
 class Story:
-    def __init__(self, seed: int, window: int) -> None:
-        self.net = SimNet(Settings(window=window), seed=seed)
+    def __init__(self, seed: int, window: int, coalesce_s: float) -> None:
+        self.net = SimNet(Settings(window=window, coalesce_s=coalesce_s), seed=seed)
         self.random = random.Random(seed)
         self.net.ask(ApplyPolicy, text=POLICY, author="test")
         self.count = 0
@@ -81,13 +81,20 @@ class Story:
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.integers(0, 2**32), st.sampled_from([3, 64]), st.lists(st.sampled_from(ACTS), max_size=40))
-def test_whoever_comes_back_ends_with_a_fresh_map(seed: int, window: int, acts: list[str]) -> None:
-    story = Story(seed, window)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([3, 64]),
+    st.sampled_from([0.0, 0.2]),
+    st.lists(st.sampled_from(ACTS), max_size=40),
+)
+def test_whoever_comes_back_ends_with_a_fresh_map(seed: int, window: int, coalesce_s: float, acts: list[str]) -> None:
+    story = Story(seed, window, coalesce_s)
     for act in acts:
         getattr(story, act)()
         check_all(story.net)
     story.connect_all()
+    story.net.advance(2.0)
+    assert not story.net.coordinator.view.pacer.waiting
     check_all(story.net)
     for node in story.net.nodes.values():
         if node.connected:

@@ -1,0 +1,86 @@
+"""`ghostwire simulate`: a real server and thousands of real nodes on this machine, and what they cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ghostwire.cli import screen
+from ghostwire.cli.options import json_option
+
+if TYPE_CHECKING:
+    from ghostwire.testing.load.report import Report
+
+SCENARIOS = ("all", "join", "steady", "churn", "policy", "storm")
+FEWEST, MOST = 20, 18_500
+"""One server process holds that many: each session is a descriptor."""
+
+
+@click.command(
+    "simulate",
+    epilog="""\b
+Examples:
+  ghostwire simulate
+  ghostwire simulate --nodes 5000 --report capacity.html
+  ghostwire simulate --nodes 2000 --scenario churn --scenario storm --json""",
+)
+@click.option("--nodes", type=click.IntRange(FEWEST, MOST), default=1000, show_default=True, help="How many nodes.")
+@click.option(
+    "--visible", type=click.IntRange(1, 5000), default=200, show_default=True, help="Peers that the policy shows each."
+)
+@click.option(
+    "--scenario",
+    "scenarios",
+    type=click.Choice(SCENARIOS),
+    multiple=True,
+    default=("all",),
+    help="What follows joining; repeatable [default: all].",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(1, 86_400), default=30.0, show_default=True, help="How long steady lasts."
+)
+@click.option(
+    "--report", "page", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML page."
+)
+@json_option
+def command(
+    nodes: int, visible: int, scenarios: tuple[str, ...], seconds: float, page: Path | None, as_json: bool
+) -> int:
+    """Rehearse a network of thousands of nodes on this machine.
+
+    A coordinator of its own is started in a temporary folder, on loopback; the nodes are this machine's, too, and speak
+    the real protocol without tunnels. They join, change their endpoints, ask, are told of a policy edit, and come back
+    after the coordinator was killed. Exits 1 if a node was lost, told wrongly, or ended with a wrong map.
+    """
+    from ghostwire.cli.admin import Admin
+    from ghostwire.cli.simulate import text
+    from ghostwire.cli.simulate.progress import Progress
+    from ghostwire.testing.load.simulation import SCENARIOS as ALL
+    from ghostwire.testing.load.simulation import Plan, simulate
+
+    chosen = frozenset(ALL if "all" in scenarios else scenarios)
+    plan = Plan(nodes=nodes, visible=visible, scenarios=chosen, seconds=seconds)
+    with Progress(nodes) as progress:
+        found, trace = simulate(plan, Admin.local, progress.tell)
+    if page is not None:
+        from ghostwire.cli.simulate.page import render
+
+        page.write_text(render(found, trace), encoding="utf-8")
+    import msgspec
+
+    screen.show(msgspec.to_builtins(found), as_json, lambda: text.render(found))
+    return 0 if holds(found) else 1
+
+
+def holds(found: Report) -> bool:
+    """Whether nothing was lost and everyone ended with the right map."""
+    return not (
+        found.join.failed
+        or found.digest_mismatches
+        or found.faults
+        or (found.steady is not None and found.steady.sessions_lost)
+        or (found.policy is not None and found.policy.nodes_told_wrongly)
+        or (found.storm is not None and found.storm.lost)
+    )

@@ -1,0 +1,166 @@
+"""Pacer: who is told of a change at once, and who with everything else that happens in the same window.
+
+A node hears of the first change in a window at once and of all later ones in one message at its end, each of them as it
+is then: newest state wins. What takes something away never waits. It takes along what waits for the same nodes, because
+every message names the position that its reader then holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from pyroaring import BitMap
+
+WIDEST: Final = 10.0
+"""How much longer than the shortest a window becomes."""
+MESSAGES_PER_S: Final = 20_000
+"""What windows are widened for: so many messages a second are a third of one core, most of it the kernel's."""
+
+
+class Batch(NamedTuple):
+    """These slots are to be told of these nodes (by id), in one message that is the same for all of them."""
+
+    slots: BitMap
+    nodes: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A node that changed: its own slot, and who waits to be told of it."""
+
+    slot: int
+    viewers: BitMap
+
+
+class Pacer:
+    """One coordinator's windows. All windows are the same for everyone, so that one message serves many.
+
+    `shortest_s` is how long one lasts without load, 0 for no windows: each change is told by itself. `length_s` is how
+    long the one that is open lasts, `windows` how many have ended.
+    """
+
+    def __init__(self, shortest_s: float) -> None:
+        self.length_s = self._shortest_s = shortest_s
+        self.windows = 0
+        self._told = BitMap()
+        self._waiting: dict[int, _Shown] = {}
+        self._held = BitMap()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a window, which has to end."""
+        return bool(self._told)
+
+    @property
+    def waiting(self) -> int:
+        """How many nodes wait for its end."""
+        return len(self._held)
+
+    def show(self, node: int, slot: int, viewers: BitMap) -> BitMap:
+        """A node with this slot has changed in a way that may wait: who of its viewers is to be told now."""
+        if not self._shortest_s:
+            return viewers
+        later = viewers & self._told
+        self._told |= viewers
+        if later:
+            shown = self._waiting.get(node)
+            if shown is None:
+                self._waiting[node] = _Shown(slot, later)
+            else:
+                shown.viewers |= later
+            self._held |= later
+        return viewers - later
+
+    def hurry(self, slots: BitMap, gone: Iterable[int]) -> list[Batch]:
+        """These are told something that may not wait, and that some nodes are gone: what each is told with it."""
+        for node in gone:
+            if node in self._waiting:
+                self._waiting[node].viewers -= slots
+        if self._shortest_s:
+            self._told |= slots
+        behind = slots & self._held
+        if not behind:
+            return [Batch(slots, ())]
+        batches = [batch for batch in self._batches(behind) if batch.nodes]
+        self._release(behind)
+        rest = slots - BitMap.union(*(batch.slots for batch in batches)) if batches else slots
+        return [*batches, Batch(rest, ())] if rest else batches
+
+    def caught_up(self, slot: int) -> None:
+        """The node in this slot is sent its map as it is now: nothing waits for it."""
+        if slot in self._held:
+            self._release(BitMap([slot]))
+
+    def forget(self, slot: int) -> None:
+        """The node in this slot is gone, another may come into it."""
+        self.caught_up(slot)
+        self._told.discard(slot)
+
+    def close(self) -> list[Batch]:
+        """The window ends: what is to be told now, which is the first message of the next window."""
+        batches = [batch for batch in self._batches(self._held) if batch.nodes]
+        self.windows += 1
+        wanted = len(self._told) / MESSAGES_PER_S
+        self.length_s = min(max(wanted, self._shortest_s), WIDEST * self._shortest_s)
+        self._told, self._held = self._held, BitMap()
+        self._waiting.clear()
+        return batches
+
+    def _release(self, slots: BitMap) -> None:
+        self._held -= slots
+        for shown in self._waiting.values():
+            shown.viewers -= slots
+
+    def _batches(self, among: BitMap) -> Iterator[Batch]:
+        """What each of these waits for. Who waits for the same shares a batch.
+
+        Nodes of one view are seen by the same others, each but for itself. So a node is put among its own viewers here,
+        which makes their sets equal, and left out again below.
+        """
+        alike: dict[bytes, tuple[BitMap, list[tuple[int, int]]]] = {}
+        for node, shown in self._waiting.items():
+            viewers = shown.viewers & among
+            if viewers:
+                viewers.add(shown.slot)
+                alike.setdefault(viewers.serialize(), (viewers, []))[1].append((node, shown.slot))
+        sets = list(alike.values())
+        for piece, holders in _pieces([viewers for viewers, _ in sets]):
+            shown_here = [found for holder in holders for found in sets[holder][1]]
+            own = {slot: node for node, slot in shown_here if slot in piece}
+            nodes = tuple(sorted(node for node, _ in shown_here))
+            others = piece - BitMap(own)
+            if others:
+                yield Batch(others, nodes)
+            for slot, itself in own.items():
+                if slot in among:
+                    yield Batch(BitMap([slot]), tuple(node for node in nodes if node != itself))
+
+
+def _pieces(sets: list[BitMap]) -> Iterator[tuple[BitMap, list[int]]]:
+    """The disjoint pieces that sets cut each other into, and by number which sets hold each piece.
+
+    Each set splits the pieces so far: its elements get a new label for each old one that they had.
+    """
+    if not sets:
+        return
+    union = BitMap.union(*sets)
+    labels = np.zeros(union.max() + 1, dtype=np.int64)
+    parents, holders = [0], [-1]
+    for number, each in enumerate(sets):
+        elements = np.frombuffer(each.to_array(), dtype=np.uint32)
+        before, which = np.unique(labels[elements], return_inverse=True)
+        labels[elements] = len(parents) + which
+        parents += before.tolist()
+        holders += [number] * len(before)
+    elements = np.frombuffer(union.to_array(), dtype=np.uint32)
+    order = np.argsort(labels[elements], kind="stable")
+    found, starts = np.unique(labels[elements][order], return_index=True)
+    for label, piece in zip(found.tolist(), np.split(elements[order], starts[1:]), strict=True):
+        held_by = []
+        while label:
+            held_by.append(holders[label])
+            label = parents[label]
+        yield BitMap(piece), held_by

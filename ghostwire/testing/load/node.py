@@ -1,0 +1,218 @@
+"""One simulated node: the agent's own wire code over a connection of its own, without tunnel and disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from functools import lru_cache
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from ghostwire.agent.backoff import Backoff
+from ghostwire.errors import WireError
+from ghostwire.model.node import NodeFacts
+from ghostwire.testing.load.counting import Counting
+from ghostwire.testing.load.link import Link
+from ghostwire.testing.load.stamp import moment_of, stamped
+from ghostwire.wire import codec
+from ghostwire.wire.client_session import ClientSession, Credentials, MapChanged
+from ghostwire.wire.keys import clamp, public_key
+from ghostwire.wire.messages import MapDelta, Refusal, ServerBye, Welcome
+from ghostwire.wire.netmap import NetMap
+
+REMEMBERED: Final = 256
+"""Broadcasts that are read once for all nodes of a process."""
+_DELTA: Final = b"\xa4type\xacnetmap.delta"
+"""How a delta goes on after its first byte, the size of its map."""
+_IP_BIND_ADDRESS_NO_PORT: Final = 24
+"""Linux, ip(7): not yet in Python's socket module."""
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """What is looked at of a peer's part."""
+
+    endpoints: tuple[str, ...] = ()
+
+
+_shown = msgspec.msgpack.Decoder(_Shown)
+
+
+class Site(Protocol):
+    """Where the nodes of one process live."""
+
+    counting: Counting
+    loop: asyncio.AbstractEventLoop
+    request: bytes
+    origin: str
+    server: tuple[str, int]
+
+
+class SimNode:
+    """Joins when told, comes back by itself as an agent does, gives signs of life, counts what it is told."""
+
+    __slots__ = (
+        "_backoff",
+        "_beat",
+        "_dialling",
+        "_due",
+        "_link",
+        "_netmap",
+        "_retry",
+        "_session",
+        "_site",
+        "_source",
+        "_who",
+        "number",
+        "stands",
+    )
+
+    def __init__(self, site: Site, number: int, source: str, preauth_key: str) -> None:
+        self._site, self._source = site, source
+        self.number = number
+        self.stands = False
+        self._who = Credentials(
+            node_private=clamp(os.urandom(32)),
+            machine_key=public_key(clamp(os.urandom(32))),
+            facts=NodeFacts(hostname=f"sim-{number}"),
+            preauth_key=preauth_key,
+        )
+        self._netmap = NetMap()
+        self._session: ClientSession | None = None
+        self._link: Link | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._backoff = Backoff(os.urandom)
+        self._beat: asyncio.TimerHandle | None = None
+        self._retry: float | None = None
+        self._due = 0.0
+
+    def join(self, due: float) -> None:
+        """Register and take the first map; `due` is the scheduled moment."""
+        self._due = due
+        self._dial()
+
+    def announce(self, due: float) -> None:
+        """Change the node's endpoints to one that names the scheduled moment."""
+        if self.stands and self._session is not None:
+            self._session.endpoints((stamped(due),))
+            self._transmit()
+
+    def beat(self) -> None:
+        """Give a sign of life with the digest of the map."""
+        if self.stands and self._session is not None:
+            self._session.heartbeat(None)
+            self._transmit()
+
+    # The connection's side.
+
+    def received(self, payload: bytes, at: float) -> None:
+        """One message came. Raises `WireError`."""
+        session = self._session
+        if session is None:
+            return
+        if payload.startswith(_DELTA, 1):
+            delta, moments = _read(payload)
+            self._netmap.apply_delta(delta)
+            self._moved("delta", at, moments)
+            return
+        heard = session.receive(payload)
+        if isinstance(heard, MapChanged):
+            self._moved(heard.how, at, ())
+        elif isinstance(heard, Welcome):
+            self._who = msgspec.structs.replace(self._who, token=heard.token)
+        elif isinstance(heard, Refusal | ServerBye):
+            self._retry = heard.retry_after
+            if isinstance(heard, Refusal):
+                self._site.counting.refusals[heard.code] += 1
+        self._transmit()
+
+    def broke(self, error: WireError) -> None:
+        """The server broke the protocol: what is held may not be what it thinks."""
+        self._netmap.position = None
+        self._site.counting.fault(f"node {self.number}: {error}")
+
+    def ended(self) -> None:
+        """The connection is gone: come back as an agent does."""
+        counting = self._site.counting
+        if self.stands:
+            self.stands = False
+            counting.sessions -= 1
+            counting.lost += 1
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+        self._link = self._session = None
+        self._site.loop.call_later(self._backoff.next(self._retry), self._dial)
+        self._retry = None
+
+    # Within.
+
+    def _dial(self) -> None:
+        self._dialling = self._site.loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        site = self._site
+        link = Link(self, site.request)
+        self._session = ClientSession(self._who, self._netmap, site.origin)
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            # A port is chosen for the whole connection, not for the address: many nodes may share it.
+            connection.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.bind((self._source, 0))
+            await site.loop.sock_connect(connection, site.server)
+            self._link = link
+            await site.loop.create_connection(lambda: link, sock=connection)
+        except OSError as error:
+            connection.close()
+            site.counting.refusals[f"connect: {error.strerror}"] += 1
+            self.ended()
+
+    def _transmit(self) -> None:
+        session, link = self._session, self._link
+        if session is not None and link is not None:
+            while (payload := session.poll_transmit()) is not None:
+                link.send(payload)
+
+    def _moved(self, how: Literal["full", "delta", "unchanged"], at: float, moments: tuple[float, ...]) -> None:
+        """The map is at a new position: the first time in a session it stands by that."""
+        counting = self._site.counting
+        if not self.stands:
+            self._stand(how, at)
+        elif how != "unchanged":
+            counting.delivery(self.number, at, moments)
+
+    def _stand(self, how: str, at: float) -> None:
+        counting = self._site.counting
+        self.stands = True
+        counting.sessions += 1
+        counting.last_session = at
+        self._backoff.reset()
+        if self._who.preauth_key is not None:
+            self._who = msgspec.structs.replace(self._who, preauth_key=None)
+            counting.joined += 1
+            counting.joins.add(at - self._due)
+        else:
+            counting.resumed[how] += 1
+        assert self._session is not None  # noqa: S101 - narrows the type only
+        assert self._session.welcome is not None  # noqa: S101 - narrows the type only
+        period = self._session.welcome.heartbeat_s
+        self._arm(period * int.from_bytes(os.urandom(2), "big") / 65536, period)
+
+    def _arm(self, delay: float, period: float) -> None:
+        self._beat = self._site.loop.call_later(delay, self._pulse, period)
+
+    def _pulse(self, period: float) -> None:
+        self.beat()
+        self._arm(period, period)
+
+
+@lru_cache(REMEMBERED)
+def _read(payload: bytes) -> tuple[MapDelta, tuple[float, ...]]:
+    """A delta, and the moments that the peers in it carry. Raises `WireError`."""
+    delta = codec.decode_from_server(payload)
+    if not isinstance(delta, MapDelta):
+        raise WireError("a frame that begins like a delta is none")
+    moments = (moment_of(_shown.decode(part).endpoints) for part in delta.parts.peers.values())
+    return delta, tuple(moment for moment in moments if moment is not None)

@@ -1,0 +1,99 @@
+"""What the simulation tells its client processes, and what they answer: one line of JSON each way.
+
+Moments are monotonic seconds, which all processes of one machine share.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class _Order(msgspec.Struct, frozen=True, kw_only=True, tag_field="order"):
+    pass
+
+
+class Population(_Order, frozen=True, tag="population"):
+    """Be these nodes. `numbers` in joining order; `keys` are pre-auth keys by tag, `tags` the tag of each node.
+
+    Connections come from `source`, a loopback address, and the next ones: 5,000 nodes each.
+    """
+
+    host: str
+    port: int
+    source: str
+    numbers: tuple[int, ...]
+    tags: tuple[str, ...]
+    keys: dict[str, str]
+
+
+class Join(_Order, frozen=True, tag="join"):
+    """Join: node number N is due at `at` + N / `rate`."""
+
+    at: float
+    rate: float
+
+
+class Churn(_Order, frozen=True, tag="churn"):
+    """Change endpoints, `rate` a second in all from `at` on, `seconds` long.
+
+    This process makes the changes number `first`, `first` + `step`..., each of its next node.
+    """
+
+    at: float
+    rate: float
+    seconds: float
+    first: int
+    step: int
+
+
+class Announce(_Order, frozen=True, tag="announce"):
+    """Change the endpoints of one node, at once."""
+
+    node: int
+
+
+class Beat(_Order, frozen=True, tag="beat"):
+    """Let each node give a sign of life within so many seconds, so that the server compares every digest."""
+
+    within_s: float
+
+
+class Count(_Order, frozen=True, tag="count"):
+    """Answer with what was counted since the last time, and begin anew."""
+
+
+Order = Population | Join | Churn | Announce | Beat | Count
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="progress"):
+    """Told again and again: how many nodes have joined at least once, and how many sessions stand."""
+
+    joined: int
+    sessions: int
+    deliveries: int
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="tally"):
+    """What one process saw since the last count.
+
+    `joins` and `changes` are encoded `Latencies` from the scheduled moment. `told` are the nodes that got any
+    change of their map, `most` the messages of the node that got the most, `last_session` and `last_delivery` when the
+    last one came. `resumed` counts sessions that stood again by how their map came.
+    """
+
+    joined: int
+    sessions: int
+    lost: int
+    deliveries: int
+    most: int
+    told: tuple[int, ...]
+    last_session: float
+    last_delivery: float
+    joins: str
+    changes: str
+    resumed: dict[str, int]
+    refusals: dict[str, int]
+    faults: tuple[str, ...]
+
+
+Said = Progress | Tally

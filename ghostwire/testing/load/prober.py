@@ -1,0 +1,270 @@
+"""Asks at a steady rate, in a process of its own: `python -m ghostwire.testing.load.prober`.
+
+A few nodes of the network stay connected and ask for a peer each; latency counts from the scheduled moment, so no stall
+is hidden. The same is asked of a bare uvloop server, so that what the machine adds is known. Orders come on standard
+input, answers go to standard output, one line of JSON each; it ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import select
+import sys
+import time
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from ghostwire.errors import GhostwireError, UnavailableError
+from ghostwire.model.node import NodeFacts
+from ghostwire.testing.load.caller import Caller
+from ghostwire.testing.load.latencies import Latencies
+from ghostwire.wire import codec
+from ghostwire.wire.client_session import ClientSession, Credentials, MapChanged
+from ghostwire.wire.keys import clamp, public_key
+from ghostwire.wire.messages import Query, Refusal, ServerBye
+from ghostwire.wire.netmap import NetMap
+
+BEAT_S: Final = 20.0
+IDLE_S: Final = 1.0
+NAP_S: Final = 20e-6
+"""While something is due soon: longer than this by what the kernel's timers add, and still far below a millisecond."""
+AGAIN_S: Final = 0.1
+_ANSWER: Final = b"\xa4type\xa6answer"
+"""How an answer goes on after its first byte, the size of its map."""
+
+
+class Meet(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="meet"):
+    """Join: nodes by their numbers, with their pre-auth keys and the name of the peer that each will ask for."""
+
+    host: str
+    port: int
+    numbers: tuple[int, ...]
+    keys: tuple[str, ...]
+    peers: tuple[str, ...]
+
+
+class Again(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="again"):
+    """The server was restarted: come back, however often that takes, within so many seconds."""
+
+    within_s: float
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="ask"):
+    """Ask so often a second, so long; of the bare server at `raw` where that is a port."""
+
+    rate: float
+    seconds: float
+    raw: int | None = None
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """An order is done: `latencies` (encoded) of what was asked, `unanswered` of it never was."""
+
+    latencies: str = ""
+    unanswered: int = 0
+
+
+_decoder = msgspec.json.Decoder(Meet | Again | Ask)
+
+
+class Asker:
+    """One node that asks. `due` are the scheduled moments of what it has asked and not been answered."""
+
+    def __init__(self, host: str, port: int, number: int, key: str, peer: str) -> None:
+        self.due: deque[float] = deque()
+        self.caller: Caller | None = None
+        self._host, self._port = host, port
+        self._netmap = NetMap()
+        self._who = Credentials(
+            node_private=clamp(os.urandom(32)),
+            machine_key=public_key(clamp(os.urandom(32))),
+            facts=NodeFacts(hostname=f"sim-{number}"),
+            preauth_key=key,
+        )
+        self._query = codec.encode(Query(id=1, name=peer))
+
+    def connect(self) -> None:
+        """Stand by a session and a map. Raises UnavailableError."""
+        self.caller = Caller(self._host, self._port)
+        self._session = ClientSession(self._who, self._netmap, f"http://{self._host}:{self._port}")
+        self._stands = False
+        while not self._stands:
+            for payload in self.caller.read():
+                self._take(payload)
+        assert self._session.welcome is not None  # noqa: S101 - the map comes after it
+        self._who = msgspec.structs.replace(self._who, token=self._session.welcome.token, preauth_key=None)
+
+    def ask(self, due: float) -> None:
+        """Ask for the peer."""
+        if self.caller is not None:
+            self.due.append(due)
+            self.caller.send(self._query)
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        self._session.heartbeat(None)
+        self._transmit()
+
+    def read(self, latencies: Latencies) -> None:
+        """Take what has come; answers count at once. Raises UnavailableError where the server has left."""
+        assert self.caller is not None  # noqa: S101 - only a connection is read
+        found = self.caller.read()
+        at = time.monotonic()
+        for payload in found:
+            if payload.startswith(_ANSWER, 1):
+                latencies.add(at - self.due.popleft())
+            else:
+                self._take(payload)
+
+    def _take(self, payload: bytes) -> None:
+        heard = self._session.receive(payload)
+        if isinstance(heard, MapChanged):
+            self._stands = True
+        elif isinstance(heard, Refusal | ServerBye):
+            raise UnavailableError(f"the server refused: {heard}")
+        self._transmit()
+
+    def _transmit(self) -> None:
+        while self.caller is not None and (payload := self._session.poll_transmit()) is not None:
+            self.caller.send(payload)
+
+
+class Bare:
+    """A connection to the bare server, which asks like a node."""
+
+    def __init__(self, port: int) -> None:
+        self.due: deque[float] = deque()
+        self.caller = Caller("127.0.0.1", port)
+        self._query = codec.encode(Query(id=1, name="sim-1"))
+
+    def ask(self, due: float) -> None:
+        """Ask."""
+        self.due.append(due)
+        self.caller.send(self._query)
+
+    def read(self, latencies: Latencies) -> None:
+        """Take what has come."""
+        found = self.caller.read()
+        at = time.monotonic()
+        for _ in found:
+            latencies.add(at - self.due.popleft())
+
+
+class Prober:
+    """The askers of one process."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._poll.register(sys.stdin.fileno(), select.EPOLLIN)
+        self._askers: dict[int, Asker] = {}
+        self._lost: list[Asker] = []
+        self._beat_at = time.monotonic() + BEAT_S
+        self._random = random.Random(7)  # noqa: S311 - a schedule, no secret
+
+    def run(self) -> None:
+        """Carry out orders until there are no more."""
+        unheard = Latencies()
+        while True:
+            for number, _ in self._poll.poll(IDLE_S):
+                if number != sys.stdin.fileno():
+                    self._read(number, unheard)
+                    continue
+                line = sys.stdin.buffer.readline()
+                if not line:
+                    return
+                say(self._obey(_decoder.decode(line)))
+            self._beat()
+
+    def _obey(self, order: Meet | Again | Ask) -> Asked:
+        if isinstance(order, Meet):
+            for number, key, peer in zip(order.numbers, order.keys, order.peers, strict=True):
+                self._lost.append(Asker(order.host, order.port, number, key, peer))
+            self._connect(time.monotonic() + 60.0)
+            return Asked()
+        if isinstance(order, Again):
+            self._connect(time.monotonic() + order.within_s)
+            return Asked(unanswered=len(self._lost))
+        if order.raw is None:
+            return self._ask(order, self._askers)
+        plain = {bare.caller.socket.fileno(): bare for bare in (Bare(order.raw) for _ in self._askers)}
+        try:
+            return self._ask(order, plain)
+        finally:
+            for bare in plain.values():
+                bare.caller.close()
+
+    def _connect(self, deadline: float) -> None:
+        while self._lost and time.monotonic() < deadline:
+            asker = self._lost.pop()
+            try:
+                asker.connect()
+            except (GhostwireError, OSError):
+                self._lost.append(asker)
+                time.sleep(AGAIN_S)
+                continue
+            assert asker.caller is not None  # noqa: S101 - it has just connected
+            self._askers[asker.caller.socket.fileno()] = asker
+            self._poll.register(asker.caller.socket.fileno(), select.EPOLLIN)
+
+    def _read(self, number: int, latencies: Latencies) -> None:
+        asker = self._askers[number]
+        try:
+            asker.read(latencies)
+        except GhostwireError:
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        asker = self._askers.pop(number)
+        self._poll.unregister(number)
+        assert asker.caller is not None  # noqa: S101 - it was registered
+        asker.caller.close()
+        asker.due.clear()
+        self._lost.append(asker)
+
+    def _beat(self) -> None:
+        if time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + BEAT_S
+            for asker in self._askers.values():
+                asker.beat()
+
+    def _ask(self, order: Ask, askers: dict[int, Asker] | dict[int, Bare]) -> Asked:
+        """Ask round by round on a Poisson schedule; then wait a little for the last answers."""
+        latencies = Latencies()
+        numbers = list(askers)
+        poll = select.epoll()
+        for number in numbers:
+            poll.register(number, select.EPOLLIN)
+        # This process's own pauses are not the server's.
+        gc.collect()
+        gc.disable()
+        due = began = time.monotonic()
+        turn = 0
+        while (now := time.monotonic()) < began + order.seconds + 1.0:
+            while due <= now and due < began + order.seconds:
+                askers[numbers[turn % len(numbers)]].ask(due)
+                turn += 1
+                due += self._random.expovariate(order.rate)
+            ready = poll.poll(0)
+            for number, _ in ready:
+                askers[number].read(latencies)
+            if due >= began + order.seconds and len(latencies) == turn:
+                break
+            if not ready:
+                time.sleep(NAP_S)
+        gc.enable()
+        poll.close()
+        return Asked(latencies=latencies.encode(), unanswered=turn - len(latencies))
+
+
+def say(what: Asked) -> None:
+    """Write one line to whoever gives the orders."""
+    sys.stdout.buffer.write(msgspec.json.encode(what) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    Prober().run()

@@ -1,0 +1,101 @@
+"""What every scenario plays on: the network, the server, the clients, and the record of the whole run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ghostwire.testing.load.fleet import Count, Fleet
+from ghostwire.testing.load.latencies import Latencies
+from ghostwire.testing.load.orders import Progress
+from ghostwire.testing.load.questions import Questions
+from ghostwire.testing.load.report import Curve, Trace
+from ghostwire.testing.load.subject import HOST, Subject
+from ghostwire.testing.load.topology import HUB_TAG, Topology
+
+ASKERS: Final = 100
+"""Nodes that ask queries, at most; they belong to the network like all others."""
+QUIET_S: Final = 0.6
+"""Without a delivery for so long, nothing is on its way."""
+PERCENTS: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 100.0)
+KEY_LIFE_S: Final = 86_400.0
+SAMPLE_S: Final = 0.5
+
+Tell = Callable[[str, Progress], None]
+"""Told of progress: the scenario's name and where the clients stand."""
+
+
+class Stage:
+    """One simulated network and its server. `lowest` is the fewest sessions since it was last set."""
+
+    def __init__(self, topology: Topology, subject: Subject, questions: Questions, tell: Tell) -> None:
+        self.topology, self.subject, self.questions = topology, subject, questions
+        self.askers = range(topology.nodes - min(ASKERS, topology.nodes // 10), topology.nodes)
+        self.fleet = Fleet(self.askers.start, self._watch)
+        self.lowest = 0
+        self.faults: list[str] = []
+        self._tell = tell
+        self._began = time.monotonic()
+        self._samples: list[tuple[float, int, int]] = []
+        self._scenes: list[tuple[float, str]] = []
+        self._curves: list[Curve] = []
+
+    @property
+    def connected(self) -> int:
+        """Nodes that should have a session, those that ask queries left out."""
+        return self.askers.start
+
+    def scene(self, name: str) -> None:
+        """A scenario begins."""
+        self._scenes.append((time.monotonic() - self._began, name))
+
+    def prepare(self) -> None:
+        """Put the policy in force, make a pre-auth key for each class, hand the nodes out, let those that ask join."""
+        self.scene("prepare")
+        tags = [HUB_TAG, *self.topology.tags()]
+        self.subject.ask(lambda admin: admin.put("/v1/policy", {"text": self.topology.policy(), "note": "simulation"}))
+        keys = self.subject.ask(
+            lambda admin: {
+                tag: admin.post("/v1/preauth-keys", {"tags": [tag], "uses": None, "life_s": KEY_LIFE_S})["key"]
+                for tag in tags
+            }
+        )
+        self.fleet.populate(HOST, self.subject.port, self.topology.tag, keys)
+        self.questions.meet(
+            HOST,
+            self.subject.port,
+            self.askers,
+            lambda number: keys[self.topology.tag(number)],
+            self.topology.neighbour,
+        )
+
+    def count(self, curve: str = "", pick: Callable[[Count], Latencies] = lambda count: count.changes) -> Count:
+        """What was counted since the last time, perhaps kept as a curve too."""
+        found = self.fleet.count()
+        self.faults += found.faults
+        if curve:
+            self.keep(curve, pick(found))
+        return found
+
+    def keep(self, name: str, latencies: Latencies) -> None:
+        """Keep a distribution for the report's plots."""
+        self._curves.append(Curve(name=name, points=tuple(latencies.curve(PERCENTS))))
+
+    def settle(self, longest_s: float = 60.0) -> None:
+        """Wait until nothing is on its way to anyone."""
+        deadline = time.monotonic() + longest_s
+        before = -1
+        while before != (before := self.fleet.progress.deliveries) and time.monotonic() < deadline:
+            self.fleet.wait(QUIET_S)
+
+    def trace(self) -> Trace:
+        """The record of the run."""
+        return Trace(samples=tuple(self._samples), scenes=tuple(self._scenes), curves=tuple(self._curves))
+
+    def _watch(self, progress: Progress) -> None:
+        self.lowest = min(self.lowest, progress.sessions)
+        at = time.monotonic() - self._began
+        if not self._samples or at - self._samples[-1][0] >= SAMPLE_S:
+            self._samples.append((at, progress.sessions, progress.deliveries))
+        self._tell(self._scenes[-1][1] if self._scenes else "", progress)

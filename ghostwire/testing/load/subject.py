@@ -1,0 +1,113 @@
+"""The server under test: a real `ghostwire serve` in a folder of its own, killed and started again as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from ghostwire.testing.processes import Child
+
+HOST: Final = "127.0.0.1"
+PATIENCE_S: Final = 60.0
+CONFIG: Final = """\
+# The simulation's server: all nodes come from a few addresses of one machine, at once.
+limits:
+  handshakes: 4096
+  handshakes_per_address: 4096
+  connections: 19000
+"""
+
+
+class Admin(Protocol):
+    """What is asked of a server over its admin socket."""
+
+    def get(self, path: str) -> Any:
+        """Read a resource."""
+
+    def put(self, path: str, body: Any) -> Any:
+        """Replace a resource."""
+
+    def post(self, path: str, body: Any) -> Any:
+        """Make something."""
+
+    def text(self, path: str) -> str:
+        """Read a resource that is text."""
+
+
+Dial = Callable[[Path], AbstractContextManager[Admin]]
+"""Opens the admin socket in a server's folder."""
+
+
+class Subject:
+    """One server's processes, run after run."""
+
+    def __init__(self, folder: Path, dial: Dial) -> None:
+        self._folder = folder
+        self._dial = dial
+        self._child: Child | None = None
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        (self._folder / "server").mkdir(mode=0o700)
+        (self._folder / "server" / "ghostwire.yaml").write_text(CONFIG, encoding="utf-8")
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._child is not None:
+            self._child.stop()
+
+    def start(self) -> None:
+        """Start it, at the port that it had before, and wait until it is ready."""
+        words = ["serve", "--data", str(self._folder / "server"), "--listen", f"{HOST}:{self.port}"]
+        words += ["--tls", "off", "--log-level", "warn"]
+        self._child = Child.start(words, self._folder / "server.log", name="the server")
+        found = self._child.until("ready", self._ready, PATIENCE_S)
+        self.port = int(found["listen"].rpartition(":")[2])
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._running.kill()
+
+    def ask(self, what: Callable[[Admin], Any]) -> Any:
+        """Ask over the admin socket."""
+        with self._dial(self._folder / "server") as admin:
+            return what(admin)
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds that the running server has used."""
+        used = psutil.Process(self._running.pid).cpu_times()
+        return float(used.user + used.system)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that the running server holds."""
+        return int(psutil.Process(self._running.pid).memory_info().rss)
+
+    def metrics(self) -> dict[str, float]:
+        """What the server counts, by name; with labels, `name{value}`."""
+        text = self.ask(lambda admin: admin.text("/metrics"))
+        found = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = ",".join(sample.labels.values())
+                found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return found
+
+    @property
+    def _running(self) -> Child:
+        assert self._child is not None  # noqa: S101 - it was started
+        return self._child
+
+    def _ready(self) -> dict[str, Any] | None:
+        found: dict[str, Any] = self.ask(lambda admin: admin.get("/v1/status"))
+        return found if found["ready"] else None

@@ -1,0 +1,54 @@
+"""`ghostwire simulate`: the real verb against a real server."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NODES = 2000
+FIGURES = {
+    "join": {"seconds", "rate", "p50_ms", "p99_ms", "cpu_ms", "failed"},
+    "change": {"viewers", "p50_ms", "p99_ms", "max_ms", "leader_ms"},
+    "churn": {
+        "rate",
+        "deliveries_per_s",
+        "staleness_p50_ms",
+        "staleness_p99_ms",
+        "messages_per_node_window_max",
+        "cpu_us_per_delivery",
+    },
+    "policy": {"classes_touched", "nodes_told", "nodes_told_wrongly", "ms"},
+    "storm": {"seconds", "resumed_unchanged", "resumed_delta", "resumed_full", "lost", "query_p99_ms"},
+    "memory": {"worker_bytes_per_session", "leader_bytes_per_node", "total_mib"},
+}
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ghostwire.cli", "simulate", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_two_thousand_nodes_are_rehearsed_and_none_is_lost_or_told_wrongly(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    scenarios = [word for name in ("churn", "policy", "storm") for word in ("--scenario", name)]
+    done = run("--nodes", str(NODES), "--visible", "100", "--report", str(page), "--json", *scenarios)
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = json.loads(done.stdout)
+    assert {name: set(found[name]) for name in FIGURES} == FIGURES
+    assert (found["nodes"], found["steady"], found["query"]) == (NODES, None, None)
+    clients = NODES - 100  # those that ask queries are not counted with the others
+    assert found["join"]["failed"] == found["digest_mismatches"] == found["storm"]["lost"] == 0
+    assert found["faults"] == []
+    assert found["change"]["viewers"] == clients - 1
+    assert found["policy"]["nodes_told"] > 0
+    assert found["policy"]["nodes_told_wrongly"] == 0
+    assert found["storm"]["resumed_unchanged"] >= 0.99 * clients
+    text = page.read_text()
+    assert text.count("<polyline") >= 4
+    assert re.search(r"(src|href)=|url\(|@import", text) is None
+    assert "join: every node joins" in done.stderr

@@ -1,0 +1,99 @@
+"""The load client's own parts: what it simulates, how it measures, how it reads a server's bytes."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ghostwire.errors import WireError
+from ghostwire.policy import Engine, NodeFacts, Policy
+from ghostwire.server.session.frames import Opcode, Reader, frame
+from ghostwire.testing.load.latencies import Latencies
+from ghostwire.testing.load.link import Frames, masked
+from ghostwire.testing.load.stamp import moment_of, stamped
+from ghostwire.testing.load.topology import HUB, Topology
+
+
+def engine(topology: Topology, opened: tuple[str, ...] = ()) -> Engine:
+    nodes = [
+        NodeFacts(
+            id=number, user=None, tags=(topology.tag(number),), addresses=(f"100.64.{number >> 8}.{number & 255}",)
+        )
+        for number in range(topology.nodes)
+    ]
+    return Engine.build(Policy.parse(topology.policy(opened)), [], nodes)
+
+
+@pytest.mark.parametrize(("nodes", "visible"), [(20, 3), (300, 20), (403, 200)])
+def test_the_policy_shows_each_node_its_cell_and_the_hub(nodes: int, visible: int) -> None:
+    topology = Topology(nodes, visible)
+    built = engine(topology)
+    for number in range(1, nodes):
+        first = (number - 1) // topology.cell_size * topology.cell_size + 1
+        cell = set(range(first, min(first + topology.cell_size, nodes)))
+        assert set(built.visible(number)) == cell - {number} | {HUB}
+    assert len(built.visible(HUB)) == topology.audience == nodes - 1
+    rules = json.loads(topology.policy())["acls"]
+    assert len(rules) >= nodes
+
+
+def test_an_opened_port_changes_the_filters_of_its_class_only() -> None:
+    topology = Topology(100, 20)
+    opened = topology.tags()[1]
+    before, after = engine(topology), engine(topology, (opened,))
+    changed = {number for number in range(100) if before.native_filter(number) != after.native_filter(number)}
+    assert changed == {number for number in range(100) if topology.tag(number) == opened}
+    assert all(before.visible(number) == after.visible(number) for number in range(100))
+
+
+def test_a_neighbour_is_of_the_same_cell() -> None:
+    topology = Topology(100, 20)
+    for number in range(1, 99):
+        neighbour = topology.neighbour(number)
+        assert neighbour != number
+        assert (neighbour - 1) // topology.cell_size == (number - 1) // topology.cell_size
+
+
+@given(st.floats(0, 1e7))
+def test_a_moment_survives_being_an_endpoint(moment: float) -> None:
+    assert moment_of((stamped(moment),)) == pytest.approx(moment, abs=1e-8)
+    assert moment_of(("192.0.2.1:1",)) is None
+    assert moment_of(()) is None
+
+
+@given(st.lists(st.floats(1e-6, 500), min_size=1), st.lists(st.floats(1e-6, 500)))
+def test_merged_latencies_are_those_of_both(some: list[float], others: list[float]) -> None:
+    one, two, both = Latencies(), Latencies(), Latencies()
+    for seconds in some:
+        one.add(seconds)
+        both.add(seconds)
+    for seconds in others:
+        two.add(seconds)
+        both.add(seconds)
+    one.merge(two.encode())
+    assert len(one) == len(both) == len(some) + len(others)
+    assert one.percentile(99) == both.percentile(99)
+    assert both.percentile(100) == pytest.approx(max(some + others) * 1000, rel=2e-3, abs=1e-3)
+
+
+@given(st.lists(st.binary(max_size=70_000), max_size=4), st.lists(st.integers(0, 300_000), max_size=6))
+def test_frames_are_read_however_they_are_cut(payloads: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(map(frame, payloads))
+    bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    frames = Frames()
+    found = [payload for start, end in pairwise(bounds) for _, payload in frames.feed(data[start:end])]
+    assert found == payloads
+
+
+def test_a_frame_that_no_node_takes_is_refused() -> None:
+    with pytest.raises(WireError):
+        Frames().feed(b"\x82\x7f" + (1 << 40).to_bytes(8, "big"))
+
+
+@given(st.binary(max_size=65_535))
+def test_the_server_reads_what_a_client_sends(payload: bytes) -> None:
+    reader = Reader(65_536)
+    reader.feed(masked(payload))
+    assert reader.poll() == (Opcode.BINARY, payload)
