@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ghostwire import zqlite
-from ghostwire.errors import DatabaseError, GhostwireError, NotFoundError, ValidationError
+from ghostwire.errors import GhostwireError, NotFoundError, ValidationError
 from ghostwire.server.fanout import Fanout
 from ghostwire.server.observer import Observer
 from ghostwire.wire import codec
@@ -27,22 +27,18 @@ WITNESSES: Final = 16
 
 
 class Heads:
-    """One server's. `frame` is the newest head as a message, `fenced` is called when nothing may be written."""
+    """One server's."""
 
-    def __init__(
-        self,
-        store: zqlite.Store,
-        folder: Path,
-        fanout: Fanout,
-        observer: Observer,
-        fenced: Callable[[DatabaseError], None],
-    ) -> None:
-        self.frame: bytes | None = None
-        self._store, self._file, self._fanout = store, folder / FILE, fanout
-        self._observer, self._fenced = observer, fenced
-        self._key = store.signing_key(heads.USE).public.data
+    def __init__(self, store: zqlite.Store, folder: Path, fanout: Fanout, observer: Observer) -> None:
+        self._store, self._file, self._fanout, self._observer = store, folder / FILE, fanout, observer
+        self._frame: bytes | None = None
         self._turn = 0
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def frame(self) -> bytes | None:
+        """The newest head as a message. A copy that another one is ahead of has none."""
+        return self._frame if self._store.fenced is None else None
 
     async def start(self) -> None:
         """Hold the head in the folder against the log, then keep the newest one there."""
@@ -52,8 +48,6 @@ class Heads:
             pass
         except GhostwireError as error:
             self._failed(error)
-        if self._store.fenced is not None:
-            self._fenced(self._store.fenced)
         self._spawn(heads.keep(self._store, self._file, self._failed, self._made))
 
     async def stop(self) -> None:
@@ -68,7 +62,6 @@ class Heads:
         self._spawn(self._hear(data, refuse))
 
     async def _hear(self, data: bytes, refuse: Callable[[GhostwireError], None]) -> None:
-        before = self._store.fenced
         try:
             await self._store.hear(SignedHead.from_bytes(data))
         except ValidationError as error:
@@ -76,15 +69,13 @@ class Heads:
         except GhostwireError as error:
             self._failed(error)
             refuse(error)
-        if before is None and self._store.fenced is not None:
-            self.frame = None
-            self._fenced(self._store.fenced)
 
     def _made(self, signed: SignedHead) -> None:
-        self.frame = codec.encode(LogHead(signed=signed.to_bytes(), key=self._key))
+        key = self._store.signing_key(heads.USE).public.data
+        self._frame = frame = codec.encode(LogHead(signed=signed.to_bytes(), key=key))
         sessions = self._fanout.sessions()
         for at in range(min(WITNESSES, len(sessions))):
-            self._fanout.send((self.frame,), sessions[(self._turn + at) % len(sessions)])
+            self._fanout.send((frame,), sessions[(self._turn + at) % len(sessions)])
         self._turn += WITNESSES
 
     def _failed(self, error: GhostwireError) -> None:

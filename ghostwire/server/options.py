@@ -32,6 +32,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replication:
+    """Where standbys follow the store (`ADDRESS:PORT`), this end's key file, and the certificates that it admits.
+
+    With `confirmed`, an answer waits until a standby has the change on its disk.
+    """
+
+    listen: str
+    key_file: Path
+    standbys: tuple[Path, ...]
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
     """One server. `data` is its directory; `settings` are the coordinator's.
 
@@ -42,6 +55,7 @@ class ServeOptions:
     `store_key` names a key file, `store_credential` a systemd credential; `passphrase` derives the key instead; with
     none of them, `data/store.key` is used or made.
     `database` is the durable store's file, `data/ghostwire.db` by default; `cache_bytes` bounds its page cache.
+    `replication` lets standbys follow it.
     """
 
     data: Path
@@ -59,4 +73,5 @@ class ServeOptions:
     passphrase: str | None = field(default=None, repr=False)
     database: Path | None = None
     cache_bytes: int = 256 * 1024 * 1024
+    replication: Replication | None = None
     limits: Limits = field(default_factory=Limits)

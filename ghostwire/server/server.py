@@ -32,6 +32,7 @@ from ghostwire.server.rest.application import application
 from ghostwire.server.rest.desk import Desk
 from ghostwire.server.rest.front import Front
 from ghostwire.server.session.node import SessionShell
+from ghostwire.server.standbys import Standbys
 from ghostwire.server.status import Reporter
 from ghostwire.server.store.store import ServerStore
 from ghostwire.server.witness import Witness
@@ -100,17 +101,21 @@ class Server:
             await self.store.close()
             raise
         listening: socket.socket | None = None
+        self.standbys = Standbys(self.store.durable, self.options.replication, self.observer)
         try:
             listening = public.bind(self.naming.listen)
             self.naming = self.naming.at(public.bound(listening, self.naming.listen))
+            await self.standbys.start()
             self._listen(listening, (started.mono, started.utc))
         except BaseException:
             if listening is not None:
                 listening.close()
+            await self.standbys.stop()
             await self.driver.stop()
             await self.store.close()
             raise
         self.reporter.ready = True
+        self._watch_fence()
         await self._heads.start()
         self.observer.event("info", "server.started", listen=str(self.naming.listen), url=self.reporter.url.url)
 
@@ -127,6 +132,7 @@ class Server:
         await self.sessions.drain(BYE_S)
         await self.driver.stop()
         await self._heads.stop()
+        await self.standbys.stop()
         await self.store.close()
         (self.options.data / admin.NAME).unlink(missing_ok=True)
         self.observer.event("info", "server.stopped", reason=reason)
@@ -150,7 +156,7 @@ class Server:
         options, limits = self.options, self.options.limits
         self.tls = tls_identity(options, self.naming, started[1])
         gate = open_gate(options, self.naming, self.tls, self._entropy)
-        self._heads = Heads(self.store.durable, options.data, self.driver.fanout, self.observer, self._store_fenced)
+        self._heads = Heads(self.store.durable, options.data, self.driver.fanout, self.observer)
         self.sessions = SessionShell(self.driver, gate, self._entropy, limits, self.observer, self._heads)
         self.driver.close_session = self.sessions.end
         pin = self.tls.pin if self.tls is not None and self.tls.self_signed else None
@@ -201,6 +207,12 @@ class Server:
             self.reporter.ready = False
         if not self.failed.done():
             self.failed.set_result(error)
+
+    def _watch_fence(self) -> None:
+        durable = self.store.durable
+        durable.on_fence = self._store_fenced
+        if durable.fenced is not None:
+            self._store_fenced(durable.fenced)
 
     def _store_fenced(self, error: DatabaseError) -> None:
         """Another copy of the store is ahead: what stands goes on, nothing new is promised."""

@@ -12,7 +12,7 @@ await db.close()
 from __future__ import annotations
 
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import backup, changelog, heads, keyring, migrate, replica
+from ghostwire.zqlite import backup, changelog, fence, heads, keyring, migrate, replica
 from ghostwire.zqlite.changelog import Event, Head, RowImage
 from ghostwire.zqlite.composite import SigningKey, VerifyingKey
 from ghostwire.zqlite.heads import SignedHead
@@ -51,6 +51,7 @@ __all__ = [
     "VerifyingKey",
     "backup",
     "changelog",
+    "fence",
     "heads",
     "into",
     "keyring",

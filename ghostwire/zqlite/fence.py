@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 META: Final = "fence"
 """Where the store's own table keeps why it is fenced."""
 
+HEARD: Final = "heard"
+"""Where it keeps the highest epoch that it has heard of."""
+
+PRIMARY: Final = "replica"
+"""Where a replica keeps which primary it follows."""
+STANDING: Final = (META, HEARD, PRIMARY)
+"""What says where this copy stands, and is no other's business."""
+
 ADVICE: Final = (
     "Nothing is written any more. Use the newer copy; or restore the newest backup (`ghostwire db restore`); or, if "
     "this copy is all there is, go on from it with `ghostwire db promote`"
@@ -45,11 +53,17 @@ def judge(reader: Reader, log: tuple[int, Head], told: tuple[int, Head]) -> str 
     return None
 
 
+def primary(reader: Reader) -> str | None:
+    """The primary that this copy follows; None where it follows none."""
+    url: str | None = reader.value("SELECT value FROM zq_meta WHERE key = ?", (PRIMARY,))
+    return url
+
+
 def fenced(reason: str) -> DatabaseError:
     """What every write is refused with."""
     return DatabaseError(f"{reason}. {ADVICE}")
 
 
-def lay(applier: Applier, reason: str) -> None:
-    """Keep in the file why nothing may be written. Called by the writer between commits."""
-    applier.own("INSERT OR REPLACE INTO main.zq_meta VALUES (?, ?)", (META, reason))
+def lay(applier: Applier, reason: str, heard: int) -> None:
+    """Keep in the file why nothing may be written, and the epoch of who is ahead. Called between commits."""
+    applier.own("INSERT OR REPLACE INTO main.zq_meta VALUES (?, ?), (?, ?)", (META, reason, HEARD, heard))

@@ -12,21 +12,23 @@ from ghostwire.zqlite import changelog
 from ghostwire.zqlite.changelog import Head
 
 if TYPE_CHECKING:
-    import apsw
+    from collections.abc import Callable
 
     from ghostwire.zqlite.signing import GroupKey
 
+    Run = Callable[[str, tuple[Any, ...]], Any]
 
-def enter(
-    connection: apsw.Connection, head: Head, epoch: int, key: GroupKey, event: tuple[str, dict[str, Any]]
-) -> Head:
-    """Append an event (its kind and what it tells) behind `head`, signed as a commit of its own; the new head."""
+
+def enter(run: Run, head: Head, epoch: int, key: GroupKey, event: tuple[str, dict[str, Any]]) -> Head:
+    """Append an event (its kind and what it tells) behind `head`, signed as a commit of its own; the new head.
+
+    `run` runs a statement with its parameters.
+    """
     kind, told = event
     body = changelog.event_body("", told)
     seq, ts = head.seq + 1, max(time.time_ns(), head.ts + 1)
     digest = changelog.digest(seq, epoch, ts, "", kind, body, head.hash)
     row = (seq, epoch, ts, "", kind, body, head.hash, digest)
-    connection.execute("INSERT INTO main.change VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).fetchall()
-    signature = key.sign(epoch, seq, digest)
-    connection.execute("INSERT INTO main.zq_group VALUES (?, ?)", (seq, signature)).fetchall()
+    run("INSERT INTO main.change VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    run("INSERT INTO main.zq_group VALUES (?, ?)", (seq, key.sign(epoch, seq, digest)))
     return Head(seq, ts, digest)

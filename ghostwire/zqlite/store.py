@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
-from ghostwire.zqlite import bootstrap, changelog, engine, fence, heads, history, signing, snapshot, subscription
+from ghostwire.zqlite import (
+    bootstrap,
+    changelog,
+    engine,
+    fence,
+    heads,
+    history,
+    promotion,
+    signing,
+    snapshot,
+    subscription,
+)
 from ghostwire.zqlite.backup import manifest, take
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
@@ -118,6 +129,7 @@ class Store:
         self._pool = pool
         self._upkeep = Upkeep()
         self._writer = Writer(opened.applier, loop, partial(_notice, weakref.ref(self)), on_fatal)
+        self.on_fence: Callable[[DatabaseError], None] = _ignore
         if opened.fence is not None:
             self._writer.fence = fence.fenced(opened.fence)
         self._pending: list[Ticket] = []
@@ -158,9 +170,12 @@ class Store:
         """`async with db.transaction() as tx`. After `patience` seconds without a word it is rolled back."""
         return Transaction(self._enlist, actor, kind, patience)
 
-    async def work(self, run: Callable[[Applier], T]) -> T:
-        """Have the writer do something on the store's own tables, in transactions of its own."""
-        done: T = await self._enqueue(Errand(run))
+    async def work(self, run: Callable[[Applier], T], *, logs: bool = True) -> T:
+        """Have the writer do something on the store's own tables, in transactions of its own.
+
+        What does not write the log (`logs` is false) is done by a fenced store, too.
+        """
+        done: T = await self._enqueue(Errand(run, logs))
         return done
 
     # Reading
@@ -276,13 +291,26 @@ class Store:
         reason = await self.run(lambda reader: fence.judge(reader, log, told))
         if reason is not None:  # only then is it worth the time of a signature
             heads.check(signed, self.identity, await self.head_keys())
-            await self.fence(reason)
+            await self.fence(reason, signed.epoch)
 
-    async def fence(self, reason: str) -> None:
-        """Write nothing any more, also after the next `open`: every write raises DatabaseError with `reason`."""
+    async def fence(self, reason: str, heard: int = 0) -> None:
+        """Write nothing any more, also after the next `open`: every write raises DatabaseError with `reason`.
+
+        `heard` is the epoch of the copy that is ahead, where that is known.
+        """
         if self._writer.fence is None:
-            self._writer.fence = fence.fenced(reason)
-            await self._enqueue(Errand(lambda applier: fence.lay(applier, reason), logs=False))
+            self._writer.fence = error = fence.fenced(reason)
+            self.on_fence(error)
+            await self.work(lambda applier: fence.lay(applier, reason, heard), logs=False)
+
+    async def promote(self, above: int = 0) -> int:
+        """Go on from this copy: open an epoch above `above` and all that it has heard of, and end the fence.
+
+        Every other copy stops writing when it hears of that. Returns the epoch.
+        """
+        epoch = await self.work(lambda applier: promotion.promote(applier, above), logs=False)
+        self._writer.fence = None
+        return epoch
 
     @property
     def fenced(self) -> DatabaseError | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ghostwire.cli.db import backups, keys, state
+from ghostwire.cli.db import backups, keys, standby, state
 
 
 @click.group("db")
@@ -19,5 +19,6 @@ def command() -> None:
 for verb in (
     *(backups.backup, backups.restore, backups.verify, backups.refusals),
     *(keys.keygen, keys.signer, state.stats, state.check),
+    *(standby.replicate, standby.promote),
 ):
     command.add_command(verb)

@@ -18,19 +18,26 @@ from ghostwire.cli.options import json_option
     epilog="""\b
 Examples:
   ghostwire db keygen recipient --out alice
-  ghostwire db keygen signer --out signer --json""",
+  ghostwire db keygen signer --out signer --json
+  ghostwire db keygen link --out standby""",
 )
-@click.argument("kind", type=click.Choice(["recipient", "signer"]))
+@click.argument("kind", type=click.Choice(["recipient", "signer", "link"]))
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="NAME", help="Writes NAME.key and NAME.pub."
 )
 @json_option
-def keygen(kind: Literal["recipient", "signer"], out: Path, as_json: bool) -> None:
-    """Make the keys of a backup's recipient or signer. Keep the private one away from the server."""
+def keygen(kind: Literal["recipient", "signer", "link"], out: Path, as_json: bool) -> None:
+    """Make the keys of a backup's recipient or signer, or of one end of the link between a server and its standby.
+
+    Keep the private key of a recipient away from the server.
+    """
     from ghostwire.zqlite import Identity, SigningKey, keyfile
+    from ghostwire.zqlite.replica import link
 
     private, public = Path(f"{out}.key"), Path(f"{out}.pub")
-    if kind == "recipient":
+    if kind == "link":
+        fingerprint = link.write(out, out.name)
+    elif kind == "recipient":
         identity, seed = Identity.generate()
         keyfile.write(private, "recipient-private", seed)
         keyfile.write(public, "recipient-public", identity.public.data)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ghostwire.coordinator.settings import Settings
 from ghostwire.errors import ValidationError
-from ghostwire.server.config.schema import Config
-from ghostwire.server.options import Limits, ServeOptions
+from ghostwire.server.config.schema import Config, ReplicationSection
+from ghostwire.server.options import Limits, Replication, ServeOptions
 
 CREDENTIAL = "ghostwire.store-key"
 """The name under which systemd hands over the store's key (`LoadCredential=`)."""
@@ -32,6 +32,12 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
         raise ValidationError(
             "database.parallel_writes cannot be false: one writer commits changes that arrive together in one sync."
         )
+    replication = config.replication
+    if replication.listen_addr is not None and (replication.key_file is None or not replication.standbys):
+        raise ValidationError(
+            "replication.listen_addr is set: set replication.key_file and replication.standbys, too "
+            "(`ghostwire db keygen link` makes the files)."
+        )
     configured = database.key_file or database.passphrase_file
     return ServeOptions(
         data=data,
@@ -49,7 +55,19 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
         passphrase=_passphrase(database.passphrase_file),
         database=database.path,
         cache_bytes=database.cache_size,
+        replication=_replication(replication),
         limits=limits(config),
+    )
+
+
+def _replication(section: ReplicationSection) -> Replication | None:
+    if section.listen_addr is None or section.key_file is None:
+        return None
+    return Replication(
+        listen=section.listen_addr,
+        key_file=section.key_file,
+        standbys=tuple(map(Path, section.standbys)),
+        confirmed=section.confirmed,
     )
 
 

@@ -114,6 +114,29 @@ class DatabaseSection(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class ReplicationSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Standbys: copies of the store on other machines, ready to take over (`ghostwire db replicate`)."""
+
+    listen_addr: Annotated[
+        str | None,
+        Meta(description="ADDRESS:PORT on which standbys follow the store. Unset: none do.", examples=["0.0.0.0:7443"]),
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        Meta(
+            description="This end's key and certificate (`ghostwire db keygen link`).",
+            examples=["/etc/ghostwire/primary.key"],
+        ),
+    ] = None
+    standbys: Annotated[
+        tuple[str, ...],
+        Meta(description="Files with the certificates of its standbys.", examples=[["/etc/ghostwire/standby.pub"]]),
+    ] = ()
+    confirmed: Annotated[bool, Meta(description="An answer waits until a standby has the change on its disk, too.")] = (
+        False
+    )
+
+
 class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on what strangers and members may use."""
 
@@ -162,6 +185,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     network: NetworkSection = NetworkSection()
     auth: AuthSection = AuthSection()
     database: DatabaseSection = DatabaseSection()
+    replication: ReplicationSection = ReplicationSection()
     limits: LimitsSection = LimitsSection()
     logging: LoggingSection = LoggingSection()
     telemetry: TelemetrySection = TelemetrySection()

@@ -153,7 +153,8 @@ def _fill(
         newest = links[-1]
         epoch = max(newest.manifest.epoch, above) + 1
         group_key = GroupKey(kept.meta["id"], kept.meta[signing.META])
-        kept.meta.pop(fence.META, None)
+        for own in fence.STANDING:
+            kept.meta.pop(own, None)
         with connection:
             told = {**kept.meta, "epoch": epoch, sealing.META: sealing.next_version(kept.meta[sealing.META])}
             meta = bootstrap.wrap(told, location)
@@ -161,7 +162,7 @@ def _fill(
             connection.executemany("INSERT INTO zq_layout VALUES (?, ?, ?)", kept.layouts).fetchall()
             connection.executemany("INSERT INTO zq_snapshot VALUES (?, ?, ?, ?, ?)", kept.parts).fetchall()
             told = {"seq": head.seq, "hash": head.hash, "epoch": newest.manifest.epoch, "backup": newest.digest}
-            head = milestone.enter(connection, head, epoch, group_key, (KIND, told))
+            head = milestone.enter(connection.execute, head, epoch, group_key, (KIND, told))
     except BaseException:
         engine.forbid_checkpoint(connection)
         engine.close(connection)

@@ -115,7 +115,7 @@ class Feed:
             log, told = (store.epoch, store.head), (hello.epoch, Head(hello.seq, 0, hello.hash))
             reason = await store.run(lambda reader: fence.judge(reader, log, told))
             if reason is not None:
-                await store.fence(reason)
+                await store.fence(reason, hello.epoch)
         if store.fenced is not None and not hmac.compare_digest(self._handed_over, peer):
             raise ConflictError(f"this copy is no primary: {store.fenced.message}")
         start, parts = await store.run(lambda reader: self._start(reader, hello))
@@ -193,7 +193,7 @@ class Feed:
         store = self._store
         if store.fenced is None:
             self._handed_over = peer
-            await store.fence(f"epoch {store.epoch + 1} was handed over to a replica")
+            await store.fence(f"epoch {store.epoch + 1} was handed over to a replica", store.epoch + 1)
         elif not hmac.compare_digest(self._handed_over, peer):
             raise ConflictError("another replica was promoted first: follow that one")
         frames.send(writer, HandedOver(store.epoch + 1, store.head.seq))
@@ -228,7 +228,7 @@ async def serve(
 def settings(reader: Reader, store: Store) -> dict[str, Any]:
     """The store's settings as a replica is told them: its secrets in the clear, nothing of this copy's own standing."""
     meta: dict[str, Any] = dict(reader.query("SELECT key, value FROM zq_meta"))
-    for own in (fence.META, "replica"):
+    for own in fence.STANDING:
         meta.pop(own, None)
     return {name: store.unwrapped(name, value) for name, value in meta.items()}
 

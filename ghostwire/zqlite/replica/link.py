@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from ghostwire.errors import NotFoundError, PermissionDeniedError, ValidationError
+from ghostwire._native import token
+from ghostwire.errors import ConflictError, NotFoundError, PermissionDeniedError, ValidationError
 
 SCHEME: Final = "tls"
 _DAYS: Final = 36_500
@@ -81,22 +82,25 @@ def generate(name: str) -> tuple[bytes, bytes]:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate, certificate
 
 
-def write(path: Path, name: str) -> tuple[Path, Path]:
-    """Make `path`.key (0600) and `path`.pub; both paths. Raises ValidationError when one exists."""
+def write(path: Path, name: str) -> bytes:
+    """Make `path`.key (0600) and `path`.pub; BLAKE3 of the certificate.
+
+    Raises ConflictError when one exists, PermissionDeniedError when they cannot be made.
+    """
     private, public = Path(f"{path}.key"), Path(f"{path}.pub")
     secret, certificate = generate(name)
     for file, data, mode in ((private, secret, 0o600), (public, certificate, 0o644)):
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except FileExistsError:
-            raise ValidationError(f"{file} exists: a key is never written over, name another file") from None
+            raise ConflictError(f"{file} exists: a key is never written over, name another file") from None
         except OSError as error:
             raise PermissionDeniedError(f"cannot make {file}: {error.strerror}") from error
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(descriptor)
-    return private, public
+    return token.blake3(certificate)
 
 
 def address(url: str) -> tuple[str, int]:

@@ -15,18 +15,14 @@ from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.pool import LEAST, MOST, Pool
 from ghostwire.zqlite.replica import frames, mirror
 from ghostwire.zqlite.replica.frames import HandedOver, Hello, Rows, Tick
-from ghostwire.zqlite.replica.promotion import promote
 from ghostwire.zqlite.replica.session import Session
 from ghostwire.zqlite.store import Store
-from ghostwire.zqlite.writer import Errand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ghostwire.zqlite.replica.link import Link
 
-META: Final = "replica"
-"""Where the store's own table keeps which primary it follows."""
 AGAIN_S: Final = 1.0
 
 
@@ -60,7 +56,7 @@ async def open_replica(
             file.unlink(missing_ok=True)  # noqa: ASYNC240
         lock.release()
         raise
-    founding = None if session is None else {**session.start.meta, META: primary, fence.META: _reason(primary)}
+    founding = None if session is None else {**session.start.meta, fence.PRIMARY: primary, fence.META: _reason(primary)}
 
     def locate() -> engine.Location:
         return engine.locate(file, key, passphrase, cipher=cipher)
@@ -151,11 +147,7 @@ class Replica:
         Raises UnavailableError when it cannot be reached, ConflictError when another replica was faster.
         """
         await self.stop()
-        epoch = self.epoch + 1
-        if not alone:
-            epoch = await self._hand_over()
-        await self._store._enqueue(Errand(lambda applier: promote(applier, epoch), logs=False))
-        return epoch
+        return await self._store.promote(0 if alone else await self._hand_over() - 1)
 
     async def close(self) -> None:
         """Stop, and close the file."""
@@ -244,7 +236,7 @@ class Replica:
         return self._opened.applier.head.seq >= seq
 
     async def _work(self, function: Callable[[], Any]) -> Any:
-        return await self._store._enqueue(Errand(lambda applier: function(), logs=False))
+        return await self._store.work(lambda applier: function(), logs=False)
 
 
 def _reason(primary: str) -> str:

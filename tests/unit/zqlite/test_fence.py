@@ -71,3 +71,18 @@ async def test_copies_that_went_apart(tmp_path: Path, epoch: int, seq: int, why:
         await db.hear(heads.sign(db.identity, epoch, told, db.signing_key(heads.USE)))
         with pytest.raises(DatabaseError, match=why):
             await db.execute("INSERT INTO t VALUES (1)")
+
+
+async def test_a_promotion_ends_the_fence_above_all_that_was_heard(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with await zqlite.open(path, key=KEY) as db:
+        await db.execute("CREATE TABLE t(v)")
+        await db.hear(heads.sign(db.identity, 5, db.head, db.signing_key(heads.USE)))
+    async with await zqlite.open(path, key=KEY) as db:
+        assert db.fenced is not None
+        assert await db.promote() == db.epoch == 6
+        await db.execute("INSERT INTO t VALUES (1)")
+        assert (await db.verify(await db.sign_head())).head.seq == 3
+        assert [record.kind for record in [await anext(db.changes(2))]] == ["zqlite.promote"]
+    async with await zqlite.open(path, key=KEY) as db:
+        assert (db.fenced, db.epoch) == (None, 6)
