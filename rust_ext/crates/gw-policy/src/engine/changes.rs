@@ -73,8 +73,9 @@ struct Marks {
 }
 
 impl Engine {
-    /// Add a node or replace what is known of it. The nodes whose peers, filter or class change, itself included;
-    /// none if nothing that counts is new.
+    /// Add a node or replace what is known of it. The nodes whose peers, filter or class change, or in whose filter a
+    /// denial names a class that has its first member now, or its last one no more; itself included. None if nothing
+    /// that counts is new.
     pub fn update(&mut self, node: Node) -> RoaringBitmap {
         let id = node.id;
         let mut affected = match self.nodes.get(&id) {
@@ -93,7 +94,8 @@ impl Engine {
         affected
     }
 
-    /// Forget a node. Who saw it, and itself; none if it was not known.
+    /// Forget a node. Who saw it, in whose filter a denial names it as the last of its class, and itself; none if it
+    /// was not known.
     pub fn leave(&mut self, id: u32) -> RoaringBitmap {
         if !self.nodes.contains_key(&id) {
             return RoaringBitmap::new();
@@ -150,7 +152,7 @@ impl Engine {
             return RoaringBitmap::new();
         }
         let mut affected = if known.is_some() { self.visible(node.id) } else { RoaringBitmap::new() };
-        let mut told = self.slots.get(node.id as usize).copied().flatten().map_or(Vec::new(), |slot| vec![slot.place]);
+        let mut told = self.slots.get(node.id as usize).copied().flatten().map_or(Vec::new(), |slot| self.told_by(slot));
         let mut marks = self.marks();
         for (atoms, of_addresses) in
             [(self.catalog.identity(&self.policy, node), false), (self.catalog.place(&self.policy, node), true)]
@@ -158,7 +160,7 @@ impl Engine {
             let (classes, all) = self.sight(Effect::Accept, &atoms, of_addresses);
             affected |= if all { self.everyone.clone() } else { self.members(&classes) };
             match self.classes.find(&atoms, of_addresses) {
-                Some(class) if of_addresses => told.push(class),
+                Some(class) if of_addresses || self.classes.get(class).members.is_empty() => told.push(class),
                 Some(_) => {}
                 None => self.mark_denied(&atoms, &mut marks.targets),
             }
@@ -181,10 +183,18 @@ impl Engine {
         let Some(slot) = self.slots.get(id as usize).copied().flatten() else { return RoaringBitmap::new() };
         let mut affected = self.visible(id);
         let mut marks = self.marks();
-        self.mark_denied(&self.classes.get(slot.place).atoms, &mut marks.targets);
+        for class in self.told_by(slot) {
+            self.mark_denied(&self.classes.get(class).atoms, &mut marks.targets);
+        }
         affected |= self.members(&marks.targets);
         affected.insert(id);
         affected
+    }
+
+    /// The classes to be told of when the node leaves its slot.
+    fn told_by(&self, slot: Slot) -> Vec<ClassId> {
+        let is_last = self.classes.get(slot.identity).members.len() == 1;
+        if is_last { vec![slot.place, slot.identity] } else { vec![slot.place] }
     }
 
     /// The nodes whose denials name classes that are new, or addresses whose nodes are others.

@@ -88,7 +88,8 @@ pub struct Engine {
     cells: Both<matrix::State>,
     /// What denials leave of the sight between slots, as far as it was asked for.
     hidden: hidden::Known,
-    /// Classes that are new or have other addresses: filters with denials name them, whoever sees them.
+    /// Classes that are new, or of which the first member came or the last one went, or that have other addresses:
+    /// filters with denials name them, whoever sees them.
     told: Vec<ClassId>,
 }
 
@@ -252,6 +253,9 @@ impl Engine {
         }
         self.slots[id as usize] = Some(Slot { identity, place });
         for class in [identity, place] {
+            if self.classes.get(class).members.is_empty() {
+                self.tell(class);
+            }
             self.classes.insert(class, id);
             self.views.note(class, id, true);
         }
@@ -274,6 +278,9 @@ impl Engine {
             for class in [slot.identity, slot.place] {
                 self.classes.remove(class, id);
                 self.views.note(class, id, false);
+                if self.classes.get(class).members.is_empty() {
+                    self.tell(class);
+                }
             }
             self.tell(slot.place);
         }
