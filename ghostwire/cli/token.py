@@ -24,6 +24,7 @@ def command() -> None:
     epilog="""\b
 Examples:
   ghostwire token create --scope read --name dashboard
+  ghostwire token create --scope write --user alice --name laptop
   ghostwire token create --scope admin --expires 8h --json""",
 )
 @click.option(
@@ -34,10 +35,11 @@ Examples:
 )
 @click.option("--name", default="token", show_default=True, metavar="TEXT", help="What it is for.")
 @click.option("--expires", type=DURATION, default="90d", show_default=True, metavar="TIME", help="When it ends.")
+@click.option("--user", metavar="USER", help="Whose it is: with it they ask for access, and approve it.")
 @admin_options
-def create(admin: Admin, scope: str, name: str, expires: float, as_json: bool) -> None:
+def create(admin: Admin, scope: str, name: str, expires: float, user: str | None, as_json: bool) -> None:
     """Make a token. It is shown this once."""
-    made = admin.post("/v1/tokens", {"name": name, "scope": scope, "life_s": expires})
+    made = admin.post("/v1/tokens", {"name": name, "scope": scope, "life_s": expires, "user": user})
     screen.show(
         made,
         as_json,
@@ -58,6 +60,7 @@ def list_(admin: Admin, as_json: bool) -> None:
             t["id"],
             t["name"],
             t["scope"],
+            t["user"] or "-",
             t["created_by"],
             screen.moment(t["expires_at"]),
             screen.bad("revoked") if t["revoked"] else "",
@@ -66,7 +69,9 @@ def list_(admin: Admin, as_json: bool) -> None:
     ]
     empty = "No token yet: `ghostwire token create --scope read` makes one."
     screen.show(
-        tokens, as_json, lambda: screen.columns(("id", "name", "scope", "made by", "ends", "state"), rows, empty)
+        tokens,
+        as_json,
+        lambda: screen.columns(("id", "name", "scope", "user", "made by", "ends", "state"), rows, empty),
     )
 
 

@@ -18,6 +18,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "key": ("ghostwire.cli.key", "Make and revoke pre-auth keys."),
     "token": ("ghostwire.cli.token", "Make and revoke tokens for remote administration."),
     "policy": ("ghostwire.cli.policy", "Show, check, compare and apply the access policy."),
+    "access": ("ghostwire.cli.access", "Ask for access that ends by itself, and approve it."),
     "db": ("ghostwire.cli.db", "Back up, restore and check the coordinator's store."),
     "audit": ("ghostwire.cli.audit", "Check that the history was not tampered with."),
     "server": ("ghostwire.cli.server", "Show how the coordinator does."),

@@ -29,6 +29,7 @@ class Due(IntEnum):
     CLOCK = 6
     CONFIRM = 7
     WINDOW = 8
+    TURN = 9
 
 
 class Agenda:

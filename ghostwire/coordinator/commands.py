@@ -207,12 +207,16 @@ class RevokePreauthKey(Command, frozen=True, kw_only=True):
 
 
 class CreateApiToken(Command, frozen=True, kw_only=True):
-    """Make an operator's token. Nobody mints beyond `granted`, the asker's own scope. Replies `TokenCreated`."""
+    """Make an operator's token. Nobody mints beyond `granted`, the asker's own scope. Replies `TokenCreated`.
+
+    Who uses it asks for access, and approves it, as `user`; None for a token that belongs to nobody.
+    """
 
     name: str
     scope: Scope
     granted: Scope
     life_s: float
+    user: int | None = None
 
 
 class RevokeApiToken(Command, frozen=True, kw_only=True):
@@ -264,6 +268,52 @@ class RollbackPolicy(Command, frozen=True, kw_only=True):
     connections: tuple[Connection, ...] = ()
 
 
+# Access that ends by itself. `user` is whom the asker acts as.
+
+
+class RequestAccess(Command, frozen=True, kw_only=True):
+    """Ask to reach node `target` at `ports`, as in a grant, for `duration_s` seconds. Replies the `AccessRequest`.
+
+    `source` is the one node of the user that it is for, None for all of them.
+    """
+
+    user: int
+    target: int
+    ports: tuple[str, ...]
+    duration_s: int
+    source: int | None = None
+    reason: str = ""
+
+
+class ApproveAccess(Command, frozen=True, kw_only=True):
+    """Approve a request, which opens what it asks for at once. Replies the `AccessRequest`.
+
+    `digest` is that of the request which the approver has seen. `holder` is the user whom the asker's token belongs
+    to, where it acts as another.
+    """
+
+    request: int
+    user: int
+    digest: bytes
+    holder: int | None = None
+
+
+class DenyAccess(Command, frozen=True, kw_only=True):
+    """Refuse a request for good; its approvers may, and who asked for it. Replies the `AccessRequest`."""
+
+    request: int
+    user: int
+    reason: str = ""
+
+
+class RevokeAccess(Command, frozen=True, kw_only=True):
+    """End access before its time; its approvers may, and who asked for it. Replies the `AccessRequest`."""
+
+    request: int
+    user: int
+    reason: str = ""
+
+
 # The coordinator's own, when a deadline has come. Nobody is answered.
 
 
@@ -293,6 +343,14 @@ class RevertPolicy(Command, frozen=True, kw_only=True):
 
 class NoteBindings(Command, frozen=True, kw_only=True):
     """Make durable which user each name of the policy in force means."""
+
+
+class EndAccess(Command, frozen=True, kw_only=True):
+    """Make durable that access has ended whose rule, requester, approver or nodes are gone."""
+
+
+class TurnWindows(Command, frozen=True, kw_only=True):
+    """A window of the policy has opened or closed, or access has come to its end."""
 
 
 # From the driver.

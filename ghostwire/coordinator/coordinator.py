@@ -21,7 +21,7 @@ from ghostwire.coordinator.starting import start
 from ghostwire.coordinator.timekeeping import ACTOR, NOBODY, Timekeeper
 from ghostwire.coordinator.view import View
 from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, InternalError, UnavailableError
-from ghostwire.model.time import Now
+from ghostwire.model.time import SECOND, Now
 
 Handler = Callable[[Any, Now, Claim], Any]
 
@@ -53,6 +53,9 @@ class Coordinator:
         self._stopped = False
         self._handlers = _handlers(self._core, self._conversations, self._timekeeper)
         self.view = View(self._core)
+        if self._core.access.has_fallen():
+            # Before anything else is decided, so that no version of the policy brings it back.
+            self._inbox.append((c.EndAccess(op=NOBODY, actor=ACTOR), 1))
 
     def handle(self, command: c.Command | c.Committed | c.Failed, now: Now) -> None:
         """Take one command, or the store's answer to a `Persist`."""
@@ -91,9 +94,11 @@ class Coordinator:
         core.effects.append(core.volatile.flush(core.mapper.position, now.utc))
 
     def _at(self, now: Now) -> Now:
-        """Never earlier than before: a clock set back re-opens nothing."""
+        """Never earlier than before, and never standing: a clock set back re-opens nothing, and keeps nothing open."""
         held = self._core.now
-        self._core.now = Now(max(now.mono, held.mono), max(now.utc, held.utc))
+        mono = max(now.mono, held.mono)
+        carried = held.utc + round((mono - held.mono) * SECOND)
+        self._core.now = Now(mono, now.utc if now.utc >= held.utc else carried)
         return self._core.now
 
     def _work(self, now: Now) -> None:
@@ -148,6 +153,8 @@ class Coordinator:
         core.moved()
         pending.claim.release(committed=True)
         follow(core, moved, now)
+        if core.access.has_fallen():
+            self._inbox.append((c.EndAccess(op=NOBODY, actor=ACTOR), 1))
         if core.policies.bindings_moved():
             self._inbox.append((c.NoteBindings(op=NOBODY, actor=ACTOR), 1))
         for table, old, new in moved:
@@ -227,6 +234,12 @@ def _handlers(core: Core, talk: Conversations, time: Timekeeper) -> dict[type[c.
         c.ConfirmPolicy: lambda m, now, claim: core.versions.confirm(m, now.utc),
         c.RollbackPolicy: lambda m, now, claim: core.versions.rollback(m, now.utc),
         c.RevertPolicy: lambda m, now, claim: core.versions.revert(m, now.utc),
+        c.RequestAccess: lambda m, now, claim: core.access.request(m, now.utc),
+        c.ApproveAccess: lambda m, now, claim: core.access.approve(m, now.utc),
+        c.DenyAccess: lambda m, now, claim: core.access.deny(m, now.utc),
+        c.RevokeAccess: lambda m, now, claim: core.access.revoke(m, now.utc),
+        c.EndAccess: lambda m, now, claim: core.access.end_fallen(now.utc),
+        c.TurnWindows: lambda m, now, claim: core.windows.turn(now.utc),
         c.RemoveIdleNode: lambda m, now, claim: nodes.remove_idle(m, now.utc) if time.is_idle(m.node) else None,
         c.WakeAddresses: lambda m, now, claim: time.wake_addresses(now),
         c.SweepTokens: lambda m, now, claim: time.sweep_tokens(now),

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ghostwire.coordinator.access import AccessDesk
 from ghostwire.coordinator.addresses import IpAllocator
 from ghostwire.coordinator.agenda import Agenda, Due
 from ghostwire.coordinator.change_window import ChangeWindow
@@ -27,6 +28,7 @@ from ghostwire.coordinator.state import State
 from ghostwire.coordinator.users import UserManager
 from ghostwire.coordinator.views import Views
 from ghostwire.coordinator.volatile import VolatileStream
+from ghostwire.coordinator.windows import Windows
 from ghostwire.model.node import Node
 from ghostwire.model.position import Position
 from ghostwire.model.time import Now
@@ -58,6 +60,8 @@ class Core:
     changes: MapChanges
     policies: PolicyControl
     versions: PolicyVersions
+    access: AccessDesk
+    windows: Windows
     volatile: VolatileStream
     effects: deque[Effect]
     now: Now
@@ -80,6 +84,7 @@ class Core:
         views = Views(state, addresses.prefixes)
         window = ChangeWindow(snapshot.log_id, snapshot.boot, settings.window)
         counters = Counters()
+        access = AccessDesk(state, views)
         mapper = NetworkMapper(state, views, liveness, window, counters, effects.append)
 
         def is_live(node: Node) -> bool:
@@ -110,6 +115,8 @@ class Core:
             changes=MapChanges(mapper, views, window),
             policies=PolicyControl(state, views, mapper, window, is_live, send_whole),
             versions=PolicyVersions(state, views),
+            access=access,
+            windows=Windows(state, views, access),
             volatile=VolatileStream(state, views, liveness, window, agenda),
             effects=effects,
             now=now,
@@ -141,6 +148,14 @@ class Core:
         """The node has come or is gone: peers see it, and whoever watches is told."""
         self.presence_changed(node, now)
         self.counters.observer.presence(node, "online" if self.liveness.get(node.id).online else "offline")
+
+    def await_turn(self, now: Now) -> None:
+        """Look when the next window of the policy opens or closes."""
+        turn = self.windows.next_turn()
+        if turn:
+            self.agenda.set_utc(Due.TURN, 0, turn, now)
+        else:
+            self.agenda.cancel(Due.TURN, 0)
 
     def close_session(self, node: int, code: str, reason: str) -> None:
         """End a node's live session, if it has one."""

@@ -159,7 +159,9 @@ class ApiTokens:
         self._last = max(state.api_tokens, default=0)
 
     def create(self, command: CreateApiToken, utc: int) -> Decision:
-        """Make a token. Nobody mints beyond his own scope."""
+        """Make a token. Nobody mints beyond his own scope. Raises `NotFoundError` for a user that there is not."""
+        if command.user is not None and command.user not in self._state.users:
+            raise NotFoundError(f"there is no user {command.user}")
         if RANK[command.scope] > RANK[command.granted]:
             raise PermissionDeniedError(f"a token of scope {command.scope} can't be made with scope {command.granted}")
         end = utc + check_life(command.life_s)
@@ -173,6 +175,7 @@ class ApiTokens:
             created_at=utc,
             created_by=command.actor,
             expires_at=end,
+            user_id=command.user,
         )
         created = TokenCreated(id=record.id, secret=secret, expires_at=end)
         return Decision("api_token.create", (Put("api_tokens", record),), lambda _: created)
@@ -193,6 +196,8 @@ class ApiTokens:
         mac = self._secrets.mac(secret)
         found = self._state.api_token_by_mac.get(mac)
         if found is None or not equal(found.mac, mac) or found.revoked or found.expires_at <= utc:
+            raise AuthenticationError("the token is unknown, revoked or expired")
+        if found.user_id is not None and found.user_id not in self._state.users:
             raise AuthenticationError("the token is unknown, revoked or expired")
         return found
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from pyroaring import BitMap
+
 from ghostwire.coordinator.agenda import Due
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.registration import EXPIRED
-from ghostwire.model.credential import RestingAddress, SessionToken
+from ghostwire.coordinator.views import POLICY_TIME
+from ghostwire.model.access import AccessRequest
+from ghostwire.model.credential import RestingAddress, SessionToken, Setting
 from ghostwire.model.node import Node
 from ghostwire.model.policy import PolicyTrial, PolicyVersion
 from ghostwire.model.time import Now
@@ -27,6 +31,8 @@ def follow(core: Core, moved: Iterable[Moved], now: Now) -> None:
 
 
 def _node(core: Core, old: Node | None, new: Node | None, now: Now) -> None:
+    if old is not None and core.access.concerns(old.id):
+        core.access.look_again()
     if new is None:
         if old is not None:
             _node_gone(core, old)
@@ -60,9 +66,9 @@ def _node_gone(core: Core, old: Node) -> None:
 def _user(core: Core, old: User | None, new: User | None, now: Now) -> None:
     told = [(user.name, user.email, user.role) if user is not None else None for user in (old, new)]
     if told[0] != told[1]:
-        affected = core.policies.users_changed(nodeless=old is None or new is None)
-        for slot in affected:
-            core.volatile.note(core.state.node_by_slot[slot].id, now, core.settings.flush_s)
+        _note(core, core.policies.users_changed(nodeless=old is None or new is None), now)
+        core.access.look_again()
+        core.await_turn(now)
     if old is not None and new is not None and (old.display_name or old.name) != (new.display_name or new.name):
         core.mapper.profile_changed(new.id)
     elif new is None and old is not None:
@@ -89,6 +95,8 @@ def _policy(core: Core, old: PolicyVersion | None, new: PolicyVersion | None, no
     core.policies.policy_changed()
     core.versions.in_force_since = now.utc
     core.volatile.note_all()
+    core.access.look_again()
+    core.await_turn(now)
 
 
 def _trial(core: Core, old: PolicyTrial | None, new: PolicyTrial | None, now: Now) -> None:
@@ -99,6 +107,28 @@ def _trial(core: Core, old: PolicyTrial | None, new: PolicyTrial | None, now: No
         core.agenda.set_utc(Due.CONFIRM, 0, waiting.deadline, now)
 
 
+def _access(core: Core, old: AccessRequest | None, new: AccessRequest | None, now: Now) -> None:
+    at = core.views.at
+    stood, stands = (found is not None and found.state_at(at) == "approved" for found in (old, new))
+    if stood != stands:
+        _note(core, core.policies.access_changed(), now)
+        core.access.look_again()
+        core.await_turn(now)
+
+
+def _setting(core: Core, old: Setting | None, new: Setting | None, now: Now) -> None:
+    if new is not None and new.name == POLICY_TIME:
+        _note(core, core.policies.windows_turned(), now)
+        core.access.look_again()
+        core.await_turn(now)
+
+
+def _note(core: Core, slots: BitMap, now: Now) -> None:
+    """The classes of these nodes may be others now: they are flushed."""
+    for slot in slots:
+        core.volatile.note(core.state.node_by_slot[slot].id, now, core.settings.flush_s)
+
+
 _FOLLOWERS: Final[dict[str, Callable[[Core, Any, Any, Now], None]]] = {
     "nodes": _node,
     "users": _user,
@@ -106,4 +136,6 @@ _FOLLOWERS: Final[dict[str, Callable[[Core, Any, Any, Now], None]]] = {
     "resting_addresses": _resting,
     "policies": _policy,
     "policy_trials": _trial,
+    "access_requests": _access,
+    "settings": _setting,
 }

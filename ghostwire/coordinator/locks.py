@@ -66,8 +66,20 @@ _LOCKERS: Final[dict[type[c.Command], Locker]] = {
     c.DeleteUser: _on_user,
     c.RevokePreauthKey: lambda command, state: (("pre-auth key", command.key),),
     c.RevokeApiToken: lambda command, state: (("api token", command.token),),
+    c.RequestAccess: lambda command, state: (("access of", command.user),),
     **dict.fromkeys(
-        (c.ApplyPolicy, c.ConfirmPolicy, c.RollbackPolicy, c.RevertPolicy, c.NoteBindings),
+        (c.ApproveAccess, c.DenyAccess, c.RevokeAccess), lambda command, state: (("access", command.request),)
+    ),
+    **dict.fromkeys(
+        (
+            c.ApplyPolicy,
+            c.ConfirmPolicy,
+            c.RollbackPolicy,
+            c.RevertPolicy,
+            c.NoteBindings,
+            c.EndAccess,
+            c.TurnWindows,
+        ),
         lambda command, state: ("policy",),
     ),
     **dict.fromkeys((c.WakeAddresses, c.SweepTokens, c.NoteTime), _one_at_a_time),

@@ -92,6 +92,14 @@ class PolicyControl:
             return self._tell_whole(BitMap(self._views.slots))
         return self._tell_whole(self._views.set_users())
 
+    def windows_turned(self) -> BitMap:
+        """Time has moved on for the policy: whose maps changed. Those with a session are sent them whole."""
+        return self._tell_whole(self._views.turn())
+
+    def access_changed(self) -> BitMap:
+        """Access stands that did not, or the other way round: whose maps changed, told like that."""
+        return self._tell_whole(self._views.follow_access())
+
     def _tell_whole(self, affected: BitMap) -> BitMap:
         """Remember, and send whole, the maps of these nodes and of those who see one that shows another class now."""
         affected &= self._views.slots

@@ -12,8 +12,8 @@ from ghostwire.coordinator.policy_text import document
 from ghostwire.coordinator.views import Directory
 from ghostwire.policy import Engine, Policy
 
-_MEANINGS: Final = ("groups", "hosts", "ipsets", "postures", "defaultsrcposture")
-"""The sections that say what names in rules stand for."""
+_MEANINGS: Final = ("groups", "hosts", "ipsets", "postures", "defaultsrcposture", "nodeattrs", "ghostwire")
+"""The sections that say what names in rules stand for, or limit them."""
 _RULES: Final = ("acls", "grants")
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from ghostwire.coordinator.policy_ports import NAMES, Access, Point, admits, differing, points_of
-from ghostwire.coordinator.policy_text import document, groups_of, line_of, rule_of
+from ghostwire.coordinator.policy_text import document, groups_at_times, groups_of, line_of, rule_of
 from ghostwire.coordinator.views import served_routes
 from ghostwire.model.filter import FilterRule
 from ghostwire.model.node import Node
 from ghostwire.model.policy import PolicyVersion
+from ghostwire.model.time import SECOND
 from ghostwire.model.user import User
-from ghostwire.policy import Engine, RuleMatch
+from ghostwire.policy import Engine, Limit, RuleMatch
 
 _TCP: Final = 6
 
@@ -23,7 +25,8 @@ _TCP: Final = 6
 class End(msgspec.Struct, frozen=True, kw_only=True):
     """One end of a connection: what the policy knows it by.
 
-    `reported` is what the node says of itself, and could say otherwise. `routes` are networks that it serves.
+    `at_times` are groups that its user is in for a time only. `reported` is what the node says of itself, and could say
+    otherwise. `routes` are networks that it serves.
     """
 
     node: int
@@ -33,19 +36,41 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None
     tags: tuple[str, ...]
     groups: tuple[str, ...]
+    at_times: tuple[str, ...]
     routes: tuple[str, ...]
     reported: dict[str, str]
 
 
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A window that a rule rests on: its own, or a membership in the group `of`.
+
+    It ends for good when it `expires`, and opens or closes next when it `turns`; None for never.
+    """
+
+    of: str
+    schedule: str
+    expires: datetime | None
+    open: bool
+    turns: datetime | None
+
+
 class RuleAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule: where it stands, its line, and what of the connection it does not match (nothing where it allows it)."""
+    """A rule: where it stands, its line, and what of the connection it does not match (nothing where it allows it).
+
+    A rule that `denies` refuses what it matches. Section `access` is access on request, its index the request's number.
+    Of `conditions`, with whether each holds, one must; `reported` are facts in them that the source says of itself.
+    """
 
     section: str
     index: int
     line: int
     column: int
     text: str
+    denies: bool
     postures: tuple[str, ...]
+    windows: tuple[Window, ...]
+    conditions: dict[str, bool]
+    reported: tuple[str, ...]
     missing: tuple[str, ...]
 
 
@@ -62,12 +87,13 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Both ends and both directions, under version `policy` (0: the default policy).
+    """Both ends and both directions, under version `policy` (0: the default policy), at the time `at`.
 
     Where an address was asked about that no node has, it is `address`, in the network `via` that `target` serves.
     """
 
     policy: int
+    at: datetime
     source: End
     target: End
     address: str | None
@@ -84,10 +110,13 @@ class Behind(NamedTuple):
 
 
 class Explainer:
-    """Answers about the policy in force."""
+    """Answers about the policy in force, as `engine` has it; `at` is the time that this is about."""
 
-    def __init__(self, engine: Engine, version: PolicyVersion, users: Mapping[int, User], domain: str) -> None:
+    def __init__(
+        self, engine: Engine, version: PolicyVersion, users: Mapping[int, User], domain: str, at: datetime
+    ) -> None:
         self._engine = engine
+        self._at = at
         self._text = version.text
         self._number = version.number
         self._sections = document(version.text) if version.text else {}
@@ -98,6 +127,7 @@ class Explainer:
         """Explain both directions; without a port, the first one that is allowed."""
         return Answer(
             policy=self._number,
+            at=self._at,
             source=self._end(source),
             target=self._end(target),
             address=None,
@@ -133,6 +163,7 @@ class Explainer:
             )
         return Answer(
             policy=self._number,
+            at=self._at,
             source=self._end(source),
             target=self._end(router),
             address=place.address,
@@ -153,6 +184,7 @@ class Explainer:
             role=None if user is None else user.role,
             tags=node.tags,
             groups=groups_of(self._sections, names),
+            at_times=groups_at_times(self._sections, names),
             routes=served_routes(node),
             reported={name: value for name, value in reported.items() if value},
         )
@@ -161,7 +193,7 @@ class Explainer:
         rules = self._engine.native_filter(target.slot)
         points = points_of(rules)
         class_id = self._engine.class_of(source.slot)
-        open_at = [any(_fits(rule, source, target, class_id, point) for rule in rules) for point in points]
+        open_at = [_is_open(rules, source, target, class_id, point) for point in points]
         if port is None:
             allowed = (point.port for point, is_open in zip(points, open_at, strict=True) if is_open)
             asked = next((first for first in allowed if protocol == _TCP or not first), 0)
@@ -181,26 +213,31 @@ class Explainer:
     def _rule(
         self, match: RuleMatch, allowed: bool, source: Node, target: Node, protocol: int, port: int | None
     ) -> RuleAnswer:
-        written = rule_of(self._sections, match.section, match.index)
+        on_request = match.section == "access"
+        written = {} if on_request else rule_of(self._sections, match.section, match.index)
         return RuleAnswer(
             section=match.section,
             index=match.index,
             line=match.line if self._text else 0,
             column=match.column if self._text else 0,
-            text=line_of(self._text, match.line),
+            text=f"access request {match.index}" if on_request else line_of(self._text, match.line),
+            denies=match.denies,
             postures=_texts(written.get("srcposture")),
-            missing=() if allowed else tuple(_missing(match, written, source, target, protocol, port)),
+            windows=tuple(map(_window, match.limits)),
+            conditions=dict(match.conditions),
+            reported=match.reported,
+            missing=() if allowed or match.denies else tuple(_missing(match, written, source, target, protocol, port)),
         )
 
 
 def _missing(
     match: RuleMatch, rule: Mapping[str, Any], source: Node, target: Node, protocol: int, port: int | None
 ) -> Iterable[str]:
-    """What would have to be otherwise for the rule to match."""
+    """What would have to be otherwise for the rule to allow it."""
     what = NAMES.get(protocol, str(protocol)) + ("" if port is None else f" {port}")
     sources, targets = _texts(rule.get("src") or rule.get("users")), _texts(rule.get("dst") or rule.get("ports"))
     if not match.source:
-        postures = _texts(rule.get("srcposture"))
+        postures = tuple(name for name, _ in match.conditions)
         also = f" that meets one of {', '.join(postures)}" if postures else ""
         yield f"{source.name} is none of its sources ({', '.join(sources)}){also}"
     if not match.target:
@@ -210,6 +247,35 @@ def _missing(
         proto = rule.get("proto")
         within = f"{proto} to {', '.join(given)}" if proto else ", ".join(given)
         yield f"{what} is not among its ports ({within})"
+    for limit in match.limits:
+        if not limit.open:
+            yield f"{f'the membership in {limit.of}' if limit.of else 'the rule'} does not hold now ({_until(limit)})"
+    if match.source and match.target and match.ports and match.open:
+        yield "a denial overrules it"
+
+
+def _until(limit: Limit) -> str:
+    """What a window that is closed waits for."""
+    said = [f"schedule {limit.schedule!r}"] if limit.schedule else []
+    if limit.turns:
+        said.append(f"opens {_when(limit.turns)}")
+    elif limit.expires:
+        said.append(f"expired {_when(limit.expires)}")
+    return ", ".join(said)
+
+
+def _window(limit: Limit) -> Window:
+    return Window(
+        of=limit.of,
+        schedule=limit.schedule,
+        expires=_when(limit.expires),
+        open=limit.open,
+        turns=_when(limit.turns),
+    )
+
+
+def _when(utc: int) -> datetime | None:
+    return datetime.fromtimestamp(utc // SECOND, UTC) if utc else None
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -218,8 +284,14 @@ def _texts(value: Any) -> tuple[str, ...]:
     return () if value is None else (str(value),)
 
 
+def _is_open(rules: Iterable[FilterRule], source: Node, target: Node, class_id: int, point: Point) -> bool:
+    """Whether a filter lets the source in there: some rule accepts it and none denies it."""
+    fitting = [rule.deny for rule in rules if _fits(rule, source, target, class_id, point)]
+    return bool(fitting) and not any(fitting)
+
+
 def _fits(rule: FilterRule, source: Node, target: Node, class_id: int, point: Point) -> bool:
-    """Whether a rule of the target's filter lets the source in there."""
+    """Whether a rule of the target's filter is about the source and that place."""
     same_owner = rule.same_owner and source.user_id is not None and source.user_id == target.user_id
     if not (class_id in rule.classes or same_owner or _lies_in((source.ipv4, source.ipv6), rule.prefixes)):
         return False

@@ -30,7 +30,20 @@ def groups_of(sections: Mapping[str, Any], names: Sequence[str]) -> tuple[str, .
     return tuple(sorted(group for group, members in groups.items() if not set(names).isdisjoint(members or ())))
 
 
+def groups_at_times(sections: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    """The groups that list one of these names for a time only, sorted."""
+    groups: Mapping[str, Sequence[Mapping[str, Any]]] = (sections.get("ghostwire") or {}).get("groups") or {}
+    found = {group for group, members in groups.items() for member in members if member.get("member") in names}
+    return tuple(sorted(found))
+
+
 def rule_of(sections: Mapping[str, Any], section: str, index: int) -> Mapping[str, Any]:
-    """A rule as it was written, its fields in small letters; empty where the text has none."""
-    rules: Sequence[Mapping[str, Any]] = sections.get(section.lower()) or ()
+    """A rule as it was written, its fields in small letters; empty where the text has none.
+
+    A section within another is named with a dot, as in `ghostwire.deny`.
+    """
+    found: Any = sections
+    for part in section.lower().split("."):
+        found = {name.lower(): value for name, value in found.items()}.get(part) or {}
+    rules: Sequence[Mapping[str, Any]] = found or ()
     return {name.lower(): value for name, value in rules[index].items()} if index < len(rules) else {}

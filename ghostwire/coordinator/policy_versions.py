@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from ghostwire.coordinator.access_standing import grants
 from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RevertPolicy, RollbackPolicy
 from ghostwire.coordinator.decision import Decision
 from ghostwire.coordinator.names import printable
@@ -68,7 +69,7 @@ class PolicyVersions:
                 f"version {waiting.number} waits to be confirmed: `ghostwire policy confirm` keeps it, "
                 "`ghostwire policy rollback` goes back, and --replace ends its wait for this one"
             )
-        forced = self._objections(command.text, command)
+        forced = self._objections(command.text, command, utc)
         record = self._next(command.text, command.actor, utc, command.note, "apply", None, forced)
         writes: tuple[Write, ...] = (Put("policies", record), *_ended(waiting))
         if command.confirm_within_s is not None:
@@ -106,7 +107,7 @@ class PolicyVersions:
         text = self.get(number).text
         if waiting is not None and number == waiting.restores:
             return self._back(waiting, command.actor, utc, command.note, "rollback")
-        forced = self._objections(text, command)
+        forced = self._objections(text, command, utc)
         record = self._next(text, command.actor, utc, command.note, "rollback", number, forced)
         writes = (Put("policies", record), *_ended(waiting))
         return Decision(_kind("policy.rollback", forced), writes, lambda _: record)
@@ -159,13 +160,14 @@ class PolicyVersions:
             bindings=bindings,
         )
 
-    def _objections(self, text: str, command: ApplyPolicy | RollbackPolicy) -> tuple[str, ...]:
+    def _objections(self, text: str, command: ApplyPolicy | RollbackPolicy, utc: int) -> tuple[str, ...]:
         """What speaks against a policy, where `force` overrides it. Raises it otherwise."""
         waits = isinstance(command, ApplyPolicy) and command.confirm_within_s is not None
         if not (waits or command.connections or "tests" in text.lower()):
             return ()
-        directory = self._views.directory()
+        directory = self._views.directory(utc)
         candidate = directory.build(policy_of(text))
+        candidate.set_access(grants(self._state, candidate, utc))
         found: list[GhostwireError] = []
         try:
             candidate.check()

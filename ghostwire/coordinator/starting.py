@@ -9,6 +9,7 @@ from ghostwire.coordinator.core import HIGHEST_TIME, Core
 from ghostwire.coordinator.sessions import SWEEP_S
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.snapshot import Snapshot
+from ghostwire.coordinator.views import POLICY_TIME
 from ghostwire.model.position import Position
 from ghostwire.model.time import Now
 
@@ -41,8 +42,9 @@ def start(settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes
 
 def highest_time(snapshot: Snapshot) -> int:
     """The highest time that the snapshot has seen, so that a clock set back re-opens nothing."""
-    kept = [setting for setting in snapshot.tables.get("settings", ()) if setting.name == HIGHEST_TIME]
-    durable = int.from_bytes(kept[0].value, "big") if kept else 0
+    settings = snapshot.tables.get("settings", ())
+    kept = [setting for setting in settings if setting.name in (HIGHEST_TIME, POLICY_TIME)]
+    durable = max((int.from_bytes(setting.value, "big") for setting in kept), default=0)
     return max(durable, 0 if snapshot.mark is None else snapshot.mark.utc)
 
 
@@ -66,5 +68,7 @@ def _set_deadlines(core: Core, now: Now) -> None:
     waiting = core.versions.waiting()
     if waiting is not None:
         core.agenda.set_utc(Due.CONFIRM, 0, waiting.deadline, now)
+    # At once: access may have fallen, and windows may have turned, while nobody looked.
+    core.agenda.set(Due.TURN, 0, now.mono)
     core.agenda.set(Due.SWEEP, 0, now.mono + SWEEP_S)
     core.agenda.set(Due.CLOCK, 0, now.mono + CLOCK_S)

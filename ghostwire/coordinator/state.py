@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from ghostwire.errors import InternalError
+from ghostwire.model.access import AccessRequest
 from ghostwire.model.change import Put, Write
 from ghostwire.model.credential import (
     ApiToken,
@@ -46,6 +47,7 @@ TABLES: Final[Mapping[str, Table]] = {
     "resting_addresses": Table(RestingAddress, lambda resting: resting.address),
     "policies": Table(PolicyVersion, lambda policy: policy.number),
     "policy_trials": Table(PolicyTrial, lambda trial: trial.number),
+    "access_requests": Table(AccessRequest, lambda request: request.id),
     "settings": Table(Setting, lambda setting: setting.name),
 }
 
@@ -72,6 +74,8 @@ class State:
         self.resting: dict[str, RestingAddress] = self.tables["resting_addresses"]
         self.policies: dict[int, PolicyVersion] = self.tables["policies"]
         self.trials: dict[int, PolicyTrial] = self.tables["policy_trials"]
+        self.access: dict[int, AccessRequest] = self.tables["access_requests"]
+        self.approved: dict[int, AccessRequest] = {}
         self.settings: dict[str, Setting] = self.tables["settings"]
         self.node_by_name: dict[str, Node] = {}
         self.node_by_key: dict[bytes, Node] = {}
@@ -194,6 +198,12 @@ class State:
         if new is not None:
             self.session_token_by_mac[new.mac] = new
 
+    def _index_access(self, old: AccessRequest | None, new: AccessRequest | None) -> None:
+        if old is not None:
+            self.approved.pop(old.id, None)
+        if new is not None and new.state == "approved":
+            self.approved[new.id] = new
+
     def _index_policy(self, old: PolicyVersion | None, new: PolicyVersion | None) -> None:
         if new is not None and (self.policy is None or new.number >= self.policy.number):
             self.policy = new
@@ -214,4 +224,5 @@ _INDEXES: Final[dict[str, Callable[[State, Any, Any], None]]] = {
     "session_tokens": State._index_session_token,
     "api_tokens": State._index_api_token,
     "policies": State._index_policy,
+    "access_requests": State._index_access,
 }

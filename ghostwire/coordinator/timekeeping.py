@@ -8,12 +8,14 @@ from typing import Final
 from ghostwire.coordinator.agenda import Due
 from ghostwire.coordinator.commands import (
     Command,
+    EndAccess,
     ExpireNode,
     NoteBindings,
     NoteTime,
     RemoveIdleNode,
     RevertPolicy,
     SweepTokens,
+    TurnWindows,
     WakeAddresses,
 )
 from ghostwire.coordinator.conversations import Conversations
@@ -33,8 +35,8 @@ RETRY_S: Final = 60.0
 """How long a change of the coordinator's own waits before it is tried again after the store failed."""
 NOTE_S: Final = 3600.0
 """How often the highest time seen goes into the change log."""
-REVERT_RETRY_S: Final = 1.0
-"""The same for a policy that nobody confirmed: it may have locked its author out."""
+POLICY_RETRY_S: Final = 1.0
+"""The same where access should have changed: a policy that nobody confirmed, a window that has closed."""
 
 
 class Timekeeper:
@@ -65,6 +67,8 @@ class Timekeeper:
             core.mapper.close_window()
         elif kind is Due.CONFIRM:
             self._unconfirmed(now)
+        elif kind is Due.TURN:
+            self._turn(now)
         elif kind is Due.REST:
             self._give(WakeAddresses(op=NOBODY, actor=ACTOR))
         elif kind is Due.SWEEP:
@@ -72,6 +76,8 @@ class Timekeeper:
             self._give(SweepTokens(op=NOBODY, actor=ACTOR))
         else:
             core.agenda.set(Due.CLOCK, 0, now.mono + CLOCK_S)
+            # The wall clock may have jumped: a machine that slept, or whose time was wrong.
+            core.await_turn(now)
             self._keep_time(now)
 
     def _keep_time(self, now: Now) -> None:
@@ -119,7 +125,12 @@ class Timekeeper:
         elif isinstance(command, WakeAddresses):
             self._core.agenda.set(Due.REST, 0, later)
         elif isinstance(command, RevertPolicy) and self._core.versions.waiting() is not None:
-            self._core.agenda.set(Due.CONFIRM, 0, now.mono + REVERT_RETRY_S)
+            self._core.agenda.set(Due.CONFIRM, 0, now.mono + POLICY_RETRY_S)
+        elif isinstance(command, TurnWindows):
+            self._core.agenda.set(Due.TURN, 0, now.mono + POLICY_RETRY_S)
+        elif isinstance(command, EndAccess):
+            self._core.access.look_again()
+            self._core.agenda.set(Due.TURN, 0, now.mono + POLICY_RETRY_S)
         elif isinstance(command, NoteBindings):
             self._core.policies.look_at_bindings_again()
 
@@ -158,6 +169,15 @@ class Timekeeper:
             self._core.agenda.set_utc(Due.CONFIRM, 0, waiting.deadline, now)
         else:
             self._give(RevertPolicy(op=NOBODY, actor=ACTOR, number=waiting.number))
+
+    def _turn(self, now: Now) -> None:
+        if self._core.access.has_fallen():
+            self._give(EndAccess(op=NOBODY, actor=ACTOR))
+        turn = self._core.windows.next_turn()
+        if turn > now.utc:
+            self._core.agenda.set_utc(Due.TURN, 0, turn, now)
+        elif turn:
+            self._give(TurnWindows(op=NOBODY, actor=ACTOR))
 
     def _idle(self, node: int, now: Now) -> None:
         presence = self._core.liveness.get(node)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
+from ghostwire.coordinator.access_standing import grants
 from ghostwire.coordinator.addresses import PoolStatistics
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.counters import Counters
@@ -12,16 +14,31 @@ from ghostwire.coordinator.pacing import Pacer
 from ghostwire.coordinator.policy_explain import Answer, Behind, Explainer
 from ghostwire.coordinator.views import Directory, served_routes
 from ghostwire.errors import NotFoundError, ResourceExhaustedError
+from ghostwire.model.access import AccessRequest
 from ghostwire.model.credential import ApiToken, PreauthKey
 from ghostwire.model.node import Node, NodeHealth, NodeMetrics
 from ghostwire.model.policy import PolicyTrial, PolicyVersion
 from ghostwire.model.position import Position
-from ghostwire.model.time import Now
+from ghostwire.model.time import SECOND, Now
 from ghostwire.model.user import User
+from ghostwire.policy import Engine
 from ghostwire.wire.messages import MAX_SERVER_FRAME, MapFull, Parts
 from ghostwire.wire.netmap import NetMap
 
 _ROOM: Final = 4096
+
+
+class Question(NamedTuple):
+    """What is asked about the policy: from node `source` to node `target`, or an address `behind` it.
+
+    Without a port, the first one that is allowed.
+    """
+
+    source: Node
+    target: Node
+    protocol: int
+    port: int | None = None
+    behind: Behind | None = None
 
 
 class View:
@@ -174,29 +191,50 @@ class View:
         """The version that waits for its confirmation, if one does."""
         return self._core.versions.waiting()
 
+    def access_requests(self) -> tuple[AccessRequest, ...]:
+        """Every access request, newest first."""
+        return tuple(sorted(self._core.state.access.values(), key=lambda request: -request.id))
+
+    def access_request(self, request: int) -> AccessRequest:
+        """One access request."""
+        return self._core.access.get(request)
+
+    def access_approvers(self, request: AccessRequest) -> tuple[int, ...]:
+        """The users who may approve a request as the policy stands."""
+        return self._core.access.approvers(request)
+
     @property
     def domain(self) -> str:
         """The domain that nodes' names end in."""
         return self._core.settings.domain
 
-    def policy_directory(self) -> Directory:
-        """Whom a policy would be about, as things stand: what another thread may try policies on."""
-        return self._core.views.directory()
+    def policy_directory(self, at: int | None = None) -> Directory:
+        """Whom a policy would be about, as things stand: what another thread may try policies on.
+
+        `at` is the time for windows, UTC nanoseconds; now unless given.
+        """
+        return self._core.views.directory(self._core.now.utc if at is None else at)
 
     def policy_bindings(self) -> dict[str, int]:
         """Which user each name of the policy in force means."""
         return dict(self._core.views.bindings)
 
-    def explain_policy(
-        self, source: Node, target: Node, protocol: int, port: int | None, behind: Behind | None = None
-    ) -> Answer:
-        """Why one node may reach another, or an address behind it, and the other way round; neither has expired."""
+    def explain_policy(self, question: Question, tried: tuple[Engine, int] | None = None) -> Answer:
+        """Why one node may reach another, or an address behind it, and the other way round; neither has expired.
+
+        `tried` is the policy in force as built for another time, and that time in UTC nanoseconds.
+        """
         core = self._core
+        source, target, protocol, port, behind = question
         for node in (source, target):
             if node.slot not in core.views.slots:
                 raise NotFoundError(f"node {node.name!r} has expired: nobody reaches it")
         version = core.state.policy or core.versions.get(0)
-        explainer = Explainer(core.views.engine, version, core.state.users, core.settings.domain)
+        engine, at = (core.views.engine, core.now.utc) if tried is None else tried
+        if tried is not None:
+            engine.set_access(grants(core.state, engine, at))
+        when = datetime.fromtimestamp(at // SECOND, UTC)
+        explainer = Explainer(engine, version, core.state.users, core.settings.domain, when)
         if behind is not None:
             return explainer.answer_behind(source, target, behind, protocol, port)
         return explainer.answer(source, target, protocol, port)

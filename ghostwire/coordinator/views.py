@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 from pyroaring import BitMap
 
+from ghostwire.coordinator.access_standing import grants
 from ghostwire.coordinator.state import State
 from ghostwire.model.filter import FilterRule
 from ghostwire.model.node import Node
@@ -18,6 +19,8 @@ from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_polic
 Affected = TypeVar("Affected", BitMap, BitMap | None)
 BINDINGS: Final = "policy_bindings"
 """The setting that keeps which user each name of the policy in force means."""
+POLICY_TIME: Final = "policy_time"
+"""The setting that keeps when windows of the policy last opened or closed, UTC nanoseconds, big-endian."""
 _bindings = msgspec.msgpack.Decoder(tuple[int, dict[str, int]])
 
 
@@ -56,6 +59,13 @@ def policy_of(text: str) -> Policy:
     return Policy.parse(text) if text else default_policy()
 
 
+def policy_time(state: State) -> int:
+    """The time as of which the policy holds: when windows last turned or a version was applied, UTC nanoseconds."""
+    kept = state.settings.get(POLICY_TIME)
+    turned = 0 if kept is None else int.from_bytes(kept.value, "big")
+    return max(turned, 0 if state.policy is None else state.policy.at)
+
+
 def bindings_of(state: State) -> dict[str, int]:
     """Which user each name of the policy in force is known to mean: a name means no other user later."""
     kept = state.settings.get(BINDINGS)
@@ -80,21 +90,25 @@ def _is_called(user: User | None, name: str) -> bool:
 
 
 def _has_postures(state: State) -> bool:
-    """Whether the policy may look at what nodes report: its text would have to say so."""
-    return state.policy is not None and "osture" in state.policy.text
+    """Whether the policy may look at nodes one by one: its text would have to name postures or the key `ghostwire`."""
+    return state.policy is not None and any(word in state.policy.text.lower() for word in ("posture", "ghostwire"))
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Users and nodes as they stood at one moment: what policies can be tried on, also by another thread."""
+    """Users and nodes as they stood at one moment: what policies can be tried on, also by another thread.
+
+    `at` is that moment, UTC nanoseconds.
+    """
 
     users: tuple[UserFacts, ...]
     nodes: tuple[NodeFacts, ...]
     pools: tuple[str, ...]
+    at: int = 0
 
     def build(self, policy: Policy, bindings: Mapping[str, int] | None = None) -> Engine:
         """The policy over them; names mean who is called so now, unless `bindings` say whom they mean."""
-        return Engine.build(policy, self.users, self.nodes, self.pools, bindings)
+        return Engine.build(policy, self.users, self.nodes, self.pools, bindings, at=self.at)
 
 
 class ClassNumbers:
@@ -179,8 +193,7 @@ class Views:
         self._pools = pools
         present = [policy_facts(node) for node in state.nodes.values() if not node.expired]
         self.slots = BitMap(facts.id for facts in present)
-        people = user_facts(state.users.values())
-        self._engine = Engine.build(policy_in_force(state), people, present, pools, bindings_of(state))
+        self._engine = self._build(present)
         self.numbers = ClassNumbers(1)
         self._postured = _has_postures(state)
         self.bound = 0
@@ -197,13 +210,43 @@ class Views:
     def rebind(self) -> None:
         """Compile the policy in force anew, over the nodes that are present; classes keep the numbers that they can."""
         known = self.numbers.all()
-        present = [policy_facts(self._state.node_by_slot[slot]) for slot in self.slots]
-        users = user_facts(self._state.users.values())
-        self._engine = Engine.build(policy_in_force(self._state), users, present, self._pools, bindings_of(self._state))
+        self._engine = self._build([policy_facts(self._state.node_by_slot[slot]) for slot in self.slots])
         self._postured = _has_postures(self._state)
         self.bound += 1
         self.version += 1
         self.adopt(known, self.numbers.next)
+
+    def _build(self, present: Iterable[NodeFacts]) -> Engine:
+        """The policy in force over these nodes, at the time that the log names, with the access that stands."""
+        state = self._state
+        people = user_facts(state.users.values())
+        engine = Engine.build(policy_in_force(state), people, present, self._pools, bindings_of(state), at=self.at)
+        engine.set_access(grants(state, engine, self.at))
+        return engine
+
+    # Windows.
+
+    @property
+    def at(self) -> int:
+        """The time as of which the policy holds, UTC nanoseconds."""
+        return policy_time(self._state)
+
+    def next_turn(self) -> int:
+        """When the next window opens or closes, UTC nanoseconds; 0 for never."""
+        return self._engine.next_turn(self.at)
+
+    def turn(self) -> BitMap:
+        """Follow the time as of which the policy holds: whose peers, filter or class may be another."""
+        return self._moving_classes(lambda: self._engine.turn(self.at) | self._grant())
+
+    def follow_access(self) -> BitMap:
+        """Follow what access stands: whose peers, filter or class may be another."""
+        return self._moving_classes(self._grant)
+
+    def _grant(self) -> BitMap:
+        return self._engine.set_access(grants(self._state, self._engine, self.at))
+
+    # Changes.
 
     def place(self, old: Node | None, new: Node) -> BitMap:
         """Add or move a node: whose filter may be another now, itself left out."""
@@ -250,18 +293,15 @@ class Views:
             return None
         policy = policy_in_force(self._state)
         affected = self._moving_classes(lambda: self._engine.edit(policy))
-        if affected is not None:
-            self._postured = _has_postures(self._state)
-        return affected
+        if affected is None:
+            return None
+        self._postured = _has_postures(self._state)
+        return affected | self.turn()
 
-    def candidate(self, policy: Policy, bindings: Mapping[str, int] | None = None) -> Engine:
-        """What another policy would mean for the nodes that are present; nothing changes by it."""
-        return self.directory().build(policy, bindings)
-
-    def directory(self) -> Directory:
-        """Whom a policy would be about: the users, and the nodes that are present."""
+    def directory(self, at: int) -> Directory:
+        """Whom a policy would be about at this time: the users, and the nodes that are present."""
         present = tuple(policy_facts(self._state.node_by_slot[slot]) for slot in self.slots)
-        return Directory(tuple(user_facts(self._state.users.values())), present, self._pools)
+        return Directory(tuple(user_facts(self._state.users.values())), present, self._pools, at)
 
     @property
     def engine(self) -> Engine:

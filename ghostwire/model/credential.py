@@ -35,7 +35,7 @@ class SessionToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's token for the REST interface."""
+    """An operator's token for the REST interface. Who uses it acts as the user `user_id`, where it has one."""
 
     id: int
     mac: bytes
@@ -45,6 +45,7 @@ class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
     expires_at: int
     revoked: bool = False
+    user_id: int | None = None
     version: int = 1
 
 

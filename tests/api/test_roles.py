@@ -65,6 +65,12 @@ NEEDS = {
     "GET /v1/policy/versions/{number:int}/diff": "read",
     "POST /v1/policy/confirm": "admin",
     "POST /v1/policy/rollback": "admin",
+    "GET /v1/access": "read",
+    "GET /v1/access/{request_id:int}": "read",
+    "POST /v1/access": "write",
+    "POST /v1/access/{request_id:int}/approve": "write",
+    "POST /v1/access/{request_id:int}/deny": "write",
+    "POST /v1/access/{request_id:int}/revoke": "write",
 }
 
 
@@ -137,7 +143,7 @@ async def test_what_is_refused_changes_nothing_of_what_is_there(server: Server) 
                     method, _, path = route.partition(" ")
                     for name, there in {"node:str": "laptop", "user:str": "alice", "path:str": "openapi.json"}.items():
                         path = path.replace(f"{{{name}}}", there)
-                    for number in ("key_id", "token_id", "number"):
+                    for number in ("key_id", "token_id", "number", "request_id"):
                         path = path.replace(f"{{{number}:int}}", "1")
                     status = (await client.request(method, path, json=bodies.get(route))).status_code
                     wrong += [f"{route} as {role}: {status}"] if status != (401 if role == "nobody" else 403) else []
@@ -150,7 +156,9 @@ def filled(route: str) -> tuple[str, str]:
     method, _, path = route.partition(" ")
     for name in ("node", "user", "path"):
         path = path.replace(f"{{{name}:str}}", "nothing-like-it")
-    return method, path.replace("{key_id:int}", "999").replace("{token_id:int}", "999").replace("{number:int}", "999")
+    for number in ("key_id", "token_id", "number", "request_id"):
+        path = path.replace(f"{{{number}:int}}", "999")
+    return method, path
 
 
 async def test_options_and_other_methods_tell_nothing(server: Server) -> None:
@@ -209,7 +217,7 @@ async def test_read_sees_no_secret(server: Server) -> None:
                 if method != "GET" or needs == "admin" or "{path" in path:
                     continue
                 path = path.replace("{node:str}", "laptop").replace("{user:str}", "alice").replace("{key_id:int}", "1")
-                path = path.replace("{number:int}", "0")
+                path = path.replace("{number:int}", "0").replace("{request_id:int}", "1")
                 text = (await client.get(path)).text
                 assert not [secret for secret in [*secrets, store_key] if secret and secret in text], path
                 assert "mac" not in text or path.startswith("/v1/openapi") or "machine" in text, path

@@ -55,9 +55,15 @@ NEEDS = {
     "policy apply {file}": "admin",
     "policy confirm 1": "admin",
     "policy rollback 1": "admin",
+    "access request {node}": "write",
+    "access list": "read",
+    "access approve {access}": "write",
+    "access deny {access}": "write",
+    "access revoke {access}": "write",
     "server status": "read",
 }
-POLICY = '{"tagOwners": {"tag:server": []}, "acls": []}'
+POLICY = """{"tagOwners": {"tag:server": []}, "acls": [], "ghostwire": {"requests": [
+  {"name": "any", "src": ["alice@"], "dst": ["*"], "ip": ["*"], "approvers": ["bob@"], "longest": "1h"}]}}"""
 
 
 def verbs() -> Iterator[str]:
@@ -91,14 +97,22 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 async def test_every_verb_with_every_scope(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "policy.hujson"
-    file.write_text(POLICY.replace("[]}", "[],}"))
+    file.write_text(POLICY.replace("]}}", "],}}"))
     key = await call(server, "POST", "/v1/preauth-keys", json={"user": "alice"})
     tagged = await call(server, "POST", "/v1/preauth-keys", json={"tags": ["tag:server"]})
     tokens = {scope: await call(server, "POST", "/v1/tokens", json={"name": "x", "scope": scope}) for scope in SCOPES}
-    there = {"node": "laptop", "user": "alice", "key": key["id"], "tagged": tagged["id"], "token": tokens["read"]["id"]}
-    missing = {"node": "nobody", "user": "nobody", "key": 999, "tagged": tagged["id"], "token": 999}
     async with Node(server.url, server.pin) as node:
         await node.register(key["key"], hostname="laptop")
+    access = await call(server, "POST", "/v1/access", json={"target": "laptop", "ip": ["tcp:22"], "user": "alice"})
+    there = {
+        "node": "laptop",
+        "user": "alice",
+        "key": key["id"],
+        "tagged": tagged["id"],
+        "token": tokens["read"]["id"],
+        "access": access["id"],
+    }
+    missing = {"node": "nobody", "user": "nobody", "key": 999, "tagged": tagged["id"], "token": 999, "access": 999}
 
     async def outcome(line: str, scope: str, names: dict[str, object]) -> int:
         where = ["--server", server.url, "--pin", str(server.pin), "--token", tokens[scope]["token"], "--json"]

@@ -9,6 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from ghostwire.coordinator import Coordinator, Settings
 from ghostwire.coordinator.commands import (
     ApplyPolicy,
+    ApproveAccess,
     ApproveRoutes,
     CreateUser,
     DeleteNode,
@@ -17,7 +18,9 @@ from ghostwire.coordinator.commands import (
     LogoutNode,
     RegisterNode,
     RenameNode,
+    RequestAccess,
     ResyncNode,
+    RevokeAccess,
     RotateNodeKey,
     SetEndpoints,
     SetUserRole,
@@ -26,6 +29,7 @@ from ghostwire.coordinator.commands import (
 from ghostwire.coordinator.map_pages import MapParts
 from ghostwire.coordinator.state import State
 from ghostwire.errors import GhostwireError
+from ghostwire.model.access import AccessRequest
 from ghostwire.testing.simnet import SimNet, SimNode
 from tests.reference.netmap_check import check_all
 
@@ -46,6 +50,24 @@ def policy(*rules: dict[str, object] | None) -> str:
     )
 
 
+def additions(**own: object) -> str:
+    """A text with windows that turn within the first minutes of virtual time, and access that may be asked for."""
+    schedules = {"tea": {"days": ["sun"], "hours": ["15:08-15:12", "15:15-15:30"], "zone": "UTC"}}
+    groups = {
+        "group:oncall": [{"member": "bob@", "schedule": "tea"}, {"member": "carol@", "expires": "2025-06-15T15:14:00Z"}]
+    }
+    base = json.loads(policy())
+    base["ghostwire"] = {"schedules": schedules, "groups": groups, **own}
+    return json.dumps(base)
+
+
+def asking(*approvers: str, ip: str = "*") -> dict[str, object]:
+    return {
+        "name": "ask", "src": ["autogroup:member"], "dst": ["tag:web", "alice@"], "ip": [ip],
+        "approvers": list(approvers), "longest": "1h",
+    }  # fmt: skip
+
+
 POLICIES = (
     policy(None),
     policy(),
@@ -57,10 +79,26 @@ POLICIES = (
     policy({"src": ["autogroup:admin"], "dst": ["*:*"]}),
     policy({"src": ["*"], "dst": ["tag:web:*"]}),
     policy({"src": ["autogroup:member"], "srcPosture": ["posture:linux"], "dst": ["tag:web:80", "autogroup:self:*"]}),
+    additions(grants=[{"src": ["alice@"], "dst": ["tag:web", "bob@"], "ip": ["tcp:80"], "schedule": "tea"}]),
+    additions(
+        grants=[{"src": ["group:oncall"], "dst": ["tag:db"], "ip": ["*"], "expires": "2025-06-15T15:20:00Z"}],
+        deny=[{"src": ["carol@"], "dst": ["*"], "schedule": "tea"}],
+    ),
+    additions(
+        conditions={"condition:linux": ["os == 'linux'"]},
+        acls=[
+            {"action": "accept", "src": ["group:dev"], "dst": ["autogroup:self:*", "tag:db:22"], "schedule": "tea"},
+            {"action": "accept", "src": ["*"], "dst": ["tag:web:443"], "when": ["condition:linux"]},
+        ],
+    ),
+    additions(requests=[asking("bob@", "carol@")]),
+    additions(requests=[asking("group:oncall", ip="tcp:22")], deny=[{"src": ["bob@"], "dst": ["tag:web"]}]),
 )
-"""Between them they use owners, groups, roles, tags, prefixes, routes, postures and everyone."""
+"""Between them they use owners, groups, roles, tags, prefixes, routes, postures, everyone, windows and requests."""
 
 machines = Bundle("machines")
+requests = Bundle("requests")
+SECONDS = st.sampled_from([1, 60, 200, 3600])
 owners = st.one_of(
     st.sampled_from(USERS).map(lambda user: {"user": user}),
     st.lists(st.sampled_from(TAGS), min_size=1, max_size=2, unique=True).map(
@@ -185,6 +223,29 @@ class Histories(RuleBasedStateMachine):
         user = next((u for u in self.net.coordinator.view.users() if u.name == name), None)
         if user is not None:
             self._try(DeleteUser, user=user.id)
+
+    # Access on request.
+
+    @rule(target=requests, user=st.sampled_from(USERS), node=machines, source=st.none() | machines, seconds=SECONDS)
+    def ask_for_access(self, user: str, node: SimNode, source: SimNode | None, seconds: int) -> AccessRequest | None:
+        found = next((u.id for u in self.net.coordinator.view.users() if u.name == user), 0)
+        asked = {"user": found, "target": node.id, "ports": ("tcp:22",), "duration_s": seconds}
+        try:
+            made: AccessRequest = self.net.ask(RequestAccess, **asked, source=None if source is None else source.id)
+        except GhostwireError:
+            return None
+        return made
+
+    @rule(request=requests, user=st.sampled_from(USERS))
+    def approve_access(self, request: AccessRequest | None, user: str) -> None:
+        found = next((u.id for u in self.net.coordinator.view.users() if u.name == user), 0)
+        if request is not None:
+            self._try(ApproveAccess, request=request.id, user=found, digest=request.digest)
+
+    @rule(request=requests)
+    def revoke_access(self, request: AccessRequest | None) -> None:
+        if request is not None:
+            self._try(RevokeAccess, request=request.id, user=request.user_id)
 
     # Time and failure.
 

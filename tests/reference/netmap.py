@@ -1,6 +1,6 @@
 """The slow twin of the coordinator's maps: one node's whole map, from tables and policy alone, with nothing kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from pyroaring import BitMap
@@ -8,7 +8,7 @@ from pyroaring import BitMap
 from ghostwire.model.filter import FilterRule
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
-from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
+from ghostwire.policy import AccessGrant, Engine, NodeFacts, Policy, UserFacts, default_policy
 from ghostwire.wire.netmap import Peer, Profile, SelfNode
 
 
@@ -28,13 +28,17 @@ class ReferenceMaps:
         shown: Mapping[int, Shown],
         pools: tuple[str, ...],
         bindings: Mapping[str, int],
+        at: int = 0,
+        access: Iterable[AccessGrant] = (),
     ) -> None:
         self.nodes = {node.id: node for node in nodes.values() if not node.expired}
         self.users = users
         self.shown = shown
         policy = Policy.parse(policy_text) if policy_text else default_policy()
         people = [UserFacts(id=u.id, name=u.name, email=u.email, role=u.role) for u in users.values()]
-        self.engine = Engine.build(policy, people, [self._facts(n) for n in self.nodes.values()], pools, bindings)
+        devices = [self._facts(n) for n in self.nodes.values()]
+        self.engine = Engine.build(policy, people, devices, pools, bindings, at=at)
+        self.engine.set_access(list(access))
         self.number: dict[int, int] = {}
         self.numbers: dict[int, set[int]] = {}
 
@@ -85,11 +89,12 @@ class ReferenceMaps:
         )
 
     def rules(self, viewer: int) -> tuple[FilterRule, ...]:
-        """The order in which a rule names its sources means nothing."""
+        """The order in which a rule names its sources means nothing, nor do classes that nobody is in."""
         found = []
         for rule in self.engine.native_filter(self.nodes[viewer].slot):
-            classes = tuple(sorted(number for c in rule.classes for number in self.numbers[c]))
-            found.append(msgspec.structs.replace(rule, classes=classes, prefixes=tuple(sorted(set(rule.prefixes)))))
+            classes = tuple(sorted(number for c in rule.classes for number in self.numbers.get(c, ())))
+            if classes or rule.same_owner or rule.prefixes:
+                found.append(msgspec.structs.replace(rule, classes=classes, prefixes=tuple(sorted(set(rule.prefixes)))))
         return tuple(found)
 
     def profiles(self, viewer: int) -> dict[int, Profile]:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from ghostwire.model.node import Node
+from ghostwire.policy import AccessGrant
 from ghostwire.testing.simnet import SimNet, SimNode
 from ghostwire.wire.netmap import Profile
 from tests.reference.netmap import ReferenceMaps, Shown
@@ -20,6 +22,8 @@ def reference(net: SimNet) -> ReferenceMaps:
         {n: Shown(online=view.health(n).is_online, endpoints=view.endpoints(n)) for n in nodes},
         (net.settings.ipv4_pool, net.settings.ipv6_pool),
         bindings(net),
+        at := policy_time(net),
+        access(net, nodes, at),
     )
     maps.learn_numbers({n: view.netmap(n).own().class_id for n in maps.nodes})
     return maps
@@ -33,6 +37,29 @@ def bindings(net: SimNet) -> dict[str, int]:
             number, found = msgspec.msgpack.decode(setting.value, type=tuple[int, dict[str, int]])
             return found if number == policy.number else {}
     return {}
+
+
+def policy_time(net: SimNet) -> int:
+    """The time as of which the policy holds, as the store has it."""
+    tables = net.store.tables()
+    turned = [int.from_bytes(found.value, "big") for found in tables["settings"] if found.name == "policy_time"]
+    return max([*turned, *(version.at for version in tables["policies"])], default=0)
+
+
+def access(net: SimNet, nodes: dict[int, Node], at: int) -> list[AccessGrant]:
+    """The access that stands, as the store has it: what has fallen is ended there."""
+    return [
+        AccessGrant(
+            id=request.id,
+            user=request.user_id,
+            source=None if request.source is None else nodes[request.source].slot,
+            destinations=(nodes[request.target].slot,),
+            ip=request.ports,
+            until=request.ends_at,
+        )
+        for request in net.store.tables()["access_requests"]
+        if request.state == "approved" and request.ends_at > at
+    ]
 
 
 def check_node(net: SimNet, maps: ReferenceMaps, node: SimNode) -> None:

@@ -26,10 +26,11 @@ RANK: Final[dict[Scope, int]] = {"read": 0, "write": 1, "admin": 2}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: `actor` as it stands in the change log, and the scope of what they may."""
+    """Who asks: `actor` as it stands in the change log, the scope of what they may, and the user of their token."""
 
     actor: str
     scope: Scope | None = None
+    user: int | None = None
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller's scope reaches so far."""

@@ -13,6 +13,7 @@ from ghostwire import __version__
 from ghostwire.errors import InternalError
 from ghostwire.server.observer import Observer
 from ghostwire.server.rest.access import OPEN, Caller, caller_of, guard
+from ghostwire.server.rest.access_requests import AccessRequests
 from ghostwire.server.rest.described import Described
 from ghostwire.server.rest.desk import Desk
 from ghostwire.server.rest.keys import PreauthKeys
@@ -41,7 +42,7 @@ def application(desk: Desk | None, observer: Observer, body_bytes: int) -> Lites
             Router("/v1", route_handlers=[Health]),
             Router(
                 "/v1",
-                route_handlers=[Service, Nodes, Users, PreauthKeys, Tokens, PolicyRoutes],
+                route_handlers=[Service, Nodes, Users, PreauthKeys, Tokens, PolicyRoutes, AccessRequests],
                 security=[{"token": []}],
             ),
             Router("/", route_handlers=[Metrics], security=[{"token": []}]),

@@ -72,4 +72,4 @@ class Front:
         if len(given) > 1 or kind.lower() != "bearer":
             raise AuthenticationError("this needs exactly one Authorization: Bearer TOKEN")
         token = self._check(secret.strip())
-        return Caller(f"token:{token.id}", token.scope)
+        return Caller(f"token:{token.id}", token.scope, token.user_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from litestar import Controller, Request, get, post, put
@@ -10,9 +11,11 @@ from litestar.params import JSONBody, Parameter, QueryParameter
 from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RollbackPolicy
 from ghostwire.coordinator.policy_diff import Meaning, compare, only_removes
 from ghostwire.coordinator.policy_explain import Answer
+from ghostwire.coordinator.view import Question
 from ghostwire.coordinator.views import Directory, policy_of
 from ghostwire.errors import ResourceExhaustedError, ValidationError
 from ghostwire.model.policy import Connection, PolicyComparison, PolicyVersion
+from ghostwire.model.time import SECOND
 from ghostwire.policy import Policy
 from ghostwire.server.rest.access import FromCaller, connected_at
 from ghostwire.server.rest.desk import AtDesk, Desk
@@ -39,7 +42,10 @@ Number = Annotated[int, Parameter(ge=0, le=2**53 - 1, description="A version's n
 End = Annotated[str, QueryParameter(min_length=1, max_length=256, description="A node's name or id, or an address.")]
 Port = Annotated[int | None, QueryParameter(ge=0, le=65535, description="Without one, the first that is allowed.")]
 Protocol = Annotated[Literal["tcp", "udp", "icmp", "sctp"], QueryParameter(description="Its protocol.")]
+At = Annotated[datetime | None, QueryParameter(description="Another time, with its zone (UTC without one).")]
 PROTOCOLS: Final[dict[str, int]] = {"icmp": 1, "tcp": 6, "udp": 17, "sctp": 132}
+LATEST_S: Final = 7_258_118_400
+"""The year 2200: nanoseconds of later ones may not fit."""
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -157,14 +163,24 @@ class PolicyRoutes(Controller):
 
     @get("/explain", opt={"scope": "read"}, summary="Why one node may reach another")
     async def explain(
-        self, desk: AtDesk, source: End, target: End, port: Port = None, protocol: Protocol = "tcp"
+        self, desk: AtDesk, source: End, target: End, port: Port = None, protocol: Protocol = "tcp", at: At = None
     ) -> Answer:
-        """Both directions between two nodes, or a node and an address behind another, under the policy in force."""
+        """Both directions between two nodes, or a node and an address behind another, under the policy in force.
+
+        With a time, as its windows stand then, for the users and nodes there are now.
+        """
         left, inside = desk.place(source)
         if inside is not None:
             raise ValidationError("the source is a node: its name, id or address")
         right, behind = desk.place(target)
-        return desk.view.explain_policy(left, right, PROTOCOLS[protocol], port, behind)
+        question = Question(left, right, PROTOCOLS[protocol], port, behind)
+        if at is None:
+            return desk.view.explain_policy(question)
+        utc = utc_of(at)
+        head = desk.view.policy() or desk.view.policy_version(0)
+        directory, bindings = desk.view.policy_directory(utc), desk.view.policy_bindings()
+        engine = await desk.aside(lambda: directory.build(policy_of(head.text), bindings))
+        return desk.view.explain_policy(question, (engine, utc))
 
     @get("/versions", opt={"scope": "read"}, summary="Every version of the policy")
     async def versions(self, desk: AtDesk) -> VersionList:
@@ -184,6 +200,14 @@ class PolicyRoutes(Controller):
         if number == 0:
             raise ValidationError("version 0 is the default policy: there was none before it")
         return await differing(desk, Candidate(number=number - 1), Candidate(number=number))
+
+
+def utc_of(at: datetime) -> int:
+    """A time in UTC nanoseconds. Raises `ValidationError` for one that schedules do not reach."""
+    seconds = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    if not 0 < seconds < LATEST_S:
+        raise ValidationError("a time is between 1970 and 2200")
+    return round(seconds) * SECOND
 
 
 def shown(desk: Desk, record: PolicyVersion) -> PolicyView:

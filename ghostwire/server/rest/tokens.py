@@ -19,11 +19,12 @@ LONGEST_LIFE_S = 10 * 365 * 86_400.0
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A token to make. `life_s` is in seconds; every token ends."""
+    """A token to make. `life_s` is in seconds; every token ends. Who uses it asks for access as `user`, if named."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     scope: Scope
     life_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_LIFE_S)] = 90 * 86_400.0
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] | None = None
 
 
 class Tokens(Controller):
@@ -35,11 +36,13 @@ class Tokens(Controller):
     @get("/", opt={"scope": "admin"}, summary="List tokens")
     async def list(self, desk: AtDesk) -> TokenList:
         """Every token, without secrets."""
-        return TokenList(tokens=[TokenView.of(token) for token in desk.view.api_tokens()])
+        names = {user.id: user.name for user in desk.view.users()}
+        return TokenList(tokens=[TokenView.of(token, names) for token in desk.view.api_tokens()])
 
     @post("/", opt={"scope": "admin"}, summary="Make a token")
     async def create(self, desk: AtDesk, caller: FromCaller, data: JSONBody[TokenRequest]) -> NewToken:
         """Make a token within the caller's own scope. Its secret is in this answer and nowhere else."""
+        user = None if data.user is None else desk.user(data.user).id
         made = await desk.ask(
             lambda op: CreateApiToken(
                 op=op,
@@ -48,6 +51,7 @@ class Tokens(Controller):
                 scope=data.scope,
                 granted=caller.scope or "read",
                 life_s=data.life_s,
+                user=user,
             )
         )
         return NewToken(id=made.id, token=made.secret, scope=data.scope, expires_at=moment(made.expires_at))

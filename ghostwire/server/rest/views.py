@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -243,23 +244,25 @@ class NewKey(View, frozen=True, kw_only=True):
 
 
 class TokenView(View, frozen=True, kw_only=True):
-    """An operator's token, without its secret."""
+    """An operator's token, without its secret. `user` is whom it acts as, where it belongs to one who is there."""
 
     id: int
     name: str
     scope: Scope
+    user: str | None
     created_at: datetime | None
     created_by: str
     expires_at: datetime | None
     revoked: bool
 
     @classmethod
-    def of(cls, token: ApiToken) -> TokenView:
-        """The view of a token's record."""
+    def of(cls, token: ApiToken, users: Mapping[int, str]) -> TokenView:
+        """The view of a token's record; `users` are names by id."""
         return cls(
             id=token.id,
             name=token.name,
             scope=token.scope,
+            user=None if token.user_id is None else users.get(token.user_id),
             created_at=moment(token.created_at),
             created_by=token.created_by,
             expires_at=moment(token.expires_at),

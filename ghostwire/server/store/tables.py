@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ghostwire.errors import InternalError
+from ghostwire.model.access import AccessRequest
 from ghostwire.model.change import Delete, Put, Write
 from ghostwire.model.credential import (
     ApiToken,
@@ -155,6 +156,7 @@ TABLES: Final[dict[str, Table]] = {
         Table("resting_addresses", RestingAddress, "address"),
         Table("policies", PolicyVersion, "number"),
         Table("policy_trials", PolicyTrial, "number"),
+        Table("access_requests", AccessRequest, "id"),
         Table("settings", Setting, "name"),
     )
 }

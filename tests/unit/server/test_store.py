@@ -15,6 +15,7 @@ from ghostwire.coordinator.effects import Flush, Persist
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.snapshot import FlushMark, MapChange, NodeSeen
 from ghostwire.errors import ConflictError, DatabaseError, InternalError
+from ghostwire.model.access import AccessRequest
 from ghostwire.model.change import Delete, Put, Write
 from ghostwire.model.credential import (
     ApiToken,
@@ -63,6 +64,22 @@ RECORDS: dict[str, Any] = {
     "resting_addresses": RestingAddress(address="100.64.0.9", until=77),
     "policies": PolicyVersion(number=1, text="{}", author="admin", at=3, restores=0, forced=("a test",)),
     "policy_trials": PolicyTrial(number=1, restores=0, deadline=2**62, author="admin", bindings=b"\x00"),
+    "access_requests": AccessRequest(
+        id=1,
+        user_id=1,
+        source=None,
+        target=7,
+        ports=("tcp:22", "udp:1-9"),
+        duration_s=60,
+        reason="why",
+        rule="prod",
+        digest=MAC,
+        created_at=5,
+        asked_by="token:1",
+        state="approved",
+        approver=2,
+        ends_at=2**62,
+    ),
     "settings": Setting(name="x", value=b"\x01"),
 }
 
