@@ -90,6 +90,17 @@ pub mod blocks {
             }
         }
 
+        /// The rows of a column of rising integers that are from `since` on and before `until`.
+        fn between(&self, column: usize, since: i64, until: i64) -> PyResult<(usize, usize)> {
+            match self.0.columns().get(column) {
+                Some(Column::Integers(values)) => {
+                    let start = values.partition_point(|value| *value < since);
+                    Ok((start, start + values[start..].partition_point(|value| *value < until)))
+                }
+                _ => Err(errors::invalid(format!("column {column} is none of integers"))),
+            }
+        }
+
         /// The texts of some rows of a column.
         fn texts<'py>(&self, py: Python<'py>, column: usize, start: usize, end: usize) -> PyResult<Bound<'py, PyList>> {
             let rows = start..end.min(self.0.rows());

@@ -127,7 +127,15 @@ def test_what_is_no_block_is_refused() -> None:
     with pytest.raises(ValidationError):
         block.texts(0, 0, 1)
     with pytest.raises(ValidationError):
+        block.between(1, 0, 1)
+    with pytest.raises(ValidationError):
         blocks.Sealer(DATABASE, SECRET, "rot13")  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(-9, 9)).map(sorted), st.integers(-10, 10), st.integers(-10, 10))
+def test_rows_between_two_times(times: list[int], since: int, until: int) -> None:
+    start, end = made("i", [times]).between(0, since, until)
+    assert times[start:end] == [at for at in times if since <= at < until]
 
 
 def test_numbers_outlive_their_block() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy import frombuffer
 
 from ghostwire._native import blocks
 
@@ -43,16 +44,13 @@ def block(schema: Schema, times: Sequence[int] | NDArray[np.int64], columns: Seq
 
 def of_block(found: blocks.Block, since: int, until: int) -> Window:
     """What a block has from `since` until before `until`, without a copy of its numbers."""
-    kinds = found.kinds
-    times = _numbers(found, 0, "i")
-    start, end = 0, len(times)
-    if end and (since > times[0] or until <= times[-1]):
-        start, end = times.searchsorted((since, until)).tolist()
-    columns = [
-        found.texts(at, start, end) if kind == "t" else _numbers(found, at, kind)[start:end]
-        for at, kind in enumerate(kinds[1:], 1)
+    start, end = found.between(0, since, until)
+    values: Any = found.values  # numpy takes any buffer, whatever its stubs say
+    columns: list[Any] = [
+        found.texts(at, start, end) if kind == "t" else frombuffer(values(at), DTYPES[kind])[start:end]
+        for at, kind in enumerate(found.kinds)
     ]
-    return Window(times[start:end], tuple(columns))
+    return Window(columns[0], tuple(columns[1:]))
 
 
 def of_rows(schema: Schema, rows: Sequence[tuple[int, bytes]]) -> Window:
@@ -83,8 +81,3 @@ def join(schema: Schema, parts: Sequence[Window]) -> Window:
     order = times.argsort(kind="stable")
     picked = [values[order] if isinstance(values, np.ndarray) else [values[at] for at in order] for values in columns]
     return Window(times[order], tuple(picked))
-
-
-def _numbers(found: blocks.Block, at: int, kind: str) -> NDArray[Any]:
-    values: Any = found.values(at)
-    return np.frombuffer(values, DTYPES[kind])
