@@ -14,6 +14,8 @@ from ghostwire.errors import DatabaseError
 from ghostwire.zqlite import changelog, engine, faults, fence, functions, keyring, sealing, signing
 from ghostwire.zqlite.applier import Applier, Start
 from ghostwire.zqlite.changelog import Head
+from ghostwire.zqlite.index import session
+from ghostwire.zqlite.index.shared import Shared
 from ghostwire.zqlite.layout import Catalogue, Layout, decode_layout
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.sealer import Sealer
@@ -78,13 +80,18 @@ def open_store(
 
             shelf = shelves.Shelf(identity, shelves.secret(meta[sealing.META], location.column_key), block_cache_bytes)
 
-            def prepare(connection: apsw.Connection) -> None:
+            indexes = Shared()
+
+            def extend(connection: apsw.Connection) -> None:
                 functions.register(connection)
+                session.register(connection, indexes)
                 series_table.register(connection, shelf)
+
+            def prepare(connection: apsw.Connection) -> None:
+                extend(connection)
                 ring.register(connection)
 
-            functions.register(connection)
-            series_table.register(connection, shelf)
+            extend(connection)
             sealer = Sealer(ring, connection)
             group_key = GroupKey(identity, signing_secret)
             start = Start(_catalogue(connection), _head(connection), meta["epoch"])

@@ -1,6 +1,6 @@
 """The store's own words in definitions, put into SQLite's.
 
-`CREATE HASH INDEX` makes a B-tree index: in SQLite nothing else finds a row by key faster, also by random keys.
+`CREATE HASH INDEX`, `BITMAP` and `CIDR` declare what `index` answers.
 A trigger may leave out BEGIN and END around its one statement. A column of type DECIMAL(digits, scale) holds exact
 decimals: text that sorts and compares by value and is refused when it does not fit.
 """
@@ -12,8 +12,8 @@ from typing import Final
 
 from ghostwire.errors import ValidationError
 from ghostwire.zqlite.columns import blank
+from ghostwire.zqlite.index import definition
 
-_HASH_INDEX = re.compile(r"(\bCREATE\s+(?:UNIQUE\s+)?)HASH\s+(INDEX\b)", re.IGNORECASE)
 _NAME: Final = r'(?:"(?:[^"]|"")+"|\w+)'
 _DECIMAL = re.compile(
     rf"({_NAME})(\s+)(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*,\s*(\d+)\s*\)",
@@ -26,11 +26,12 @@ _TRIGGER_ACT = re.compile(r"\b(INSERT|REPLACE|UPDATE|DELETE|SELECT|WITH)\b", re.
 def translate(text: str, words: list[str]) -> str:
     """A statement that defines something, in SQLite's words. `words` are its words in capitals.
 
-    Raises ValidationError for a DECIMAL that holds nothing.
+    Raises ValidationError for a DECIMAL that holds nothing, and an index of more than its kind can have.
     """
     what = words[1:4]
-    if what[:1] == ["HASH"] or what[:2] == ["UNIQUE", "HASH"]:
-        return _HASH_INDEX.sub(r"\1\2", text, count=1)
+    declared = definition.translate(text, words)
+    if declared is not None:
+        return declared
     if "TRIGGER" in what[:2] and words[0] == "CREATE" and "BEGIN" not in words:
         return _embrace(text)
     if "TABLE" in what[:2] and "VIRTUAL" not in what:

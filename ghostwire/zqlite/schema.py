@@ -9,6 +9,7 @@ from ghostwire.errors import DatabaseError
 from ghostwire.zqlite import layout as layouts
 from ghostwire.zqlite.capture import images
 from ghostwire.zqlite.changelog import INSERT, SCHEMA
+from ghostwire.zqlite.index import definition
 from ghostwire.zqlite.layout import Catalogue, Found, Layout, quote
 
 if TYPE_CHECKING:
@@ -82,7 +83,11 @@ class SchemaTracker:
         dropped = [before[name][1].id for name in gone]
         changed.update(dict.fromkeys(dropped))
         entries[:0] = [(SCHEMA, "drop", number) for number in dropped]
-        entries += _object_changes(known.found, seen)
+        objects = _object_changes(known.found, seen)
+        for item in objects:
+            if item[1] == "object" and item[2].table in tables:
+                definition.check(item[2], tables[item[2].table][1])
+        entries += objects
         self.known = Known(known.catalogue, Found(tables, seen.objects), changed, next_id)
         self._watch()
         return entries
