@@ -16,7 +16,7 @@ BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 class Timings:
     """Durations that are worth a distribution. The coordinator has no clock: it says what it built, not how long."""
 
-    __slots__ = ("_built", "commands", "delta_viewers", "netmap_build", "query", "registry")
+    __slots__ = ("_built", "commands", "delta_viewers", "netmap_build", "query", "registry", "store")
 
     def __init__(self) -> None:
         self._built = 0
@@ -28,6 +28,13 @@ class Timings:
         self.query = Histogram(
             "ghostwire_zqlite_query_seconds",
             "Time from handing a change to the store until it is on disk.",
+            registry=self.registry,
+            buckets=BUCKETS,
+        )
+        self.store = Histogram(
+            "ghostwire_zqlite_seconds",
+            "Time that the stores took, by what they did: query, commit, checkpoint, backup.",
+            ["operation"],
             registry=self.registry,
             buckets=BUCKETS,
         )

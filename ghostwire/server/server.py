@@ -35,6 +35,7 @@ from ghostwire.server.session.node import SessionShell
 from ghostwire.server.standbys import Standbys
 from ghostwire.server.status import Reporter
 from ghostwire.server.store.store import ServerStore
+from ghostwire.server.store.watching import StoreWatch
 from ghostwire.server.witness import Witness
 
 RENEWAL_CHECK_S: Final = 6 * 3600.0
@@ -87,7 +88,8 @@ class Server:
         self.failed: asyncio.Future[DatabaseError] = loop.create_future()
         started = self._clock()
         self.timings = Timings()
-        self.store = await ServerStore.open(self.options, self._store_failed, self._vfs)
+        watch = StoreWatch(self.observer, self.timings)
+        self.store = await ServerStore.open(self.options, self._store_failed, self._vfs, watch)
         try:
             self.store.volatile.failed = self.store.metrics.failed = self._flush_failed
             snapshot = await self.store.load(self._entropy)

@@ -25,6 +25,7 @@ from ghostwire.zqlite.rows import Row, into
 from ghostwire.zqlite.seal import Identity, Recipient
 from ghostwire.zqlite.store import Store, open
 from ghostwire.zqlite.transaction import Transaction
+from ghostwire.zqlite.watch import Seen
 
 __all__ = [
     "ChangeRecord",
@@ -42,6 +43,7 @@ __all__ = [
     "Result",
     "Row",
     "RowImage",
+    "Seen",
     "SignedHead",
     "SigningKey",
     "Statement",

@@ -15,7 +15,7 @@ from ghostwire.zqlite import changelog, faults, sql
 from ghostwire.zqlite.capture import Capture
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.guard import Guard
-from ghostwire.zqlite.operation import Operation, Result, Script
+from ghostwire.zqlite.operation import Operation, Patch, Result, Script
 from ghostwire.zqlite.rows import Row, fetch
 from ghostwire.zqlite.schema import Known, SchemaTracker
 
@@ -187,8 +187,33 @@ class Applier:
         self._start = self.mark()
         self._wrote = False
 
-    def run(self, script: Script) -> Result:
-        """Run SQL text within the open operation."""
+    def run(self, script: Script | Patch) -> Result:
+        """Run SQL text, or write into a BLOB, within the open operation."""
+        if isinstance(script, Patch):
+            return self._patch(script)
+        if script.hold is None:
+            return self._text(script)
+        script.hold.begin(self.connection)
+        try:
+            return self._text(script)
+        finally:
+            script.hold.end(self.connection)
+
+    def _patch(self, patch: Patch) -> Result:
+        table = self._schema.known.found.tables.get(patch.table)
+        if table is None or table[1].key is not None or table[1].computes:
+            raise ValidationError(f"{patch.table} is no table whose BLOBs can be written in place")
+        self._capture.settle()
+        with self.connection.blob_open("main", patch.table, patch.column, patch.rowid, True) as blob:
+            blob.seek(patch.offset)
+            blob.write(patch.data)
+        self._wrote = True
+        names = [column.name for column in table[1].stored]
+        at = (names.index(patch.column), patch.offset, patch.data)
+        self._capture.entries.append((table[1].id, changelog.PATCH, patch.rowid, at))
+        return Result((), 1)
+
+    def _text(self, script: Script) -> Result:
         if script.own:
             self._wrote = True
             return self._own_script(script)
@@ -206,8 +231,8 @@ class Applier:
             total += changed
         return Result(rows, total, self.connection.last_insert_rowid())
 
-    def attempt(self, script: Script) -> Result:
-        """Run SQL text within the open operation; if it fails, what came before it stands."""
+    def attempt(self, script: Script | Patch) -> Result:
+        """Run one line within the open operation; if it fails, what came before it stands."""
         self._capture.settle()  # what came before must not be among what a failure takes back
         self.own("SAVEPOINT line")
         mark, captured, wrote = self.mark(), self._capture.hold(), self._wrote

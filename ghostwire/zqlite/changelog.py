@@ -8,7 +8,8 @@ A body is msgpack, its first element the version of this format:
 `since` is the seq of the newest schema change before this row: it names the layouts that the entries were written
 under. An entry is `[table id, 1 insert | 2 update | 3 delete, key, values]`, where the key is the row id, or the list
 of primary key values in a table WITHOUT ROWID, and the values are those of every stored column (nil for a delete); an
-update that moved the row has the new key as fifth element. Entries of table id 0 change the schema:
+update that moved the row has the new key as fifth element. `[table id, 4 patch, row id, [position, offset, bytes]]`
+puts bytes into the BLOB of one column. Entries of table id 0 change the schema:
 `[0, "table", layout, fills]` (a table is now like this; `fills` maps the position of an added column to the value that
 existing rows got), `[0, "drop", id]`, `[0, "object", object]` and `[0, "gone", type, name]` (an index, view, trigger).
 
@@ -36,15 +37,16 @@ FORM_EVENT: Final = 1
 INSERT: Final = 1
 UPDATE: Final = 2
 DELETE: Final = 3
+PATCH: Final = 4
 SCHEMA: Final = 0
 
 GENESIS: Final = bytes(32)
 """The `prev` of the first row."""
 
 Key = int | tuple[Any, ...]
-Act = Literal["insert", "update", "delete"]
+Act = Literal["insert", "update", "delete", "patch"]
 
-_ACTS: tuple[Act, Act, Act] = ("insert", "update", "delete")
+_ACTS: tuple[Act, ...] = ("insert", "update", "delete", "patch")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 _numbers = struct.Struct(">QQq").pack
@@ -53,13 +55,17 @@ _length = struct.Struct(">I").pack
 
 @dataclass(frozen=True, slots=True)
 class RowImage:
-    """One row as an operation left it. `values` is empty for a delete; `new_key` is set where an update moved it."""
+    """One row as an operation left it. `values` is empty for a delete; `new_key` is set where an update moved it.
+
+    A `patch` has put the bytes in `values` into a BLOB from `offset` on.
+    """
 
     table: str
     op: Act
     key: Key
     values: dict[str, Any]
     new_key: Key | None = None
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,10 @@ def rows(body: bytes, catalogue: Catalogue) -> list[RowImage]:
             schema = apply_schema(schema, entry)
             continue
         layout = schema[entry[0]]
+        if entry[1] == PATCH:
+            position, offset, data = entry[3]
+            images.append(RowImage(layout.name, "patch", entry[2], {layout.stored[position].name: data}, None, offset))
+            continue
         names = (column.name for column in layout.stored)
         values = {} if entry[3] is None else dict(zip(names, entry[3], strict=True))
         moved = _key(entry[4]) if len(entry) > 4 else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ghostwire.errors import GhostwireError, UnavailableError
 from ghostwire.zqlite import faults
-from ghostwire.zqlite.operation import Script
+from ghostwire.zqlite.operation import Patch, Script
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,7 +38,7 @@ class End:
     commit: bool
 
 
-Line = Script | Note | End
+Line = Script | Patch | Note | End
 
 
 class Conversation:
@@ -107,7 +107,7 @@ class Conversation:
                 "it was rolled back"
             ) from None
 
-    def _script(self, applier: Applier, script: Script, answer: asyncio.Future[Any] | None, send: Send) -> None:
+    def _script(self, applier: Applier, script: Script | Patch, answer: asyncio.Future[Any] | None, send: Send) -> None:
         result, refused = None, None
         try:
             result = applier.attempt(script)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from ghostwire.model.change import ChangeRecord
+from ghostwire.zqlite.hold import Hold
 from ghostwire.zqlite.rows import Row
 
 Value: TypeAlias = int | float | str | bytes | None
@@ -38,7 +39,7 @@ class Operation(msgspec.Struct, frozen=True):
 class Script:
     """SQL text as a caller wrote it: one statement or several, once, or once for each of `many`.
 
-    `own` text is the store's: it may write the store's tables.
+    `own` text is the store's: it may write the store's tables. `hold` is where its caller may take it back.
     """
 
     sql: str
@@ -47,6 +48,18 @@ class Script:
     kind: str = ""
     actor: str = ""
     own: bool = False
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Bytes to be put into a BLOB from `offset` on, in the row `rowid`; its length stays."""
+
+    table: str
+    column: str
+    rowid: int
+    offset: int
+    data: bytes
 
 
 class Result(list[Row]):

@@ -13,12 +13,15 @@ import apsw
 from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError, ValidationError
 from ghostwire.zqlite import engine, faults
 from ghostwire.zqlite.reader import Reader
+from ghostwire.zqlite.watch import SILENT, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LEAST: Final = 4
 MOST: Final = 64
+IDLE_NS: Final = 30 * 1_000_000_000
+"""A connection that lay idle for longer is tried before it is given out."""
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class Pool:
         prepare: Callable[[apsw.Connection], None],
         size: tuple[int, int],
         timeout: float,
+        watch: Watch = SILENT,
     ) -> None:
         least, most = size
         if not 1 <= least <= most <= MOST:
@@ -93,10 +97,14 @@ class Pool:
         self.counters = PoolCounters()
         self._location = location
         self._prepare = prepare
+        self._watch = watch
         self._least = least
         self._most = most
         self._timeout = timeout
         self._free: list[Reader] = []
+        self._all: set[Reader] = set()
+        self._status: dict[tuple[Reader, int], int] = {}
+        self._since: dict[Reader, int] = {}
         self._state = threading.Condition()
         self._closed = False
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -129,19 +137,20 @@ class Pool:
             if self._closed:
                 raise UnavailableError("the store is closed")
             counters.busy += 1
-            if self._free:
-                return self._free.pop()
             try:
-                return self._open()
+                reader = self._healthy() or self._open()
             except BaseException:
                 counters.busy -= 1
                 raise
+            self._since[reader] = time.monotonic_ns()
+            return reader
 
     def release(self, reader: Reader) -> None:
         """Give a connection back. One that fails to end its transaction is thrown away and counted as broken."""
         healthy = reader.reset()
         with self._state:
             self.counters.busy -= 1
+            self._since[reader] = time.monotonic_ns()
             if healthy and not self._closed:
                 self._free.append(reader)
             else:
@@ -185,9 +194,40 @@ class Pool:
         except OSError as error:
             raise DatabaseError(f"cannot open another read connection: {error.strerror}") from error
         self.counters.open += 1
-        return Reader(connection)
+        reader = Reader(connection, self._watch)
+        self._all.add(reader)
+        return reader
+
+    def oldest(self) -> int:
+        """For how long the connection that has been out longest has been so, in nanoseconds; it may be a leak."""
+        with self._state:
+            out = [since for reader, since in self._since.items() if reader not in self._free]
+        return time.monotonic_ns() - min(out) if out else 0
+
+    def status(self, what: int) -> int:
+        """The sum of a counter of SQLite (`apsw.SQLITE_DBSTATUS_...`) over the open connections.
+
+        Those that are out count as they were when they were last asked.
+        """
+        with self._state:
+            for reader in self._free:
+                self._status[reader, what] = reader.connection.status(what)[0]
+            return sum(self._status.get((reader, what), 0) for reader in self._all)
+
+    def _healthy(self) -> Reader | None:
+        """A free connection, if there is one. Those that lay idle for long are tried first, and thrown away if bad."""
+        while self._free:
+            reader = self._free.pop()
+            if time.monotonic_ns() - self._since.get(reader, 0) < IDLE_NS or reader.alive():
+                return reader
+            self.counters.broken += 1
+            self._drop(reader)
+        return None
 
     def _drop(self, reader: Reader) -> None:
+        self._all.discard(reader)
+        self._status = {key: value for key, value in self._status.items() if key[0] is not reader}
+        self._since.pop(reader, None)
         self.counters.open -= 1
         engine.close(reader.connection)
 

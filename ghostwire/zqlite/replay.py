@@ -12,7 +12,7 @@ import apsw
 
 from ghostwire.errors import DatabaseError
 from ghostwire.zqlite import changelog, functions, layout
-from ghostwire.zqlite.changelog import INSERT, SCHEMA, UPDATE
+from ghostwire.zqlite.changelog import INSERT, PATCH, SCHEMA, UPDATE
 from ghostwire.zqlite.layout import GENERATED, Layout, Object, Schema, quote
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class Replay:
     def _row(self, entry: list[Any]) -> None:
         table, act, key, values, *moved = entry
         now = self.schema[table]
+        if act == PATCH:
+            self._patch(now, key, *values)
+            return
         text = self._sql.get((table, act)) or self._statement(now, act)
         kept = () if values is None else _writable(now, values)
         at = (key,) if now.key is None else tuple(key)
@@ -86,6 +89,11 @@ class Replay:
             self._run(text, at)
         if self.connection.changes() != 1 and not now.computes:
             raise DatabaseError(f"table {now.name} has no row with key {key!r}")
+
+    def _patch(self, now: Layout, key: int, position: int, offset: int, data: bytes) -> None:
+        with self.connection.blob_open("main", now.name, now.stored[position].name, key, True) as blob:
+            blob.seek(offset)
+            blob.write(data)
 
     def _statement(self, now: Layout, act: int) -> str:
         target = quote(now.name)

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import weakref
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
 
 from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
 from ghostwire.zqlite import (
@@ -22,9 +25,11 @@ from ghostwire.zqlite import (
     promotion,
     signing,
     snapshot,
+    streaming,
     subscription,
 )
 from ghostwire.zqlite.backup import manifest, take
+from ghostwire.zqlite.hold import Hold, outcome
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
 from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
@@ -33,6 +38,7 @@ from ghostwire.zqlite.series import shelf as shelves
 from ghostwire.zqlite.subscription import Bell
 from ghostwire.zqlite.transaction import Transaction, refuse_within
 from ghostwire.zqlite.upkeep import Host, Upkeep
+from ghostwire.zqlite.watch import SILENT, SLOW_SECONDS, Seen, Watch
 from ghostwire.zqlite.writer import Errand, Ticket, Writer
 
 if TYPE_CHECKING:
@@ -66,6 +72,8 @@ async def open(
     columns: Sequence[str] | None = None,
     vfs: str | None = None,
     cache_bytes: int = engine.WRITER_CACHE_BYTES,
+    watch: Callable[[Seen], None] | None = None,
+    slow: float = SLOW_SECONDS,
     block_cache_bytes: int = shelves.CACHE_BYTES,
 ) -> Store:
     """Open the store at `path`, made if missing, with its 32-byte key or its passphrase. It belongs to this event loop.
@@ -81,6 +89,7 @@ async def open(
     """
     loop = asyncio.get_running_loop()
     engine.require_version()
+    watching = Watch(watch, slow)
     file = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 (asks only for the working directory)
 
     def locate() -> engine.Location:
@@ -92,7 +101,7 @@ async def open(
         lock = FileLock.take(file)
         opened = bootstrap.open_store(lock, locate, columns, block_cache_bytes=block_cache_bytes)
         try:
-            return opened, Pool(opened.location, opened.prepare, readers, read_timeout)
+            return opened, Pool(opened.location, opened.prepare, readers, read_timeout, watching)
         except BaseException:
             engine.close(opened.applier.connection)
             opened.lock.release()
@@ -100,7 +109,7 @@ async def open(
 
     engine.check_access(key, passphrase, cipher)
     opened, pool = await loop.run_in_executor(None, start)
-    return Store(opened, pool, loop, on_fatal or _ignore)
+    return Store(opened, pool, loop, on_fatal or _ignore, watching)
 
 
 class Store:
@@ -115,6 +124,7 @@ class Store:
         pool: Pool,
         loop: asyncio.AbstractEventLoop,
         on_fatal: Callable[[DatabaseError], None],
+        watch: Watch = SILENT,
     ) -> None:
         self.path = opened.location.path
         self.identity = opened.identity
@@ -128,7 +138,8 @@ class Store:
         self._bell = Bell()
         self._pool = pool
         self._upkeep = Upkeep()
-        self._writer = Writer(opened.applier, loop, partial(_notice, weakref.ref(self)), on_fatal)
+        self._watch = watch
+        self._writer = Writer(opened.applier, loop, partial(_notice, weakref.ref(self)), on_fatal, watch)
         self.on_fence: Callable[[DatabaseError], None] = _ignore
         if opened.fence is not None:
             self._writer.fence = fence.fenced(opened.fence)
@@ -141,22 +152,25 @@ class Store:
 
     # Writing
 
-    async def execute(self, sql: str, params: Params = (), *, kind: str = "", actor: str = "") -> Result:
+    async def execute(
+        self, sql: str, params: Params = (), *, kind: str = "", actor: str = "", within: float | None = None
+    ) -> Result:
         """Run one statement or several as one operation; returns once it is on disk.
+
+        After `within` seconds, and when the caller is cancelled, it is taken back where it has not been done yet: the
+        former raises UnavailableError.
 
         `kind` and `actor` label its row in the change log. Raises ConflictError for a value that is taken or a
         reference that does not hold, ValidationError for SQL or values that are wrong, ResourceExhaustedError when the
         disk is full, DatabaseError when the disk failed.
         """
-        refuse_within()
-        result: Result = await self._enqueue(Script(sql, params, None, kind, actor))
-        return result
+        return await self._write(Script(sql, params, None, kind, actor, hold=Hold()), within)
 
-    async def executemany(self, sql: str, many: Sequence[Params], *, kind: str = "", actor: str = "") -> Result:
+    async def executemany(
+        self, sql: str, many: Sequence[Params], *, kind: str = "", actor: str = "", within: float | None = None
+    ) -> Result:
         """Run one statement once for each of `many` parameters, as one operation: all of them or none."""
-        refuse_within()
-        result: Result = await self._enqueue(Script(sql, (), many, kind, actor))
-        return result
+        return await self._write(Script(sql, (), many, kind, actor, hold=Hold()), within)
 
     def submit(self, operation: Operation) -> asyncio.Future[ChangeRecord]:
         """Queue an operation; the future has its row of the change log once that is on disk.
@@ -187,6 +201,18 @@ class Store:
     async def query_one(self, sql: str, params: Params = (), *, within: float | None = None) -> Row | None:
         """The first row of a SELECT, or None."""
         return await self.run(lambda reader: reader.query_one(sql, params), within=within)
+
+    async def query_as(self, kind: type[T], sql: str, params: Params = (), *, within: float | None = None) -> list[T]:
+        """The rows of a SELECT as `kind`, a msgspec struct whose fields are the columns. See `zqlite.into`."""
+        return await self.run(lambda reader: reader.query_as(kind, sql, params), within=within)
+
+    def stream(self, sql: str, params: Params = ()) -> AsyncGenerator[Row, None]:
+        """`async for row in db.stream(...)`: the rows of a SELECT as they are found, however many; see `streaming`."""
+        return streaming.stream(self.run, sql, params)
+
+    async def plan(self, sql: str, params: Params = ()) -> str:
+        """How SQLite would go about a statement, a line for each step."""
+        return await self.run(lambda reader: reader.plan(sql, params))
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Reader]:
@@ -353,10 +379,14 @@ class Store:
         After `previous` it holds what came since, and is None where nothing did. Raises ConflictError when the log does
         not go on from there, ResourceExhaustedError when the disk is full, ValidationError without a recipient.
         """
+        started = time.perf_counter_ns()
         source = self._source
         key = signer or self.signing_key(manifest.USE)
         order = take.Order(Path(directory), tuple(recipients), key, previous)
-        return await self.run(lambda reader: take.take(reader, source, order))
+        made = await self.run(lambda reader: take.take(reader, source, order))
+        size = 0 if made is None else made.manifest.packed_bytes
+        self._watch.tell("backup", time.perf_counter_ns() - started, count=size)
+        return made
 
     def unwrapped(self, name: str, value: Any) -> Any:
         """A setting of the store's own table as it goes to backups and replicas: a secret is in the clear."""
@@ -412,11 +442,21 @@ class Store:
         return self._upkeep.error
 
     @property
+    def slow_queries(self) -> list[Seen]:
+        """The last queries and writes that took longer than `slow` seconds, the newest last."""
+        return list(self._watch.slow)
+
+    @property
     def stats(self) -> dict[str, int]:
         """Plain counters since the store was opened, by name."""
         return {
             **{f"writer_{name}": getattr(self._writer.counters, name) for name in self._writer.counters.__slots__},
             **{f"pool_{name}": getattr(self._pool.counters, name) for name in self._pool.counters.__slots__},
+            "pool_oldest_ns": self._pool.oldest(),
+            "cache_hits": self._pool.status(apsw.SQLITE_DBSTATUS_CACHE_HIT),
+            "cache_misses": self._pool.status(apsw.SQLITE_DBSTATUS_CACHE_MISS),
+            "cache_bytes": self._pool.status(apsw.SQLITE_DBSTATUS_CACHE_USED),
+            "watch_failures": self._watch.failures,
             **{f"blocks_{name}": value for name, value in self.shelf.stats().items()},
         }
 
@@ -453,6 +493,11 @@ class Store:
         self._bell.ring()
         if self._applier.sealer.wanting and self._closed is None:
             self._upkeep.wake(self._host())
+
+    async def _write(self, script: Script, within: float | None) -> Result:
+        refuse_within()
+        result: Result = await outcome(self._enqueue(script), script.hold, within)
+        return result
 
     def _enqueue(self, work: Work) -> asyncio.Future[Any]:
         """Queue work; what one turn of the event loop queues goes to the writer in one piece."""

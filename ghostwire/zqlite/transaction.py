@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from ghostwire.errors import UnavailableError, ValidationError
 from ghostwire.zqlite import changelog
 from ghostwire.zqlite.conversation import Conversation, End, Note
-from ghostwire.zqlite.operation import Result, Script
+from ghostwire.zqlite.hold import Hold, outcome
+from ghostwire.zqlite.operation import Patch, Result, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,9 +41,13 @@ class Transaction:
         self._outer: Any = None
         self._used = False
 
-    async def execute(self, sql: str, params: Params = ()) -> Result:
-        """Run one statement or several."""
-        return await self._run(Script(sql, params))
+    async def execute(self, sql: str, params: Params = (), *, within: float | None = None) -> Result:
+        """Run one statement or several.
+
+        One that takes longer than `within` seconds is stopped with UnavailableError; where it was writing, SQLite takes
+        the whole transaction back.
+        """
+        return await self._run(Script(sql, params, hold=Hold()), within)
 
     async def executemany(self, sql: str, many: Sequence[Params]) -> Result:
         """Run one statement once for each of `many` parameters."""
@@ -50,12 +55,20 @@ class Transaction:
 
     async def query(self, sql: str, params: Params = ()) -> list[Row]:
         """The rows of a SELECT, which sees what this transaction has written."""
-        return await self._run(Script(sql, params))
+        return await self._run(Script(sql, params, hold=Hold()))
 
     async def query_one(self, sql: str, params: Params = ()) -> Row | None:
         """The first row of a SELECT, or None."""
         rows = await self._run(Script(sql, params))
         return rows[0] if rows else None
+
+    async def write_blob(self, table: str, column: str, rowid: int, offset: int, data: bytes) -> None:
+        """Put bytes into a BLOB from `offset` on, without reading or logging the rest; its length stays.
+
+        Make room with `zeroblob(n)`. Raises ValidationError where there is no such BLOB, or it ends before, and for
+        indexed columns and tables WITHOUT ROWID.
+        """
+        await self._run(Patch(table, column, rowid, offset, bytes(data)))
 
     async def event(self, aggregate_id: str, kind: str, body: Any = None) -> None:
         """Add an event of the application to the log, after this transaction's rows.
@@ -111,10 +124,11 @@ class Transaction:
         conversation.say(End(commit), None)
         self._conversation = None
 
-    async def _run(self, script: Script) -> Result:
+    async def _run(self, line: Script | Patch, within: float | None = None) -> Result:
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._open().say(script, answer)
-        return await answer
+        self._open().say(line, answer)
+        result: Result = await outcome(answer, line.hold if isinstance(line, Script) else None, within)
+        return result
 
     def _open(self) -> Conversation:
         if self._conversation is None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ghostwire.zqlite.applier import Applier
+    from ghostwire.zqlite.watch import Watch
 
 GROUP_OPERATIONS: Final = 512
 GROUP_SECONDS: Final = 0.002
@@ -99,8 +100,11 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         on_commit: Callable[[], None],
         on_fatal: Callable[[DatabaseError], None],
+        watch: Watch,
     ) -> None:
         self.counters = WriterCounters()
+        self._watch = watch
+        self._told = 0
         self.fatal: DatabaseError | None = None
         self.fence: DatabaseError | None = None
         self.gate: Gate | None = None
@@ -198,10 +202,12 @@ class Writer:
             pass  # the log keeps everything; writers hear of the full disk by themselves
         except apsw.Error as error:
             self._die(error)
+        took = time.perf_counter_ns() - started
+        self._watch.tell("checkpoint", took, count=self._log_pages)
         self._log_pages = 0
         self._moved = True
         self.counters.checkpoints += 1
-        self.counters.checkpoint_ns += time.perf_counter_ns() - started
+        self.counters.checkpoint_ns += took
 
     def _run(self, group: list[Ticket | Barrier]) -> None:
         """Run a group in pieces: a conversation or an errand stands alone, whatever else is queued goes together."""
@@ -254,6 +260,7 @@ class Writer:
 
     def _apply(self, ticket: Ticket) -> Answer:
         work = ticket.work
+        started = time.perf_counter_ns()
         try:
             self.counters.operations += 1
             if isinstance(work, Operation):
@@ -266,12 +273,18 @@ class Writer:
                 self._die(error.__cause__)
                 raise
             return ticket.future, None, error
+        finally:
+            if (took := time.perf_counter_ns() - started) > self._watch.alert:
+                self._watch.tell("query", took, getattr(work, "sql", "") or getattr(work, "kind", ""))
 
     def _end(self, applier: Applier) -> None:
         started = time.perf_counter_ns()
         applier.commit()
-        self.counters.commit_ns += time.perf_counter_ns() - started
+        took = time.perf_counter_ns() - started
+        self.counters.commit_ns += took
         self.counters.commits += 1
+        self._watch.tell("commit", took, count=self.counters.operations - self._told)
+        self._told = self.counters.operations
 
     def _abandon(self, applier: Applier, mark: Any) -> None:
         try:

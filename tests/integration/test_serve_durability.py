@@ -241,6 +241,8 @@ async def test_metrics_have_the_names_that_dashboards_rely_on(options: ServeOpti
             "ghostwire_netmap_build_seconds_count 1.0",
             'ghostwire_session_checks_total{result="minted"} 1.0',
             "ghostwire_zqlite_query_seconds_count",
+            'ghostwire_zqlite_seconds_count{operation="commit"}',
+            'ghostwire_zqlite_seconds_count{operation="query"}',
             'ghostwire_queue_depth{queue="commits"} 0.0',
         ):
             assert line in text

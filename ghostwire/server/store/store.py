@@ -38,9 +38,15 @@ class ServerStore:
 
     @classmethod
     async def open(
-        cls, options: ServeOptions, on_fatal: Callable[[DatabaseError], None], vfs: str | None = None
+        cls,
+        options: ServeOptions,
+        on_fatal: Callable[[DatabaseError], None],
+        vfs: str | None = None,
+        watch: Callable[[zqlite.Seen], None] | None = None,
     ) -> ServerStore:
         """Open both, made and migrated as needed. `vfs` names a registered VFS below what must last.
+
+        `watch` hears of all that both do.
 
         Raises what `zqlite.open` raises: `ConflictError` where another server has them.
         """
@@ -54,11 +60,17 @@ class ServerStore:
             on_fatal=on_fatal,
             vfs=vfs,
             cache_bytes=options.cache_bytes,
+            watch=watch,
         )
         try:
             await zqlite.migrate.apply(durable, migrations("durable"))
             history = await zqlite.open(
-                directory / "history.db", key=key, passphrase=options.passphrase, durability="lazy", on_fatal=on_fatal
+                directory / "history.db",
+                key=key,
+                passphrase=options.passphrase,
+                durability="lazy",
+                on_fatal=on_fatal,
+                watch=watch,
             )
         except BaseException:
             await durable.close()
