@@ -169,13 +169,9 @@ def test_explanations_hold_at_other_times(policy, network, at, other):
                 assert engine.explain(src.id, dst.id, *kind, at=other).allowed == twin.decide(src.id, dst.id, *kind)
 
 
-def comes_in(rules, source, target, peer_class, address, kind):
-    """Whether a native filter of `target` lets in a packet to its first address of that family."""
+def comes_in(rules, source, target, peer_class, address, inner, kind):
+    """Whether a native filter of `target` lets in a packet to `inner`, an address of its own or behind it."""
     protocol, port = kind
-    version = ipaddress.ip_address(address).version
-    mine = [own for own in target.addresses if ipaddress.ip_address(own).version == version]
-    if not mine:
-        return None
 
     def inside(one, prefixes):
         return any(ipaddress.ip_address(one) in ipaddress.ip_network(prefix) for prefix in prefixes)
@@ -186,11 +182,14 @@ def comes_in(rules, source, target, peer_class, address, kind):
             (peer_class in rule.classes or same or inside(address, rule.prefixes))
             and (not rule.protocols or protocol in rule.protocols)
             and (not rule.ports or protocol not in WITH_PORTS or any(a <= port <= b for a, b in rule.ports))
-            and (not rule.destinations or inside(mine[0], rule.destinations))
+            and (inside(inner, rule.destinations) if rule.destinations else inner in target.addresses)
         )
 
     matching = [rule for rule in rules if matches(rule)]
-    return mine[0], bool(matching) and not any(rule.deny for rule in matching)
+    return bool(matching) and not any(rule.deny for rule in matching)
+
+
+BEHIND = ["10.1.2.3", "10.9.9.9", "192.168.0.9"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -199,17 +198,22 @@ def test_filters_let_in_what_the_twin_allows(policy, network, at, access):
     engine, twin = engine_of(policy, network, at, access), Twin(policy, USERS, network, at, access)
     for target in network:
         native, shaped = engine.native_filter(target.id), engine.packet_filter(target.id)
-        for source in network:
-            for address in source.addresses if source.id != target.id else ():
-                for kind in KINDS:
-                    found = comes_in(native, source, target, engine.class_of(source.id), address, kind)
-                    if found is None:
-                        continue
-                    mine, allowed = found
-                    expected = twin.decide_address(address, mine, *kind)
-                    assert allowed == expected
-                    assert engine.decide_address(address, mine, *kind) == expected
-                    assert lets_in(shaped, address, mine, *kind) == expected
+        served = [ipaddress.ip_network(route) for route in target.routes]
+        behind = [one for one in BEHIND if any(ipaddress.ip_address(one) in route for route in served)]
+        ways = [
+            (source, address, inner)
+            for source in network
+            if source.id != target.id
+            for address in source.addresses
+            for inner in (*target.addresses, *behind)
+            if (":" in address) == (":" in inner)
+        ]
+        for source, address, inner in ways:
+            for kind in KINDS:
+                expected = twin.decide_address(address, inner, *kind)
+                assert engine.decide_address(address, inner, *kind) == expected
+                assert comes_in(native, source, target, engine.class_of(source.id), address, inner, kind) == expected
+                assert lets_in(shaped, address, inner, *kind) == expected
 
 
 def lets_in(rules, source, target, proto, port):

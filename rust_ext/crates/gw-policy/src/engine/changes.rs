@@ -152,7 +152,8 @@ impl Engine {
             return RoaringBitmap::new();
         }
         let mut affected = if known.is_some() { self.visible(node.id) } else { RoaringBitmap::new() };
-        let mut told = self.slots.get(node.id as usize).copied().flatten().map_or(Vec::new(), |slot| self.told_by(slot));
+        let mut told =
+            self.slots.get(node.id as usize).copied().flatten().map_or(Vec::new(), |slot| self.told_by(slot));
         let mut marks = self.marks();
         for (atoms, of_addresses) in
             [(self.catalog.identity(&self.policy, node), false), (self.catalog.place(&self.policy, node), true)]
@@ -210,7 +211,7 @@ impl Engine {
 
     /// Mark the classes in whose filters a denial names one of these atoms as a source.
     fn mark_denied(&self, atoms: &[u32], marks: &mut [u64]) {
-        for (_, link) in self.links.deny.from(atoms) {
+        for (_, link) in self.links.deny.from(atoms).filter(|(_, link)| !link.beyond) {
             self.mark_filters(link, marks);
         }
     }

@@ -72,8 +72,8 @@ impl Engine {
 
     fn passes(&self, source: Slot, target: Slot, own: bool) -> bool {
         let (from, to) = (self.atoms_in(source), self.atoms_in(target));
-        let denied: Vec<&PortSet> =
-            self.between(Effect::Deny, &from, &to, own).into_iter().map(|link| self.sets.get(link.ports)).collect();
+        let denied = self.between(Effect::Deny, &from, &to, own).into_iter().filter(|link| !link.beyond);
+        let denied: Vec<&PortSet> = denied.map(|link| self.sets.get(link.ports)).collect();
         self.between(Effect::Accept, &from, &to, own).into_iter().any(|link| match (link.beyond, link.ports) {
             (true, _) => !self.is_denied_beyond(link, &from, &to),
             (false, SEEN) => !PortSet::everything().is_within(&denied),

@@ -232,6 +232,10 @@ impl Maker {
             let targets = Parts::new(names, ids.iter().copied());
             self.push(Reach::Nodes, ports, sources.here(), targets.here());
         }
+        let targets = Parts::new(names, rule.destinations.iter().copied());
+        if !sources.served.is_empty() || !targets.served.is_empty() {
+            self.beyond(sources.everywhere(), targets.everywhere());
+        }
         for (ports, _) in accesses(names.selectors, rule, sets, true) {
             self.push(Reach::Own, ports, sources.here(), Some(Side { any: true, atoms: Vec::new() }));
         }
