@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.layout import Catalogue
     from ghostwire.zqlite.operation import Params
     from ghostwire.zqlite.sealer import Sealer
-    from ghostwire.zqlite.signing import GroupKey
+    from ghostwire.zqlite.signing import Signer
 
 _OWN: Final = apsw.SQLITE_PREPARE_PERSISTENT
 """Marks the store's own statements: the statement cache keeps them apart from a caller's of the same text."""
@@ -57,14 +57,14 @@ class Applier:
         self,
         connection: apsw.Connection,
         start: Start,
-        group_key: GroupKey,
+        signer: Signer,
         sealer: Sealer,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.connection = connection
         self.epoch = start.epoch
         self.head = start.head
-        self.group_key = group_key
+        self.signer = signer
         self.sealer = sealer
         self._clock = clock
         self._signed = start.head.seq
@@ -289,7 +289,7 @@ class Applier:
         """End the transaction, its newest row of the log signed."""
         head = self.head
         if head.seq > self._signed:
-            signature = self.group_key.sign(self.epoch, head.seq, head.hash)
+            signature = self.signer.sign(self.epoch, head.seq, head.hash)
             self.own("INSERT INTO main.zq_group VALUES (?, ?)", (head.seq, signature))
         self.own("COMMIT")
         self._signed = head.seq

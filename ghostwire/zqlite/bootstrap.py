@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ from ghostwire.zqlite.sealer import Sealer
 from ghostwire.zqlite.sealing import Ring
 from ghostwire.zqlite.series import shelf as shelves
 from ghostwire.zqlite.series import table as series_table
-from ghostwire.zqlite.signing import GroupKey
+from ghostwire.zqlite.signing import Signer
 from ghostwire.zqlite.upkeep import UNFINISHED
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class Opened:
     applier: Applier
     identity: bytes
     prepare: Callable[[apsw.Connection], None]
-    signing_secret: bytes = field(repr=False)
     shelf: shelves.Shelf
     fence: str | None = None
     unfinished: bool = False
@@ -75,7 +74,7 @@ def open_store(
         try:
             meta = _identify(connection, location, found_with)
             identity = meta["id"]
-            signing_secret = signing.unwrap(meta[signing.META], location.signing_key)
+            secret = signing.unwrap(meta[signing.META], location.signing_key)
             ring = Ring(identity, location.column_key, meta[sealing.META], columns, cipher=location.cipher, kept=meta)
 
             shelf = shelves.Shelf(identity, shelves.secret(meta[sealing.META], location.column_key), block_cache_bytes)
@@ -93,9 +92,9 @@ def open_store(
 
             extend(connection)
             sealer = Sealer(ring, connection)
-            group_key = GroupKey(identity, signing_secret)
+            signer = Signer(identity, secret, meta.get(signing.FORMER))
             start = Start(_catalogue(connection), _head(connection), meta["epoch"])
-            applier = Applier(connection, start, group_key, sealer, clock)
+            applier = Applier(connection, start, signer, sealer, clock)
         except BaseException:
             engine.forbid_checkpoint(connection)
             engine.close(connection)
@@ -110,9 +109,7 @@ def open_store(
         if isinstance(error, apsw.Error | OSError):
             raise faults.translate(error) from error
         raise
-    return Opened(
-        location, lock, applier, identity, prepare, signing_secret, shelf, meta.get(fence.META), UNFINISHED in meta
-    )
+    return Opened(location, lock, applier, identity, prepare, shelf, meta.get(fence.META), UNFINISHED in meta)
 
 
 def _founding() -> dict[str, Any]:

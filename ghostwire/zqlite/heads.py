@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 import msgspec
 
 from ghostwire.errors import DatabaseError, GhostwireError, NotFoundError, ValidationError
+from ghostwire.zqlite import signing
 from ghostwire.zqlite.changelog import Head
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.composite import SigningKey, VerifyingKey
     from ghostwire.zqlite.store import Store
 
-USE: Final = "heads"
+USE: Final = signing.HEADS
 EVERY_S: Final = 10.0
 EVERY_ROWS: Final = 1000
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from ghostwire.zqlite.signing import GroupKey
+    from ghostwire.zqlite.signing import Signer
 
 _ROWS = "SELECT seq, epoch, ts, actor, kind, body, prev, hash FROM change WHERE seq > ? AND ts <= ? ORDER BY seq"
 _EVER = (1 << 63) - 1
@@ -71,7 +71,9 @@ def as_of(reader: Reader, ts: int, prepare: Callable[[apsw.Connection], None]) -
     return Past(Reader(connection), head)
 
 
-def verify(reader: Reader, outside: Head | None, prepare: Callable[[apsw.Connection], None], key: GroupKey) -> Verified:
+def verify(
+    reader: Reader, outside: Head | None, prepare: Callable[[apsw.Connection], None], signer: Signer
+) -> Verified:
     """Check the chain and its signatures, the newest snapshot, that the tables are what the log says, and `outside`.
 
     Raises DatabaseError that names the first thing that does not hold. Without a head kept elsewhere, a log whose
@@ -86,7 +88,7 @@ def verify(reader: Reader, outside: Head | None, prepare: Callable[[apsw.Connect
             raise DatabaseError(
                 f"the log ends at {head.seq}, yet a head for {outside.seq} was given out: its end was cut off"
             )
-        _check_groups(reader, key, head)
+        _check_groups(reader, signer, head)
         wrong = differences(content(reader.connection), content(replay.connection))
     finally:
         replay.connection.close()
@@ -126,14 +128,14 @@ def _compare(record: ChangeRecord, start: snapshot.Snapshot | None, outside: Hea
             raise DatabaseError(f"the snapshot at {start.head.seq} is not the one that the log vouches for")
 
 
-def _check_groups(reader: Reader, key: GroupKey, head: Head) -> None:
+def _check_groups(reader: Reader, signer: Signer, head: Head) -> None:
     """Check the signature of every commit. The newest row ends one, and so vouches for all before it."""
     newest = 0
     rows = reader.stream("SELECT seq, signature, epoch, hash FROM zq_group LEFT JOIN change USING (seq) ORDER BY seq")
     for seq, signature, epoch, digest in rows:
         if digest is None:
             raise DatabaseError(f"row {seq} was signed and is not in the log: its end was cut off")
-        key.check(signature, epoch, seq, digest)
+        signer.check(signature, epoch, seq, digest)
         newest = seq
     if newest != head.seq:
         raise DatabaseError(f"the log goes on to row {head.seq} without a signature after {newest}: it was added to")

@@ -8,6 +8,7 @@ within the process is refused before it opens anything.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -53,6 +54,9 @@ class FileLock:
                 raise _taken(path, "another process") from error
             status = os.fstat(descriptor)
             identity = (status.st_dev, status.st_ino)
+            if not _names(path, identity):  # its holder has just put another file there
+                os.close(descriptor)
+                raise _taken(path, "another process")
             _held.add(identity)
         return cls(path, descriptor, identity, created)
 
@@ -63,6 +67,13 @@ class FileLock:
                 _held.discard(self._identity)
                 os.close(self._descriptor)
                 self._descriptor = -1
+
+
+def _names(path: Path, identity: tuple[int, int]) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        status = path.stat()
+        return (status.st_dev, status.st_ino) == identity
+    return False
 
 
 def _flock(kind: int) -> bytes:

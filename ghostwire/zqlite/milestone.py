@@ -14,12 +14,12 @@ from ghostwire.zqlite.changelog import Head
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ghostwire.zqlite.signing import GroupKey
+    from ghostwire.zqlite.signing import Signer
 
     Run = Callable[[str, tuple[Any, ...]], Any]
 
 
-def enter(run: Run, head: Head, epoch: int, key: GroupKey, event: tuple[str, dict[str, Any]]) -> Head:
+def enter(run: Run, head: Head, epoch: int, signer: Signer, event: tuple[str, dict[str, Any]]) -> Head:
     """Append an event (its kind and what it tells) behind `head`, signed as a commit of its own; the new head.
 
     `run` runs a statement with its parameters.
@@ -30,5 +30,5 @@ def enter(run: Run, head: Head, epoch: int, key: GroupKey, event: tuple[str, dic
     digest = changelog.digest(seq, epoch, ts, "", kind, body, head.hash)
     row = (seq, epoch, ts, "", kind, body, head.hash, digest)
     run("INSERT INTO main.change VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    run("INSERT INTO main.zq_group VALUES (?, ?)", (seq, key.sign(epoch, seq, digest)))
+    run("INSERT INTO main.zq_group VALUES (?, ?)", (seq, signer.sign(epoch, seq, digest)))
     return Head(seq, ts, digest)

@@ -20,7 +20,7 @@ def promote(applier: Applier, above: int) -> int:
     told = {"seq": head.seq, "hash": head.hash, "epoch": applier.epoch}
     applier.own("BEGIN IMMEDIATE")
     try:
-        entered = milestone.enter(applier.own, head, epoch, applier.group_key, (KIND, told))
+        entered = milestone.enter(applier.own, head, epoch, applier.signer, (KIND, told))
         applier.own("UPDATE main.zq_meta SET value = ? WHERE key = 'epoch'", (epoch,))
         applier.own("DELETE FROM main.zq_meta WHERE key IN (?, ?, ?)", fence.STANDING)
         applier.own("COMMIT")

@@ -22,6 +22,7 @@ from ghostwire.zqlite import (
     fence,
     heads,
     history,
+    keyring,
     promotion,
     signing,
     snapshot,
@@ -29,6 +30,7 @@ from ghostwire.zqlite import (
     subscription,
 )
 from ghostwire.zqlite.backup import manifest, take
+from ghostwire.zqlite.composite import SigningKey
 from ghostwire.zqlite.hold import Hold, outcome
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from ghostwire.model.change import ChangeRecord
     from ghostwire.zqlite.applier import Applier
     from ghostwire.zqlite.backup.segment import Segment
-    from ghostwire.zqlite.composite import SigningKey, VerifyingKey
     from ghostwire.zqlite.conversation import Conversation
     from ghostwire.zqlite.layout import Catalogue
     from ghostwire.zqlite.operation import Params
@@ -133,7 +134,6 @@ class Store:
         self._applier = opened.applier
         self._prepare = opened.prepare
         self._lock = opened.lock
-        self._secret = opened.signing_secret
         self._loop = loop
         self._bell = Bell()
         self._pool = pool
@@ -298,14 +298,9 @@ class Store:
         """
         outside = head
         if isinstance(outside, heads.SignedHead):
-            outside = heads.admit(outside, self.identity, self.epoch, await self.head_keys())
-        key = self._applier.group_key
-        return await self.run(lambda reader: history.verify(reader, outside, self._prepare, key))
-
-    async def head_keys(self) -> tuple[VerifyingKey, ...]:
-        """The public keys under which heads of this store were signed, the one in use first."""
-        former = await self.query_one("SELECT value FROM zq_meta WHERE key = ?", (signing.FORMER,))
-        return self.signing_key(heads.USE).public, *signing.former(None if former is None else former[0])
+            outside = heads.admit(outside, self.identity, self.epoch, self._applier.signer.head_keys)
+        signer = self._applier.signer
+        return await self.run(lambda reader: history.verify(reader, outside, self._prepare, signer))
 
     async def hear(self, signed: heads.SignedHead) -> None:
         """Hold a head that comes back from outside against the log. A genuine one that is ahead fences the store.
@@ -316,7 +311,7 @@ class Store:
         log, told = (self.epoch, self.head), (signed.epoch, signed.head)
         reason = await self.run(lambda reader: fence.judge(reader, log, told))
         if reason is not None:  # only then is it worth the time of a signature
-            heads.check(signed, self.identity, await self.head_keys())
+            heads.check(signed, self.identity, self._applier.signer.head_keys)
             await self.fence(reason, signed.epoch)
 
     async def fence(self, reason: str, heard: int = 0) -> None:
@@ -363,8 +358,13 @@ class Store:
 
     def signing_key(self, use: str) -> SigningKey:
         """The signing key for one use: `heads.USE`, or `backup.manifest.USE`, which follows from the root key."""
-        secret = self._location.signing_key if use == manifest.USE else self._secret
-        return signing.composite(secret, use)
+        if use == manifest.USE:
+            return SigningKey(keyring.signing_seed(self._location.signing_key, use))
+        return self._applier.signer.key(use)
+
+    async def rotate_signer(self) -> None:
+        """Sign heads and commits under fresh keys from now on; what was signed before still verifies."""
+        await self.work(lambda applier: signing.rotate(applier, self._location.signing_key))
 
     async def backup(
         self,

@@ -66,6 +66,24 @@ def lived_in(room: Path, verb: Verb) -> tuple[str, str]:
     return key, token
 
 
+def test_keys_are_changed_and_the_server_runs_on(room: Path, verb: Verb) -> None:
+    lived_in(room, verb)
+    data = ("--data", room / "a")
+    before = (room / "a" / "store.key").read_text()
+    head = room / "head.json"
+    verb("audit", "head", "--out", head, *data)
+    for which in ("root", "signer", "columns"):
+        assert verb("db", "key", "rotate", which, *data)["rotated"] == which
+    assert (room / "a" / "store.key").read_text() != before
+    assert verb("audit", "verify", "--head", head, *data)["head"] is True
+    with serve(room, "a") as child:
+        ready(child, room, "a")
+        with Admin.local(room / "a") as admin:
+            assert [user["name"] for user in admin.get("/v1/users")["users"]] == ["alice"]
+        code, message = verb("db", "key", "rotate", *data)
+        assert (code, "already open" in message) == (1, True)
+
+
 def test_from_backup_to_a_running_server(room: Path, verb: Verb) -> None:
     key, token = lived_in(room, verb)
     data = ("--data", room / "a")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ghostwire.cli.db import backups, keys, standby, state
+from ghostwire.cli.db import backups, keys, rotation, standby, state
 
 
 @click.group("db")
@@ -19,6 +19,6 @@ def command() -> None:
 for verb in (
     *(backups.backup, backups.restore, backups.verify, backups.refusals),
     *(keys.keygen, keys.signer, state.stats, state.check),
-    *(standby.replicate, standby.promote),
+    *(standby.replicate, standby.promote, rotation.key),
 ):
     command.add_command(verb)

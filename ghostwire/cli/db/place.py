@@ -24,9 +24,10 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A store's file, and its key (or the file it is in) or passphrase."""
+    """A store's file, and its key (or the file it is in) or passphrase. `stores` are all files under that key."""
 
     path: Path
+    stores: tuple[Path, ...]
     key_file: Path
     passphrase: str | None = field(repr=False)
 
@@ -35,18 +36,19 @@ class Place:
         """The store of the coordinator whose folder is `data`."""
         from ghostwire.server.config.load import find_file, load
         from ghostwire.server.config.options import serve_options
+        from ghostwire.server.store.store import files
 
         options = serve_options(load(find_file(config, data), os.environ, {}).config, data, os.environ)
-        return cls(
-            options.database or data / "ghostwire.db", options.store_key or data / "store.key", options.passphrase
-        )
+        stores = files(options)
+        return cls(stores[0], stores, options.store_key or data / "store.key", options.passphrase)
 
     def key(self, create: bool = False) -> bytes | None:
         """The root key; None where a passphrase takes its place."""
-        from ghostwire.zqlite import keyring
+        from ghostwire.zqlite import keyring, rekey
 
         if self.passphrase is not None:
             return None
+        rekey.settle(self.stores, self.key_file)
         return keyring.load_or_create(self.key_file) if create else keyring.load(self.key_file)
 
     def locate(self, path: Path) -> Location:

@@ -19,7 +19,7 @@ from ghostwire.server.options import ServeOptions
 from ghostwire.server.store.metrics import MetricsStore
 from ghostwire.server.store.tables import TABLES, statement
 from ghostwire.server.store.volatile import VolatileStore
-from ghostwire.zqlite import keyring
+from ghostwire.zqlite import keyring, rekey
 from ghostwire.zqlite.operation import Operation
 
 MAC_KEY: Final = "mac_key"
@@ -53,8 +53,9 @@ class ServerStore:
         directory = options.data
         prepare_directory(directory)
         key = _root_key(options)
+        durable_file, history_file = files(options)
         durable = await zqlite.open(
-            options.database or directory / "ghostwire.db",
+            durable_file,
             key=key,
             passphrase=options.passphrase,
             on_fatal=on_fatal,
@@ -65,7 +66,7 @@ class ServerStore:
         try:
             await zqlite.migrate.apply(durable, migrations("durable"))
             history = await zqlite.open(
-                directory / "history.db",
+                history_file,
                 key=key,
                 passphrase=options.passphrase,
                 durability="lazy",
@@ -138,11 +139,16 @@ class ServerStore:
 def _root_key(options: ServeOptions) -> bytes | None:
     if options.passphrase is not None:
         return None
-    if options.store_key is not None:
-        return keyring.load(options.store_key)
-    if options.store_credential is not None:
+    if options.store_credential is not None and options.store_key is None:
         return keyring.from_credential(options.store_credential)
-    return keyring.load_or_create(options.data / "store.key")
+    key_file = options.store_key or options.data / "store.key"
+    rekey.settle(files(options), key_file)
+    return keyring.load(key_file) if options.store_key is not None else keyring.load_or_create(key_file)
+
+
+def files(options: ServeOptions) -> tuple[Path, Path]:
+    """The files of the two databases: what must last, and what may be lost."""
+    return options.database or options.data / "ghostwire.db", options.data / "history.db"
 
 
 def migrations(schema: Literal["durable", "history"]) -> list[zqlite.Migration]:

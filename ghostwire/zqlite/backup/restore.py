@@ -37,7 +37,7 @@ from ghostwire.zqlite.composite import VerifyingKey
 from ghostwire.zqlite.engine import Location
 from ghostwire.zqlite.replay import Replay, content
 from ghostwire.zqlite.seal import Identity
-from ghostwire.zqlite.signing import GroupKey
+from ghostwire.zqlite.signing import Signer
 from ghostwire.zqlite.snapshot import Snapshot
 
 KIND: Final = "zqlite.restore"
@@ -152,7 +152,7 @@ def _fill(
         kept, head = _Rebuild(connection, identity, keep=True).run(links)
         newest = links[-1]
         epoch = max(newest.manifest.epoch, above) + 1
-        group_key = GroupKey(kept.meta["id"], kept.meta[signing.META])
+        signer = Signer(kept.meta["id"], kept.meta[signing.META])
         for own in fence.STANDING:
             kept.meta.pop(own, None)
         with connection:
@@ -162,7 +162,7 @@ def _fill(
             connection.executemany("INSERT INTO zq_layout VALUES (?, ?, ?)", kept.layouts).fetchall()
             connection.executemany("INSERT INTO zq_snapshot VALUES (?, ?, ?, ?, ?)", kept.parts).fetchall()
             told = {"seq": head.seq, "hash": head.hash, "epoch": newest.manifest.epoch, "backup": newest.digest}
-            head = milestone.enter(connection.execute, head, epoch, group_key, (KIND, told))
+            head = milestone.enter(connection.execute, head, epoch, signer, (KIND, told))
     except BaseException:
         engine.forbid_checkpoint(connection)
         engine.close(connection)

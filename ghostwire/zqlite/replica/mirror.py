@@ -13,13 +13,14 @@ import msgspec
 
 from ghostwire.errors import DatabaseError
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import bootstrap, changelog, layout, sealing, snapshot
+from ghostwire.zqlite import bootstrap, changelog, layout, sealing, signing, snapshot
 from ghostwire.zqlite.applier import Applier
 from ghostwire.zqlite.changelog import SCHEMA, Head
 from ghostwire.zqlite.engine import Location
 from ghostwire.zqlite.layout import Layout, Object, quote
 from ghostwire.zqlite.replay import BUILD_ORDER, Replay, enter_modules
 from ghostwire.zqlite.replica.frames import Rows, Start
+from ghostwire.zqlite.signing import Signer
 from ghostwire.zqlite.snapshot import Snapshot
 
 
@@ -155,13 +156,15 @@ class Mirror:
             data = None if now is None else layout.encode(now)
             connection.execute("INSERT INTO zq_layout VALUES (?, ?, ?)", (record.seq, table, data)).fetchall()
         if signature is not None:
-            self._applier.group_key.check(signature, record.epoch, record.seq, record.hash)
+            self._applier.signer.check(signature, record.epoch, record.seq, record.hash)
             connection.execute("INSERT INTO zq_group VALUES (?, ?)", (record.seq, signature)).fetchall()
 
     def _settings(self, meta: dict[str, Any]) -> None:
         """The primary's settings, its secrets closed under the keys of this file."""
         if sealing.META in meta:
             self._applier.sealer.ring.adopt(meta[sealing.META])
+        if signing.META in meta:
+            self._applier.signer = Signer(meta["id"], meta[signing.META], meta.get(signing.FORMER))
         closed = bootstrap.wrap(meta, self._location)
         connection = self._applier.connection
         connection.executemany("INSERT OR REPLACE INTO zq_meta VALUES (?, ?)", list(closed.items())).fetchall()
