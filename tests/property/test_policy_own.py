@@ -2,12 +2,13 @@
 
 import ipaddress
 import json
+import random
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghostwire.policy import AccessGrant, Engine, NodeFacts, Policy
+from ghostwire.policy import AccessGrant, Engine, NodeFacts, Policy, UserFacts
 from tests.property.test_policy import (
     PEOPLE,
     SELECTORS,
@@ -337,3 +338,72 @@ def test_what_ends_by_itself_ends_in_the_filter(policy, network, at):
         current = {engine.class_of(other.id) for other in network}
         now = bare(engine.native_filter(node.id))
         assert {rule for rule in left if rule[-1] is None or rule[-1] in moved & current} <= now or not moved
+
+
+def team_policy(draw, deny):
+    """Teams with services, duty by schedule, access that ends, and denials."""
+    teams = [f"group:team{i}" for i in range(10)]
+    hours = [{"days": ["mon-fri"], "hours": [f"{draw.randrange(6, 10):02}:00-17:30"], "zone": zone} for zone in ZONES]
+    duty = [
+        {"member": f"u{i}@", "schedule": f"s{i % len(hours)}"}
+        | ({"expires": f"2026-12-{1 + i % 28:02}T00:00:00Z"} if i % 3 else {})
+        for i in range(0, 50, 4)
+    ]
+    rules = [{"src": [team], "dst": [f"tag:t{i}"], "ip": ["tcp:443"]} for i, team in enumerate(teams)]
+    limited = [
+        {"src": [f"group:team{i}"], "dst": [f"tag:t{(i + 1) % 10}"], "ip": ["tcp:22"], "schedule": f"s{i % len(hours)}"}
+        for i in range(0, 10, 2)
+    ]
+    return {
+        "groups": {team: [f"u{i}@" for i in range(50) if i % 10 == number] for number, team in enumerate(teams)},
+        "tagOwners": {f"tag:t{i}": [] for i in range(10)},
+        "grants": [*rules, {"src": ["autogroup:member"], "dst": ["autogroup:self"], "ip": ["*"]}],
+        "ghostwire": {
+            "schedules": {f"s{i}": schedule for i, schedule in enumerate(hours)},
+            "groups": {"group:duty": duty},
+            "grants": [*limited, {"src": ["group:duty"], "dst": ["tag:t0", "tag:t5"], "ip": ["tcp:22"]}],
+            "deny": deny,
+        },
+    }
+
+
+def test_the_affected_of_turns_access_and_edits_are_few_more_than_those_whose_map_changes():
+    """A seeded month of a network of teams: windows turn, access comes and goes, denials are edited."""
+    draw = random.Random(7)
+    people = [UserFacts(id=i + 1, name=f"u{i}", email=f"u{i}@example.com") for i in range(50)]
+    present = {}
+    for i in range(110):
+        own = {"tags": (f"tag:t{i % 10}",)} if i % 3 == 0 else {"user": draw.randrange(50) + 1}
+        present[i] = NodeFacts(id=i, addresses=(f"100.64.1.{i}",), **own)
+    deny, access = [], []
+    at = utc_ns("2026-11-23T00:00:00+00:00")
+
+    def policy():
+        return Policy.parse(json.dumps(team_policy(random.Random(1), deny)))
+
+    engine = Engine.build(policy(), people, present.values(), at=at)
+    named = changed = 0
+    for step in range(120):
+        before = answers(engine, present)
+        if step % 4 == 1:
+            user, target = draw.randrange(50) + 1, draw.randrange(0, 110, 3)
+            grant = AccessGrant(id=step, user=user, destinations=(target,), ip=("tcp:22",), until=at + 4 * 3600 * 10**9)
+            access = [*access[-3:], grant]
+            affected = engine.set_access(access)
+        elif step % 8 == 3:
+            group = f"group:team{draw.randrange(10)}"
+            deny = [
+                *deny[-2:],
+                {"src": [group], "dst": [f"tag:t{draw.randrange(10)}"], "ip": draw.choice([["22"], []])},
+            ]
+            affected = engine.edit(policy())
+            assert affected is not None
+        else:
+            at = engine.next_turn(at)
+            affected = engine.turn(at)
+        after = answers(engine, present)
+        really = {i for i in present if told(before[i], before, present) != told(after[i], after, present)}
+        assert set(affected) >= really
+        named, changed = named + len(affected), changed + len(really)
+    assert changed > 500
+    assert named <= 1.2 * changed
