@@ -238,6 +238,51 @@ def test_explain_joins_what_is_known(ask: Ask, told: Callable[..., str], file: C
     assert ask("explain", "laptop", address, "--port", "443") == found
 
 
+TIMES = f"""{{
+  {TAGS},
+  "acls": [{{"action": "accept", "src": ["bob@"], "dst": ["tag:web:*"]}}],
+  "ghostwire": {{
+    "schedules": {{"office": {{"days": ["mon-fri"], "hours": ["09:00-17:00"], "zone": "Europe/Berlin"}}}},
+    "groups": {{"group:oncall": [{{"member": "alice@", "expires": "2031-01-01T00:00:00Z"}}]}},
+    "grants": [
+      {{"src": ["group:oncall"], "dst": ["tag:web"], "ip": ["tcp:22"], "schedule": "office"}},
+    ],
+    "deny": [
+      {{"src": ["bob@"], "dst": ["tag:web"], "ip": ["tcp:22"], "expires": "2031-01-01T00:00:00Z"}},
+    ],
+  }},
+}}"""
+
+
+def test_explain_at_another_time(ask: Ask, told: Callable[..., str], file: Callable[[str], str]) -> None:
+    """What a schedule, an end and a denial do to an answer, at the time that is asked about."""
+    ask("apply", file(TIMES))
+    words = ("explain", "laptop", "web", "--port", "22", "--at")
+    at_work = ask(*words, "2030-01-02T09:00")  # a Wednesday, ten o'clock in Berlin
+    assert (at_work["at"], at_work["there"]["allowed"]) == ("2030-01-02T09:00:00Z", True)
+    (rule,) = at_work["there"]["rules"]
+    assert (rule["section"], rule["line"], rule["denies"]) == ("ghostwire.grants", 8, False)
+    own, membership = sorted(rule["windows"], key=lambda window: window["of"])
+    assert (own["schedule"], own["open"], own["turns"]) == ("office", True, "2030-01-02T16:00:00Z")
+    assert (membership["of"], membership["expires"]) == ("group:oncall", "2031-01-01T00:00:00Z")
+    assert at_work["source"]["at_times"] == ["group:oncall"]
+
+    (closed,) = ask(*words, "2030-01-02T16:00Z")["there"]["rules"]
+    assert closed["missing"] == ["the rule does not hold now (schedule 'office', opens 2030-01-03 08:00:00+00:00)"]
+    assert not ask(*words, "2030-01-05T09:00")["there"]["allowed"]  # a Saturday
+    assert not ask(*words, "2031-01-01T09:00")["there"]["allowed"]  # no longer on call
+    assert "window office: closed, opens 2030-01-03T08:00:00Z" in told(*words, "2030-01-02T17:00:00+01:00")
+
+    denied = ask("explain", "phone", "web", "--port", "22", "--at", "2030-01-02T09:00")["there"]
+    assert (denied["allowed"], [rule["denies"] for rule in denied["rules"]]) == (False, [True, False])
+    assert (denied["rules"][0]["section"], denied["rules"][0]["line"]) == ("ghostwire.deny", 11)
+    assert denied["rules"][1]["missing"] == ["a denial overrules it"]
+    assert ask("explain", "phone", "web", "--port", "22", "--at", "2031-01-01")["there"]["allowed"]
+    assert "denied by ghostwire.deny[0], line 11" in told("explain", "phone", "web", "--port", "22")
+    assert ask(*words, "yesterday", fails=2)["code"] == "usage"
+    assert ask(*words, "2500-01-01", fails=1)["code"] == "validation"
+
+
 def test_lint_remarks(ask: Ask, told: Callable[..., str], file: Callable[[str], str]) -> None:
     broad = file('{"groups": {"group:x": ["alice@"]}, "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}')
     assert {remark["kind"] for remark in ask("lint", broad)} >= {"broad", "unused"}
