@@ -51,6 +51,7 @@ class MetricsStore:
         self.failed: Callable[[BaseException], None] = _ignore
         self._flushes = 0
         self._told: dict[int, NodeMetrics] = {}
+        self._told_before: dict[int, NodeMetrics] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -64,14 +65,13 @@ class MetricsStore:
         for fact in facts:
             if isinstance(fact, FlushMark):
                 now = fact.utc
-            elif isinstance(fact, NodeSeen) and fact.metrics is not None:
-                told, self._told[fact.node_id] = self._told.get(fact.node_id), fact.metrics
-                if fact.metrics is not told and _is_sane(fact.metrics):
-                    samples.append(_sample(fact.node_id, fact.last_seen, fact.metrics))
+            elif isinstance(fact, NodeSeen) and self._is_new(fact):
+                samples.append(_sample(fact))
         if samples:
             self._start(self.series.append(samples))
         self._flushes += 1
         if now and self._flushes % MAINTAIN_EVERY == 1:
+            self._told_before, self._told = self._told, {}
             self._start(self.series.maintain(now))
 
     async def points(self, node: int, since: int, until: int, step_ns: int) -> list[MetricsPoint]:
@@ -91,6 +91,17 @@ class MetricsStore:
         while self._running:
             await asyncio.wait(self._running)
 
+    def _is_new(self, fact: NodeSeen) -> bool:
+        """Whether these metrics are worth keeping, and not the very object that the node's last fact had.
+
+        Nodes that were silent for long are forgotten.
+        """
+        told, last = fact.metrics, self._told.get(fact.node_id) or self._told_before.get(fact.node_id)
+        if told is None:
+            return False
+        self._told[fact.node_id] = told
+        return told is not last and _is_sane(told)
+
     def _start(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(self._run(work))
         self._running.add(task)
@@ -103,10 +114,10 @@ class MetricsStore:
             self.failed(error)
 
 
-def _sample(node: int, seen: int, told: NodeMetrics) -> tuple[Any, ...]:
+def _sample(fact: NodeSeen) -> tuple[Any, ...]:
     """The time to the millisecond: what is finer is chance, and takes room."""
-    values = (getattr(told, name) for name in (*GAUGES, *TOTALS))
-    return node, seen // _MILLISECOND * _MILLISECOND, *values
+    values = (getattr(fact.metrics, name) for name in (*GAUGES, *TOTALS))
+    return fact.node_id, fact.last_seen // _MILLISECOND * _MILLISECOND, *values
 
 
 def _is_sane(told: NodeMetrics) -> bool:

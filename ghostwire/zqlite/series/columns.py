@@ -9,6 +9,7 @@ import numpy as np
 from numpy import frombuffer
 
 from ghostwire._native import blocks
+from ghostwire.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,12 +55,15 @@ def of_block(found: blocks.Block, since: int, until: int) -> Window:
 
 
 def of_rows(schema: Schema, rows: Sequence[tuple[int, bytes]]) -> Window:
-    """Open samples, given as time and packed values."""
-    values = [_unpack(sample) for _, sample in rows]
-    columns = [
-        [row[at] for row in values] if kind == "t" else np.array([row[at] for row in values], DTYPES[kind])
-        for at, kind in enumerate(schema.kinds[1:])
-    ]
+    """Open samples, given as time and packed values. Raises DatabaseError where they are not what was packed."""
+    try:
+        values = [_unpack(sample) for _, sample in rows]
+        columns = [
+            [row[at] for row in values] if kind == "t" else np.array([row[at] for row in values], DTYPES[kind])
+            for at, kind in enumerate(schema.kinds[1:])
+        ]
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, OverflowError) as error:
+        raise DatabaseError(f"open samples of the series {schema.name} are damaged: {error}") from error
     return Window(np.array([at for at, _ in rows], np.int64), tuple(columns))
 
 

@@ -25,7 +25,16 @@ KEYS_AT_ONCE: Final = 32
 """How many keys one transaction of the writer deals with."""
 
 _BLOCKS: Final = "SELECT key, number FROM zq_block WHERE series = ? AND last < ? ORDER BY key, first"
-_ROWS: Final = "SELECT DISTINCT key FROM zq_tail WHERE series = ? AND at < ?"
+_ROWS: Final = """
+WITH RECURSIVE known(key) AS (
+    SELECT min(key) FROM zq_tail WHERE series = :series
+    UNION ALL
+    SELECT (SELECT min(key) FROM zq_tail WHERE series = :series AND key > known.key) FROM known WHERE key IS NOT NULL
+)
+SELECT key FROM known
+WHERE EXISTS (SELECT 1 FROM zq_tail WHERE series = :series AND key = known.key AND at < :cutoff)
+"""
+"""From key to key, so that the rows between are not read."""
 _OLD: Final = "SELECT at, sample FROM main.zq_tail WHERE series = ? AND key = ? AND at < ? ORDER BY at"
 _DROP_BLOCK: Final = "DELETE FROM main.zq_block WHERE number = ? RETURNING rows"
 _DROP_ROWS: Final = "DELETE FROM main.zq_tail WHERE series = ? AND key = ? AND at < ?"
@@ -44,7 +53,7 @@ def find(reader: Reader, known: Known, cutoff: int) -> list[Due]:
     """The keys that have something from before `cutoff` (UTC nanoseconds) to go."""
     listed: Any = reader.connection.execute(_BLOCKS, (known.id, cutoff)).fetchall()
     due = {key: tuple(number for _, number in rows) for key, rows in groupby(listed, lambda row: row[0])}
-    opened: Any = reader.connection.execute(_ROWS, (known.id, cutoff)).fetchall()
+    opened: Any = reader.connection.execute(_ROWS, {"series": known.id, "cutoff": cutoff}).fetchall()
     for (key,) in opened:
         due.setdefault(key, ())
     return [Due(key, numbers) for key, numbers in due.items()]
@@ -71,7 +80,7 @@ def drop(shelf: Shelf, tail: Tail, due: Sequence[Due], cutoff: int, rolled: Tail
     finally:
         for changed in (tail, rolled):
             if changed is not None:
-                changed.recount()
+                changed.recount(each.key for each in due)
     for each in due:
         for number in each.blocks:
             shelf.cache.forget(known.owner, number)

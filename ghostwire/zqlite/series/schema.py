@@ -17,6 +17,8 @@ END: Final = (1 << 63) - 1
 """The ends of time, in nanoseconds."""
 DAY_NS: Final = 86_400_000_000_000
 MOST_COLUMNS: Final = 31
+MOST_ROLLED: Final = 1 + 3 * MOST_COLUMNS
+"""The columns that a roll-up of so many has."""
 MOST_TEXT: Final = 1024
 """Characters of a text value: a block must stay small enough to be read as a whole."""
 BLOCK_BYTES: Final = 64 * 1024

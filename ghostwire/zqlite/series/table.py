@@ -12,7 +12,7 @@ import apsw
 
 from ghostwire.zqlite.layout import quote
 from ghostwire.zqlite.series import window
-from ghostwire.zqlite.series.schema import END, FIRST, MOST_COLUMNS
+from ghostwire.zqlite.series.schema import END, FIRST, MOST_ROLLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ class _Module:
 
     def Connect(self, connection: apsw.Connection, *_: str) -> tuple[str, _Table]:  # noqa: N802 (apsw's names)
         connection.vtab_config(apsw.SQLITE_VTAB_INNOCUOUS)
-        values = ", ".join(f"c{at}" for at in range(MOST_COLUMNS))
+        values = ", ".join(f"c{at}" for at in range(MOST_ROLLED))
         return f"CREATE TABLE t(series HIDDEN, key INTEGER, at INTEGER, {values})", _Table(connection, self._shelf)
 
 

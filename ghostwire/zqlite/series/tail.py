@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ghostwire.zqlite.series import columns, tables
@@ -18,35 +17,37 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.series.shelf import Known, Shelf
 
 _PUT: Final = "INSERT OR REPLACE INTO main.zq_tail VALUES (?, ?, ?, ?)"
-_COUNT: Final = "SELECT key, count(*) FROM main.zq_tail WHERE series = ? GROUP BY key"
+_COUNT: Final = "SELECT count(*) FROM main.zq_tail WHERE series = ? AND key = ?"
 _TAKE: Final = "SELECT at, sample FROM main.zq_tail WHERE series = ? AND key = ? ORDER BY at LIMIT ?"
 _DROP: Final = "DELETE FROM main.zq_tail WHERE series = ? AND key = ? AND at <= ?"
 _BLOCK: Final = "INSERT INTO main.zq_block VALUES (?, ?, ?, ?, ?, ?, ?)"
 
+SEALS_AT_ONCE: Final = 64
+"""Keys that began together fill their blocks together: the rest waits for its next sample, so that others need not."""
 _USES: Final = 31
 """A key version seals 2**31 blocks at most: far below what random nonces of 96 bits allow."""
 
 
 class Tail:
-    """How many open samples each key has, at least. Belongs to the writer's thread."""
+    """How many open samples each key has, as far as it was asked. Belongs to the writer's thread."""
 
     def __init__(self, shelf: Shelf, known: Known) -> None:
         self.known = known
         self.sealed = 0
         self._shelf = shelf
-        self._counts: Counter[int] | None = None
+        self._counts: dict[int, int] = {}
 
     def append(self, applier: Applier, rows: Sequence[Any]) -> None:
         """Keep samples (key, time, values...), in one transaction; full blocks are sealed in it."""
-        keys = Counter(row[0] for row in rows)
+        keys = {row[0] for row in rows}
         try:
             with tables.transaction(applier):
                 self.put(applier, rows)
                 self.seal_full(applier, keys)
         except BaseException:
-            self.recount()
+            self.recount(keys)
             raise
-        self.told(set(keys))
+        self.told(keys)
 
     def load(self, applier: Applier, key: int, times: NDArray[Any], values: Sequence[Any]) -> None:
         """Keep many samples of one key, in order of time: what fills blocks goes into them at once."""
@@ -61,24 +62,29 @@ class Tail:
                 self.put(applier, [(key, *row) for row in rest])
                 self.seal_full(applier, (key,))
         except BaseException:
-            self.recount()
+            self.recount({key})
             raise
         self.told({key})
 
     def put(self, applier: Applier, rows: Iterable[Any]) -> None:
         """Keep samples as rows, within a transaction."""
-        series, counts = self.known.id, self._load(applier)
+        series, counts = self.known.id, self._counts
         packed = []
         for row in rows:
-            counts[row[0]] += 1
-            packed.append((series, row[0], row[1], pack(row[2:])))
+            key = row[0]
+            if key in counts:
+                counts[key] += 1
+            packed.append((series, key, row[1], pack(row[2:])))
         applier.own_many(_PUT, packed)
 
     def seal_full(self, applier: Applier, keys: Iterable[int]) -> None:
-        """Seal the blocks that are full, within a transaction."""
-        size, counts = self.known.schema.capacity, self._load(applier)
+        """Seal the blocks that are full, some at once, within a transaction."""
+        size, counts = self.known.schema.capacity, self._counts
+        last = self.sealed + SEALS_AT_ONCE
         for key in keys:
-            while counts[key] >= size:
+            if key not in counts:
+                counts[key] = self._count(applier, key)
+            while counts[key] >= size and self.sealed < last:
                 rows: Any = applier.own(_TAKE, (self.known.id, key, size)).fetchall()
                 if len(rows) < size:
                     counts[key] = len(rows)  # some samples came twice
@@ -88,9 +94,10 @@ class Tail:
                 applier.own(_DROP, (self.known.id, key, rows[-1][0]))
                 counts[key] -= size
 
-    def recount(self) -> None:
-        """Rows have gone, or some that came were taken back: count them anew when next asked."""
-        self._counts = None
+    def recount(self, keys: Iterable[int]) -> None:
+        """Rows of these keys have gone, or came and were taken back: count them anew when next asked."""
+        for key in keys:
+            self._counts.pop(key, None)
 
     def told(self, keys: set[int]) -> None:
         """What was done to these keys can be seen now."""
@@ -104,11 +111,9 @@ class Tail:
         applier.own(_BLOCK, (number, self.known.id, key, int(times[0]), int(times[-1]), len(times), data))
         self.sealed += 1
 
-    def _load(self, applier: Applier) -> Counter[int]:
-        if self._counts is None:
-            rows: Any = applier.own(_COUNT, (self.known.id,)).fetchall()
-            self._counts = Counter(dict(rows))
-        return self._counts
+    def _count(self, applier: Applier, key: int) -> int:
+        rows: Any = applier.own(_COUNT, (self.known.id, key)).fetchall()
+        return int(rows[0][0])
 
 
 def _plain(values: Any) -> list[Any]:

@@ -236,6 +236,29 @@ async def test_what_is_old_becomes_a_roll_up_and_then_nothing(db: zqlite.Store) 
     assert not len((await short.summary(7, 0, count * SECOND, 300 * SECOND)).at)
 
 
+async def test_a_roll_up_of_the_widest_series_is_there_in_sql(db: zqlite.Store) -> None:
+    columns = tuple(Column(f"c{at}", "integer") for at in range(31))
+    wide = await series.create(db, Schema(name="wide", columns=columns, keep_ns=SECOND, bucket_ns=SECOND))
+    await wide.append([(7, 0, *range(31))])
+    assert await wide.maintain(10 * SECOND) == 1
+    row = await db.query_one("SELECT samples, c30_sum, c30_most FROM wide_rolled")
+    assert row is not None
+    assert tuple(row) == (1, 30.0, 30.0)
+
+
+async def test_a_damaged_open_sample_is_an_error(db: zqlite.Store) -> None:
+    load = await made(db)
+    await load.append(samples(7, 1))
+    for wrong in (b"", b"\x90", b"\x93\xa1x\x01\xa1y", b"\xc1"):
+
+        def damage(applier: Any, wrong: bytes = wrong) -> None:
+            applier.own("UPDATE zq_tail SET sample = ?", (wrong,))
+
+        await db.work(damage)
+        with pytest.raises(DatabaseError, match="damaged"):
+            await load.window(7, 0, 9 * SECOND)
+
+
 async def test_a_key_is_forgotten(db: zqlite.Store) -> None:
     load = await made(db)
     for key in (7, 8):
@@ -308,3 +331,18 @@ async def test_the_blocks_count_in_the_stores_stats(db: zqlite.Store) -> None:
     assert (stats["blocks_misses"], stats["blocks_hits"], stats["blocks_blocks"]) == (1, 2, 1)
     assert stats["blocks_bytes"] > 0
     assert stats["blocks_decode_ns"] > 0
+
+
+async def test_keys_that_fill_their_blocks_together_are_sealed_a_few_at_a_time(
+    db: zqlite.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghostwire.zqlite.series.tail.SEALS_AT_ONCE", 2)
+    load = await made(db)
+    keys = range(5)
+    await load.append([row for key in keys for row in samples(key, *range(SIZE))])
+    assert await blocks_of(db) == 2
+    for at in range(SIZE, SIZE + 3):
+        await load.append([sample(key, at) for key in keys])
+    assert await blocks_of(db) == 5
+    for key in keys:
+        assert rows(await load.window(key, 0, 10 * SIZE * SECOND)) == expected(key, *range(SIZE + 3))
