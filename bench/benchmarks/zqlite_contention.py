@@ -1,7 +1,7 @@
 """What writing flat out does to those who read on the event loop, and to the loop itself.
 
-The interpreter's switch interval is set to 0.5 ms, as the server sets it: with the default of 5 ms a read that has let
-go of the interpreter's lock waits that long for the writer's thread to hand it back.
+The interpreter's switch interval is the server's, 20 us: a read that has let go of the interpreter's lock waits as long
+as that for the writer's thread to hand it back, which by default is 5 ms.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import uvloop
 
 from bench.benchmarks.zqlite import SCHEMA, registration
 from ghostwire import zqlite
+from ghostwire.server.process import SWITCH_S
 
 WRITERS = 64
 SECONDS = 1.0
@@ -45,7 +46,7 @@ class WritingFlatOut:
 @cache
 def measured() -> dict[str, float]:
     before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(SWITCH_S)
     try:
         return uvloop.run(measure())
     finally:

@@ -21,9 +21,9 @@ DONE: Final = 0
 FAILED: Final = 1
 COLLECT: Final = (50_000, 20, 50)
 """The collector's thresholds: nearly all that a server keeps is no garbage, and each full look stops the loop."""
-SWITCH_S: Final = 0.0005
-"""How long a thread may keep the interpreter while another waits. The writer's bursts would hold up the loop for the
-usual 5 ms at a time."""
+SWITCH_S: Final = 0.00002
+"""How long a thread may keep the interpreter while another waits. A read on the loop that has let go of it would wait for
+the writer's thread for the usual 5 ms, several times over."""
 Ready = Callable[[Server], Awaitable[None]]
 """Called once the server listens."""
 

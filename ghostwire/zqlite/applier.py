@@ -11,7 +11,7 @@ import apsw
 
 from ghostwire.errors import ConflictError, GhostwireError, PermissionDeniedError, ValidationError
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import changelog, faults, sql
+from ghostwire.zqlite import changelog, faults, spatial, sql
 from ghostwire.zqlite.capture import Capture
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.guard import Guard
@@ -336,7 +336,8 @@ class Applier:
         """Run a statement that changes the schema, and enter what it did."""
         self._wrote = True
         self._capture.settle()
-        self._cursor.execute(self.sealer.definition(part, self.own), params).fetchall()
+        text = spatial.drop(self.connection, part.text) if part.drops else None
+        self._cursor.execute(text or self.sealer.definition(part, self.own), params).fetchall()
         self._guard.trusting = True
         try:
             self._capture.entries += self._schema.observe()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from ghostwire.errors import DatabaseError
-from ghostwire.zqlite import changelog, engine, faults, fence, functions, keyring, sealing, signing
+from ghostwire.zqlite import changelog, engine, faults, fence, functions, keyring, sealing, signing, spatial
 from ghostwire.zqlite.applier import Applier, Start
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.index import session
@@ -85,6 +85,7 @@ def open_store(
                 functions.register(connection)
                 session.register(connection, indexes)
                 series_table.register(connection, shelf)
+                spatial.register(connection)
 
             def prepare(connection: apsw.Connection) -> None:
                 extend(connection)

@@ -1,6 +1,6 @@
 """The store's own words in definitions, put into SQLite's.
 
-`CREATE HASH INDEX`, `BITMAP` and `CIDR` declare what `index` answers.
+`CREATE HASH INDEX`, `BITMAP` and `CIDR` declare what `index` answers, `CREATE SPATIAL INDEX` what `spatial` does.
 A trigger may leave out BEGIN and END around its one statement. A column of type DECIMAL(digits, scale) holds exact
 decimals: text that sorts and compares by value and is refused when it does not fit.
 """
@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from ghostwire.errors import ValidationError
+from ghostwire.zqlite import spatial
 from ghostwire.zqlite.columns import blank
 from ghostwire.zqlite.index import definition
 
@@ -29,7 +30,7 @@ def translate(text: str, words: list[str]) -> str:
     Raises ValidationError for a DECIMAL that holds nothing, and an index of more than its kind can have.
     """
     what = words[1:4]
-    declared = definition.translate(text, words)
+    declared = definition.translate(text, words) or spatial.translate(text, words)
     if declared is not None:
         return declared
     if "TRIGGER" in what[:2] and words[0] == "CREATE" and "BEGIN" not in words:

@@ -61,6 +61,7 @@ SELECT * FROM vpn_servers WHERE ST_Distance(location, user_location) < 1000;
 -- block: events
 CREATE TABLE events (id INTEGER, aggregate_id TEXT, event_type TEXT,
                      event_data JSON, timestamp TIMESTAMP);
+-- Replay events to rebuild state
 
 -- block: vpn
 CREATE TABLE vpn_nodes (
