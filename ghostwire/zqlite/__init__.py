@@ -12,7 +12,7 @@ await db.close()
 from __future__ import annotations
 
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import backup, changelog, fence, heads, keyring, migrate, replica
+from ghostwire.zqlite import backup, changelog, fence, heads, keyring, migrate, replica, series
 from ghostwire.zqlite.changelog import Event, Head, RowImage
 from ghostwire.zqlite.composite import SigningKey, VerifyingKey
 from ghostwire.zqlite.heads import SignedHead
@@ -61,4 +61,5 @@ __all__ = [
     "open",
     "open_replica",
     "replica",
+    "series",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
 
 _ADD: Final = "INSERT INTO main.zq_series(name, mark, schema) VALUES (?, ?, ?)"
 _STANDS: Final = "SELECT schema FROM main.zq_series WHERE name = ?"
-
-
-@dataclass(slots=True)
-class SeriesCounters:
-    """Totals since the series was opened."""
-
-    samples: int = 0
-    dropped: int = 0
 
 
 async def create(db: Store, schema: Schema) -> Series:
@@ -85,7 +76,6 @@ class Series:
 
     def __init__(self, db: Store, known: Known, rolled: Known | None) -> None:
         self.schema = known.schema
-        self.counters = SeriesCounters()
         self._db = db
         self._shelf = db.shelf
         self._known = known
@@ -105,7 +95,6 @@ class Series:
             raise ValidationError(f"a sample does not fit the series {self.schema.name}: {error}") from error
         if rows:
             await self._db.work(lambda applier: self._tail.append(applier, rows))
-            self.counters.samples += len(rows)
 
     async def load(self, key: int, at: Any, values: Sequence[Any]) -> None:
         """Keep many samples of one key at once, given as columns in order of time: the fast way in.
@@ -128,7 +117,6 @@ class Series:
         if (times[1:] <= times[:-1]).any():
             raise ValidationError("the times of a load go up, each only once")
         await self._db.work(lambda applier: self._tail.load(applier, key, times, given))
-        self.counters.samples += len(times)
 
     def peek(self, key: int, since: int, until: int) -> Window | None:
         """The same as `window` at once, without a query, if the cache has all of it; else None."""
@@ -171,7 +159,6 @@ class Series:
         gone = await self._expire(self._tail, now - self.schema.keep_ns, self._rolled)
         if self._rolled is not None:
             await self._expire(self._rolled, now - self.schema.keep_rolled_ns, None)
-        self.counters.dropped += gone
         return gone
 
     async def forget(self, key: int) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from ghostwire.zqlite.layout import quote
-from ghostwire.zqlite.series import window
 from ghostwire.zqlite.series.schema import END, FIRST, MOST_ROLLED
 
 if TYPE_CHECKING:
@@ -139,6 +138,8 @@ class _Cursor:
         self._rows = iter(())
 
     def _read(self, series: str, key: int | None, since: int, until: int) -> Iterator[tuple[Any, ...]]:
+        from ghostwire.zqlite.series import window  # with numpy, which a store without series does not carry
+
         known: Known = self._shelf.find(self._connection, series)
         listed: Any = ((key,),)
         if key is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +348,12 @@ async def test_keys_that_fill_their_blocks_together_are_sealed_a_few_at_a_time(
     assert await blocks_of(db) == 5
     for key in keys:
         assert rows(await load.window(key, 0, 10 * SIZE * SECOND)) == expected(key, *range(SIZE + 3))
+
+
+def test_a_store_without_series_does_not_carry_numpy() -> None:
+    code = "import sys, ghostwire.zqlite.store; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "from ghostwire.zqlite import series; series.Series, series.create, series.open, series.Window, series.Sums"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError):
+        series.nothing  # noqa: B018
