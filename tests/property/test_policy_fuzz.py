@@ -24,6 +24,32 @@ DOCUMENTS = st.recursive(
 TEXTS = DOCUMENTS.map(json.dumps) | st.text(max_size=200) | st.text('{}[]",:/*\\ \n0ae-', max_size=120)
 
 
+NOW = 1_795_000_000_000_000_000
+OWN = ["schedules", "conditions", "groups", "grants", "acls", "deny", "requests"]
+OWN_WORDS = [
+    *("days", "hours", "zone", "schedule", "expires", "when", "member", "priority", "name", "approvers", "longest"),
+    *("mon-fri", "sun", "09:00-17:30", "22:00-06:00", "00:00-24:00", "24:00-00:00", "99:99-1:1", "Europe/Berlin", "s"),
+    *("2026-12-01T00:00:00Z", "2026-02-30T00:00:00Z", "1969-12-31T00:00:00Z", "condition:a", "os == 'linux'", "4h"),
+    *("tag == 'tag:a'", "attribute != 'x'", "version >=", "tag < 'a'", "autogroup:member", "tcp:22", "-5", "1e3"),
+]
+OWN_LEAVES = st.one_of(LEAVES, st.sampled_from(OWN_WORDS))
+OWN_ENTRIES = st.dictionaries(
+    st.sampled_from([*OWN_WORDS[:11], "src", "dst", "ip", "a@", "tag:a", "group:a", "condition:a", "s"]),
+    OWN_LEAVES | st.lists(OWN_LEAVES, max_size=3) | st.integers(-1, 2000),
+    max_size=5,
+)
+OWN_SECTIONS = st.dictionaries(
+    st.sampled_from(OWN),
+    st.lists(OWN_ENTRIES, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["s", "group:a", "condition:a", "x"]),
+        OWN_ENTRIES | st.lists(OWN_ENTRIES | OWN_LEAVES, max_size=3),
+    )
+    | OWN_LEAVES,
+    max_size=4,
+)
+
+
 def judge(text):
     try:
         policy = Policy.parse(text)
@@ -43,6 +69,12 @@ def judge(text):
         engine.explain(0, node.id, 6, 22)
         engine.decide(node.id, 1 - node.id, 6, 22)
     engine.decide_address("1.2.3.4", "100.64.0.1", 6, 22)
+    engine.request(1, 1, ["tcp:22"])
+    engine.lint()
+    engine.turn(max(0, engine.next_turn(NOW)))
+    for node in nodes:
+        engine.visible(node.id)
+        engine.decide(node.id, 1 - node.id, 6, 22)
 
 
 @settings(max_examples=400, deadline=None)
@@ -55,6 +87,36 @@ def test_any_text_is_read_or_refused(text):
 @given(st.dictionaries(st.sampled_from(WORDS[:12]), DOCUMENTS, max_size=4).map(json.dumps))
 def test_any_sections_are_read_or_refused(text):
     judge(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(OWN_SECTIONS)
+def test_any_own_section_is_read_or_refused(own):
+    judge(json.dumps({"tagOwners": {"tag:a": []}, "groups": {"group:a": ["a@"]}, "ghostwire": own}))
+
+
+VALID = {
+    "schedules": {"s": {"days": ["mon-fri"], "hours": ["09:00-17:30"], "zone": "Europe/Berlin"}},
+    "conditions": {"condition:a": ["os == 'linux'"]},
+    "groups": {"group:a": [{"member": "a@", "schedule": "s", "expires": "2026-12-01T00:00:00Z"}]},
+    "grants": [{"src": ["group:a"], "dst": ["tag:a"], "ip": ["tcp:22"], "schedule": "s", "when": ["condition:a"]}],
+    "deny": [{"src": ["a@"], "dst": ["tag:a"], "ip": ["tcp:22"], "priority": 5, "expires": "2026-12-01T00:00:00Z"}],
+    "requests": [
+        {"name": "r", "src": ["a@"], "dst": ["tag:a"], "ip": ["22"], "approvers": ["autogroup:admin"], "longest": "4h"}
+    ],
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_valid_section_with_one_value_exchanged_is_read_or_refused(data):
+    own = json.loads(json.dumps(VALID))
+    place, key = own, data.draw(st.sampled_from(list(own)))
+    while isinstance(place[key], dict | list) and place[key] and data.draw(st.booleans()):
+        place = place[key]
+        key = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+    place[key] = data.draw(OWN_LEAVES | OWN_ENTRIES | st.lists(OWN_LEAVES, max_size=2))
+    judge(json.dumps({"tagOwners": {"tag:a": []}, "groups": {"group:a": ["a@"]}, "ghostwire": own}))
 
 
 @settings(max_examples=200, deadline=None)

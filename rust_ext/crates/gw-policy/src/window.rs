@@ -74,6 +74,10 @@ impl Schedule {
         Ok(Self { name: name.into(), days: which, hours: spans, zone: time_zone(zone)? })
     }
 
+    pub fn at(&self, now: Instant) -> Now {
+        Now { open: self.is_open(now), turns: self.next_turn(now) }
+    }
+
     fn is_open(&self, now: Instant) -> bool {
         let local = self.zone.to_datetime(timestamp(now));
         let minute = local.hour() as u16 * 60 + local.minute() as u16;
@@ -133,26 +137,19 @@ impl Window {
         self.expires.is_none_or(|end| now < end) && self.schedule.as_ref().is_none_or(|hours| hours.is_open(now))
     }
 
-    /// When the window next opens or closes, 0 for never.
-    pub fn next_turn(&self, now: Instant) -> Instant {
-        self.at(now).turns
+    pub fn at(&self, now: Instant) -> Now {
+        self.within(now, |schedule| schedule.at(now))
     }
 
-    pub fn at(&self, now: Instant) -> Now {
-        let Some(schedule) = &self.schedule else {
-            let open = self.is_open(now);
-            return Now { open, turns: self.expires.filter(|_| open).unwrap_or(0) };
-        };
-        let Some(end) = self.expires else {
-            return Now { open: schedule.is_open(now), turns: schedule.next_turn(now) };
-        };
-        if end <= now {
+    /// The same where it is known how schedules stand.
+    pub fn within(&self, now: Instant, schedule: impl FnOnce(&Arc<Schedule>) -> Now) -> Now {
+        if self.expires.is_some_and(|end| end <= now) {
             return Now { open: false, turns: 0 };
         }
-        let (open, turns) = (schedule.is_open(now), schedule.next_turn(now));
-        match turns != 0 && turns < end {
-            true => Now { open, turns },
-            false => Now { open, turns: if open { end } else { 0 } },
+        let Now { open, turns } = self.schedule.as_ref().map_or(Now { open: true, turns: 0 }, schedule);
+        match self.expires {
+            Some(end) if turns == 0 || end <= turns => Now { open, turns: if open { end } else { 0 } },
+            _ => Now { open, turns },
         }
     }
 }
@@ -161,11 +158,6 @@ impl Window {
 pub fn parse_time(text: &str) -> Option<Instant> {
     let at: Timestamp = text.parse().ok()?;
     i64::try_from(at.as_nanosecond()).ok().filter(|at| *at > 0)
-}
-
-/// As `parse_time` reads it.
-pub fn show_time(at: Instant) -> String {
-    timestamp(at).to_string()
 }
 
 fn timestamp(at: Instant) -> Timestamp {
@@ -231,20 +223,24 @@ mod tests {
         Window { schedule: Some(Arc::new(Schedule::new("s", days, hours, zone).unwrap())), expires: None }
     }
 
+    fn turn(window: &Window, now: Instant) -> Instant {
+        window.at(now).turns
+    }
+
     #[test]
     fn office_hours_follow_the_clock_on_the_wall() {
         let office = window(&["mon-fri"], &["09:00-17:30"], "Europe/Berlin");
         assert!(office.is_open(at("2026-03-27T08:00:00Z")));
-        assert_eq!(office.next_turn(at("2026-03-27T08:00:00Z")), at("2026-03-27T16:30:00Z"));
+        assert_eq!(turn(&office, at("2026-03-27T08:00:00Z")), at("2026-03-27T16:30:00Z"));
         // The clocks go forward on Sunday the 29th, so Monday begins an hour earlier.
-        assert_eq!(office.next_turn(at("2026-03-27T16:30:00Z")), at("2026-03-30T07:00:00Z"));
+        assert_eq!(turn(&office, at("2026-03-27T16:30:00Z")), at("2026-03-30T07:00:00Z"));
     }
 
     #[test]
     fn an_hour_that_a_night_does_not_have_opens_at_the_jump() {
         let night = window(&[], &["02:30-03:30"], "Europe/Berlin");
-        assert_eq!(night.next_turn(at("2026-03-29T00:00:00Z")), at("2026-03-29T01:00:00Z"));
-        assert_eq!(night.next_turn(at("2026-03-29T01:00:00Z")), at("2026-03-29T01:30:00Z"));
+        assert_eq!(turn(&night, at("2026-03-29T00:00:00Z")), at("2026-03-29T01:00:00Z"));
+        assert_eq!(turn(&night, at("2026-03-29T01:00:00Z")), at("2026-03-29T01:30:00Z"));
     }
 
     #[test]
@@ -252,7 +248,7 @@ mod tests {
         let night = window(&[], &["02:00-02:30"], "Europe/Berlin");
         let mut turns = vec![at("2026-10-24T23:00:00Z")];
         for _ in 0..4 {
-            turns.push(night.next_turn(*turns.last().unwrap()));
+            turns.push(turn(&night, *turns.last().unwrap()));
         }
         let expected = ["2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z"];
         assert_eq!(turns[1..], expected.map(at));
@@ -261,9 +257,9 @@ mod tests {
     #[test]
     fn hours_over_midnight_belong_to_the_day_on_which_they_begin() {
         let watch = window(&["fri"], &["22:00-06:00"], "UTC");
-        assert_eq!(watch.next_turn(at("2026-11-20T00:00:00Z")), at("2026-11-20T22:00:00Z"));
+        assert_eq!(turn(&watch, at("2026-11-20T00:00:00Z")), at("2026-11-20T22:00:00Z"));
         assert!(watch.is_open(at("2026-11-21T05:59:59Z")) && !watch.is_open(at("2026-11-20T05:00:00Z")));
-        assert_eq!(watch.next_turn(at("2026-11-20T22:00:00Z")), at("2026-11-21T06:00:00Z"));
+        assert_eq!(turn(&watch, at("2026-11-20T22:00:00Z")), at("2026-11-21T06:00:00Z"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Nothing that comes in panics, and sets of addresses are what they say.
 use gw_policy::address::{Address, Span, Spans};
+use gw_policy::window::{Schedule, Window};
 use gw_policy::{Policy, replay};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn words() -> impl Strategy<Value = String> {
     let known = [
@@ -35,6 +37,17 @@ fn words() -> impl Strategy<Value = String> {
         "\"\\u00e9\"",
         "\"a@\"",
         "\"autogroup:self\"",
+        "\"ghostwire\"",
+        "\"deny\"",
+        "\"schedules\"",
+        "\"conditions\"",
+        "\"requests\"",
+        "\"schedule\"",
+        "\"expires\"",
+        "\"hours\"",
+        "\"09:00-17:30\"",
+        "\"2026-12-01T00:00:00Z\"",
+        "\"os == 'linux'\"",
     ];
     prop::collection::vec(prop::sample::select(known.to_vec()), 0..60).prop_map(|words| words.concat())
 }
@@ -55,6 +68,29 @@ proptest! {
         let line = serde_json::json!({"test_id": "t", "input": {"policy": policy, "nodes": {}, "users": []}});
         prop_assert!(replay::line(&line.to_string()).is_ok());
         _ = replay::line(&policy);
+    }
+
+    #[test]
+    fn a_window_turns_only_where_it_says(
+        hours in (0u16..1440, 0u16..1440).prop_filter("they differ", |(first, last)| first != last),
+        day in 0usize..7,
+        zone in prop::sample::select(vec!["Europe/Berlin", "America/St_Johns", "Pacific/Chatham", "Asia/Tehran", "UTC"]),
+        at in 1_700_000_000i64..2_000_000_000,
+        later in 0i64..700_000,
+    ) {
+        let text = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+        let spans = format!("{}-{}", text(hours.0), text(hours.1));
+        let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let schedule = Schedule::new("s", &[days[day]], &[&spans], zone).expect("a schedule");
+        let window = Window { schedule: Some(Arc::new(schedule)), expires: None };
+        let second = 1_000_000_000;
+        let now = window.at(at * second);
+        prop_assert!(now.turns > at * second);
+        prop_assert_eq!(window.is_open(now.turns), !now.open);
+        prop_assert_eq!(window.is_open(now.turns - 1), now.open);
+        if (at + later) * second < now.turns {
+            prop_assert_eq!(window.is_open((at + later) * second), now.open);
+        }
     }
 
     #[test]

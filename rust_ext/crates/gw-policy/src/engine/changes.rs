@@ -5,7 +5,7 @@ use crate::access::Approved;
 use crate::directory::{Node, User};
 use crate::model::{Access, Policy, Rule, SelectorId};
 use crate::selector::Selector;
-use crate::window::{Instant, Window};
+use crate::window::{Instant, Now, Schedule, Window};
 use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
@@ -24,10 +24,10 @@ impl Standing {
     }
 }
 
-/// How windows stand at one time. Rules share them, and each is judged once.
+/// How windows stand at one time. Many share a schedule, and each is judged once.
 pub(super) struct Clock {
     at: Instant,
-    known: FxHashMap<*const Window, Standing>,
+    known: FxHashMap<*const Schedule, Now>,
 }
 
 impl Clock {
@@ -35,12 +35,17 @@ impl Clock {
         Self { at, known: FxHashMap::default() }
     }
 
+    pub fn now(&mut self, window: &Window) -> Now {
+        let Self { at, known } = self;
+        window.within(*at, |schedule| *known.entry(Arc::as_ptr(schedule)).or_insert_with(|| schedule.at(*at)))
+    }
+
     pub fn standing(&mut self, window: Option<&Arc<Window>>) -> Standing {
-        let Some(window) = window else { return Standing::Open(0) };
-        *self.known.entry(Arc::as_ptr(window)).or_insert_with(|| {
-            let now = window.at(self.at);
-            if now.open { Standing::Open(now.turns) } else { Standing::Closed }
-        })
+        match window.map(|window| self.now(window)) {
+            None => Standing::Open(0),
+            Some(Now { open: true, turns }) => Standing::Open(turns),
+            Some(Now { open: false, .. }) => Standing::Closed,
+        }
     }
 }
 
@@ -291,22 +296,21 @@ impl Engine {
         let policy = self.policy.clone();
         let standing = policy.memberships.iter().map(|known| clock.standing(Some(&known.window))).collect();
         let before = std::mem::replace(&mut self.memberships, standing);
-        let turned: Vec<usize> =
-            (0..before.len()).filter(|number| before[*number] != self.memberships[*number]).collect();
+        let turned: Vec<bool> = before.iter().zip(&self.memberships).map(|(was, is)| was != is).collect();
         let mut affected = self.relink(&change);
-        if !turned.is_empty() {
+        if turned.contains(&true) {
             affected |= self.named(&turned);
             affected |= self.rebind();
         }
         affected
     }
 
-    /// The nodes in whose filters the members of memberships are named, as sources or as the node itself.
-    fn named(&mut self, memberships: &[usize]) -> RoaringBitmap {
+    /// The nodes in whose filters members of these memberships are named, as sources or as the node itself.
+    fn named(&mut self, memberships: &[bool]) -> RoaringBitmap {
         let mut marks = self.marks();
         for (id, selector) in self.selectors.iter().enumerate() {
             let Selector::Membership(number) = selector else { continue };
-            if !memberships.contains(&(*number as usize)) {
+            if !memberships[*number as usize] {
                 continue;
             }
             let atoms = [super::atoms::atom(id as SelectorId, super::atoms::IDENTITY)];
@@ -324,8 +328,8 @@ impl Engine {
         let rules = self.rules.iter().chain(self.access.iter().map(|(_, made)| made));
         let windows = rules.filter_map(|made| made.rule.window.as_ref());
         let windows = windows.chain(self.policy.memberships.iter().map(|known| &known.window));
-        let each: FxHashMap<*const Window, &Arc<Window>> = windows.map(|known| (Arc::as_ptr(known), known)).collect();
-        each.values().map(|window| window.next_turn(after)).filter(|turn| *turn != 0).min().unwrap_or(0)
+        let mut clock = Clock::new(after);
+        windows.map(|window| clock.now(window).turns).filter(|turn| *turn != 0).min().unwrap_or(0)
     }
 
     /// Replace what was approved beside the policy. The nodes whose peers, class or filter change.

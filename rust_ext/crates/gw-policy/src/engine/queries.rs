@@ -276,7 +276,7 @@ impl Engine {
         named.any(|id| scope.is_identity(self.policy.selector(*id), node))
     }
 
-    pub(super) fn directory_of_users(&self) -> crate::directory::Directory {
+    fn directory_of_users(&self) -> crate::directory::Directory {
         crate::directory::Directory::new(self.users.clone(), Vec::new(), self.tailnet.clone())
     }
 }

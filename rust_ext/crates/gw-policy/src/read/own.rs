@@ -9,7 +9,7 @@ use crate::posture::Condition;
 use crate::selector::Selector;
 use crate::text::Item;
 use crate::window::{Instant, Schedule, Window, parse_time};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 const SECTIONS: [&str; 7] = ["schedules", "conditions", "groups", "grants", "acls", "deny", "requests"];
@@ -27,6 +27,8 @@ const PORTED: [u8; 3] = [6, 17, 132];
 pub(super) struct Limits {
     schedules: FxHashMap<Box<str>, Arc<Schedule>>,
     windows: FxHashMap<(Box<str>, Option<Instant>), Arc<Window>>,
+    /// Places among the policy's postures.
+    conditions: FxHashMap<Box<str>, u32>,
     /// A posture and a condition that must both hold.
     pairs: FxHashMap<(u32, u32), u32>,
 }
@@ -103,6 +105,7 @@ impl Reader {
             }
             let parse = |(at, text)| Condition::parse_own(text).map_err(|message| Fault::new(at, message));
             let all = strings(value)?.into_iter().map(parse).collect::<Result<_, _>>()?;
+            self.limits.conditions.insert(key.name.clone(), self.policy.postures.len() as u32);
             self.policy.postures.push((key.name.clone(), all));
         }
         Ok(())
@@ -152,19 +155,17 @@ impl Reader {
 
     /// `when`: one of these conditions must hold.
     pub(super) fn conditions_named(&self, fields: &Fields<'_>) -> Result<Vec<u32>, Fault> {
+        let known = &self.limits.conditions;
         let mut found = Vec::new();
-        let known =
-            || self.policy.postures.iter().map(|(name, _)| &**name).filter(|name| name.starts_with("condition:"));
         for (at, name) in fields.strings(&["when"])? {
-            let place = self.policy.postures.iter().position(|(known, _)| &**known == name);
-            let Some(index) = place.filter(|_| name.starts_with("condition:")) else {
+            let Some(index) = known.get(name) else {
                 let fault = Fault::new(at, format!("when: condition not found: {name:?}"));
-                return Err(match nearest(name, known()) {
+                return Err(match nearest(name, known.keys().map(|name| &**name)) {
                     Some(near) => fault.hint(format!("did you mean {near:?}?")),
                     None => fault.hint("expected a condition that ghostwire.conditions defines"),
                 });
             };
-            found.push(index as u32);
+            found.push(*index);
         }
         if found.is_empty() && fields.get("when").is_some() {
             return Err(Fault::new(fields.at, "when is empty").hint("expected conditions, or no \"when\""));
@@ -241,10 +242,11 @@ impl Reader {
 
     fn requests(&mut self, own: &Fields<'_>) -> Result<(), Fault> {
         let Some(item) = own.get("requests") else { return Ok(()) };
+        let mut names: FxHashSet<Box<str>> = FxHashSet::default();
         for entry in array(item)? {
             let fields = Fields::read(entry, &["name", "src", "dst", "ip", "approvers", "longest"])?;
             let request = self.request(&fields)?;
-            if self.policy.requests.iter().any(|known| known.name == request.name) {
+            if !names.insert(request.name.clone()) {
                 let fault = Fault::new(entry.at, format!("request {:?} is defined twice", request.name));
                 return Err(fault.hint("expected another name"));
             }
