@@ -34,9 +34,9 @@ class Admin:
             self._headers["authorization"] = f"Bearer {token}"
 
     @classmethod
-    def local(cls, data: Path) -> Self:
+    def local(cls, data: Path, timeout_s: float = TIMEOUT_S) -> Self:
         """Talk to the coordinator whose folder is `data`, by right of the socket."""
-        return cls(_UnixConnection(data / "admin.sock"), str(data), None)
+        return cls(_UnixConnection(data / "admin.sock", timeout_s), str(data), None)
 
     @classmethod
     def remote(cls, url: str, token: str, pin: str | None = None) -> Self:
@@ -132,13 +132,13 @@ class Admin:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(self.timeout)
         # A socket's address holds 107 bytes; through its folder's descriptor any path fits.
         try:
             folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)

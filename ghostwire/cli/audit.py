@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,16 +11,10 @@ from ghostwire.cli import screen
 from ghostwire.cli.db.place import Place, place_options
 from ghostwire.cli.options import json_option
 
-if TYPE_CHECKING:
-    from ghostwire.zqlite import SignedHead, Verified
-
 
 @click.group("audit")
 def command() -> None:
-    """Check that the history was not tampered with.
-
-    These verbs open the store's file themselves: stop the server first.
-    """
+    """Check that the history was not tampered with."""
 
 
 @command.command(
@@ -47,18 +39,14 @@ def verify(head_file: Path | None, data: Path, config: Path | None, as_json: boo
     It finds changed, dropped, reordered and inserted events. With --head it also finds a log that was cut off behind
     that head, or rewritten; without one, a log whose newest events are gone looks like a shorter one.
     """
+    from ghostwire.server.store.orders import Verify
     from ghostwire.zqlite import SignedHead
 
     signed = SignedHead.load(head_file) if head_file else None
-
-    async def check() -> Verified:
-        async with Place.of(data, config).open() as db:
-            return await db.verify(signed)
-
-    found = asyncio.run(check())
-    told = {"since": found.since, "seq": found.head.seq, "hash": found.head.hash.hex(), "head": signed is not None}
+    found = Place.of(data, config).order(Verify(head=None if signed is None else signed.to_text()))
+    told = {**found, "head": signed is not None}
     against = f", the head for event {signed.head.seq} included" if signed else "; no head was given"
-    screen.show(told, as_json, lambda: f"{screen.good('Verified')} up to event {found.head.seq}{against}.")
+    screen.show(told, as_json, lambda: f"{screen.good('Verified')} up to event {found['seq']}{against}.")
 
 
 @command.command(
@@ -73,14 +61,12 @@ Examples:
 @json_option
 def head(out: Path | None, data: Path, config: Path | None, as_json: bool) -> None:
     """Sign the newest event of the log. Keep the head where the server's owner cannot change it."""
+    from ghostwire.server.store.orders import Sign
+    from ghostwire.zqlite import SignedHead
 
-    async def sign() -> SignedHead:
-        async with Place.of(data, config).open() as db:
-            return await db.sign_head()
-
-    signed = asyncio.run(sign())
+    told = Place.of(data, config).order(Sign())
+    signed = SignedHead.from_text(json.dumps(told))
     if out is not None:
         signed.save(out)
-    told = json.loads(signed.to_text())
     where = f"in {out}" if out else f"\n{signed.to_text()}"
     screen.show(told, as_json, lambda: f"Signed the head for event {signed.head.seq}: {where}")

@@ -41,29 +41,38 @@ def text(kind: Kind, data: bytes) -> str:
 
 def recipient(path: Path) -> Recipient:
     """A public key that backups are sealed to."""
-    return Recipient(_read(path, "recipient-public"))
+    return Recipient(_parse(read(path), "recipient-public", str(path)))
 
 
 def identity(path: Path) -> Identity:
     """A private key that opens backups."""
-    return Identity(_read(path, "recipient-private"))
+    return Identity(_parse(read(path, private=True), "recipient-private", str(path)))
 
 
 def signing_key(path: Path) -> SigningKey:
     """A private key that signs backups."""
-    return SigningKey(_read(path, "signer-private"))
+    return SigningKey(_parse(read(path, private=True), "signer-private", str(path)))
 
 
 def verifying_key(path: Path) -> VerifyingKey:
     """A public key that checks who signed."""
-    return VerifyingKey.from_bytes(_read(path, "signer-public"))
+    return VerifyingKey.from_bytes(_parse(read(path), "signer-public", str(path)))
 
 
-def _read(path: Path, kind: Kind) -> bytes:
-    """The key in a file.
+def parse_recipient(spelled: str) -> Recipient:
+    """A public key that backups are sealed to, as its file spells it."""
+    return Recipient(_parse(spelled, "recipient-public", "this"))
 
-    Raises NotFoundError where there is none, ValidationError when it is a key of another kind or none,
-    PermissionDeniedError when others may read a private one.
+
+def parse_signing_key(spelled: str) -> SigningKey:
+    """A private key that signs backups, as its file spells it."""
+    return SigningKey(_parse(spelled, "signer-private", "this"))
+
+
+def read(path: Path, *, private: bool = False) -> str:
+    """The key in a file, as it is spelled.
+
+    Raises NotFoundError where there is none, PermissionDeniedError when others may read a private one.
     """
     try:
         with path.open("rb") as stream:
@@ -71,14 +80,19 @@ def _read(path: Path, kind: Kind) -> bytes:
             line = stream.read(_MOST_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
         raise NotFoundError(f"cannot read the key {path}: {error.strerror}") from error
+    if private and line.startswith(_PREFIX) and mode & 0o077:
+        raise PermissionDeniedError(f"others may read the private key {path}: run `chmod 600 {path}`")
+    return line
+
+
+def _parse(line: str, kind: Kind, where: str) -> bytes:
+    """The key that a line spells. Raises ValidationError when it is a key of another kind or none."""
     if not line.startswith(_PREFIX) or ":" not in line:
-        raise ValidationError(f"{path} holds no key: `ghostwire db keygen` makes such files")
+        raise ValidationError(f"{where} holds no key: `ghostwire db keygen` makes such files")
     found, _, digits = line.removeprefix(_PREFIX).partition(":")
     if found != kind:
-        raise ValidationError(f"{path} holds a {found} key, here belongs a {kind} one")
-    if kind.endswith("private") and mode & 0o077:
-        raise PermissionDeniedError(f"others may read the private key {path}: run `chmod 600 {path}`")
+        raise ValidationError(f"{where} holds a {found} key, here belongs a {kind} one")
     try:
         return bytes.fromhex(digits)
     except ValueError:
-        raise ValidationError(f"{path} is damaged: the key in it is not hexadecimal") from None
+        raise ValidationError(f"{where} is damaged: the key in it is not hexadecimal") from None

@@ -53,6 +53,7 @@ NEEDS = {
     "GET /v1/tokens": "admin",
     "POST /v1/tokens": "admin",
     "DELETE /v1/tokens/{token_id:int}": "admin",
+    "POST /v1/db": "socket",
     "GET /v1/policy": "read",
     "PUT /v1/policy": "admin",
     "POST /v1/policy/check": "read",

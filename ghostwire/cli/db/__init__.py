@@ -11,14 +11,13 @@ from ghostwire.cli.db import backups, keys, rotation, standby, state
 def command() -> None:
     """Back up, restore and check the coordinator's store.
 
-    These verbs open the store's file themselves: stop the server first. Only the verbs on backups and keys do not touch
-    a store.
+    A running server performs what it is asked for over its socket; without one, the verb opens the file itself.
     """
 
 
 for verb in (
     *(backups.backup, backups.restore, backups.verify, backups.refusals),
-    *(keys.keygen, keys.signer, state.stats, state.check),
+    *(keys.keygen, keys.signer, state.stats, state.check, state.shell),
     *(standby.replicate, standby.promote, rotation.key),
 ):
     command.add_command(verb)

@@ -16,7 +16,7 @@ from ghostwire.cli.options import json_option
 
 if TYPE_CHECKING:
     from ghostwire.zqlite import VerifyingKey
-    from ghostwire.zqlite.backup import Restored, Segment
+    from ghostwire.zqlite.backup import Restored
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 BACKUPS = click.argument("backups", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
@@ -55,40 +55,22 @@ def backup(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a backup that only its recipients can open. The server must be stopped.
-
-    A program that embeds the store makes the same backups while it runs, with `db.backup`.
-    """
-    from ghostwire.zqlite import backup as backups
+    """Write a backup that only its recipients can open; a running server makes it while it works."""
+    from ghostwire.server.store.orders import Backup
     from ghostwire.zqlite import keyfile
-    from ghostwire.zqlite.backup.manifest import USE
 
-    sealed_to = [keyfile.recipient(file) for file in recipients]
-
-    async def make() -> Segment | None:
-        async with Place.of(data, config).open() as db:
-            key = keyfile.signing_key(signer) if signer else db.signing_key(USE)
-            previous = None
-            if incremental:
-                previous = backups.newest(backups.find([to], key.public), db.identity)
-            return await db.backup(to, sealed_to, signer=key, previous=previous)
-
-    made = asyncio.run(make())
-    if made is None:
-        screen.show({"made": None}, as_json, lambda: f"Nothing has changed since the newest backup in {to}.")
+    order = Backup(
+        to=str(to.absolute()),
+        recipients=tuple(keyfile.read(file) for file in recipients),
+        signer=keyfile.read(signer, private=True) if signer else None,
+        incremental=incremental,
+    )
+    told = Place.of(data, config).order(order)
+    if told["made"] is None:
+        screen.show(told, as_json, lambda: f"Nothing has changed since the newest backup in {to}.")
         return
-    manifest = made.manifest
-    told = {
-        "made": str(made.path),
-        "bytes": made.path.stat().st_size,
-        "epoch": manifest.epoch,
-        "since": manifest.since,
-        "seq": manifest.seq,
-        "full": not manifest.previous,
-        "recipients": [sealed.recipient.hex() for sealed in manifest.recipients],
-    }
-    kind = "a full" if not manifest.previous else "an incremental"
-    screen.show(told, as_json, lambda: f"Made {kind} backup up to row {manifest.seq}: {made.path}")
+    kind = "a full" if told["full"] else "an incremental"
+    screen.show(told, as_json, lambda: f"Made {kind} backup up to row {told['seq']}: {told['made']}")
 
 
 @click.command(
@@ -178,16 +160,10 @@ def restore(
 @place_options
 @json_option
 def refusals(data: Path, config: Path | None, as_json: bool) -> None:
-    """Print the list of refused node keys, for a later restore. The server must be stopped."""
-    import json
+    """Print the list of refused node keys, for a later restore."""
+    from ghostwire.server.store.orders import Refusals
 
-    from ghostwire.server.store.restored import refusals as listed
-
-    async def read() -> Any:
-        async with Place.of(data, config).open() as db:
-            return json.loads(await listed(db))
-
-    found = asyncio.run(read())
+    found = Place.of(data, config).order(Refusals())["refusals"]
     rows = [(each["node_key"][:16], each["reason"]) for each in found]
     screen.show(found, as_json, lambda: screen.columns(("node key", "reason"), rows, "No key is refused."))
 

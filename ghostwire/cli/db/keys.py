@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Literal
 
@@ -55,13 +54,9 @@ def keygen(kind: Literal["recipient", "signer", "link"], out: Path, as_json: boo
 @click.option("--use", type=click.Choice(["backups", "heads"]), default="backups", show_default=True, help="Which key.")
 @place_options
 @json_option
-def signer(use: str, data: Path, config: Path | None, as_json: bool) -> None:
+def signer(use: Literal["backups", "heads"], data: Path, config: Path | None, as_json: bool) -> None:
     """Print the public key that the store signs with: a restore on another machine needs it."""
-    from ghostwire.zqlite import keyfile
+    from ghostwire.server.store.orders import Signer
 
-    async def read() -> bytes:
-        async with Place.of(data, config).open() as db:
-            return db.signing_key(use).public.data
-
-    text = keyfile.text("signer-public", asyncio.run(read()))
-    screen.show({"use": use, "key": text}, as_json, lambda: text)
+    told = Place.of(data, config).order(Signer(use=use))
+    screen.show(told, as_json, lambda: str(told["key"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from ghostwire.cli.options import data_option
 
@@ -17,15 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ghostwire import zqlite
+    from ghostwire.cli.admin import Admin
+    from ghostwire.server.store.orders import Order
     from ghostwire.zqlite.engine import Location
 
 Function = Callable[..., Any]
+ORDER_S = 3600.0
+"""How long a server may take to perform an order: checking a big store takes a while."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A store's file, and its key (or the file it is in) or passphrase. `stores` are all files under that key."""
+    """A store's file, and its key (or the file it is in) or passphrase. `stores` are all files under that key.
 
+    `data` is the folder of the server whose store it is.
+    """
+
+    data: Path
     path: Path
     stores: tuple[Path, ...]
     key_file: Path
@@ -40,7 +50,7 @@ class Place:
 
         options = serve_options(load(find_file(config, data), os.environ, {}).config, data, os.environ)
         stores = files(options)
-        return cls(stores[0], stores, options.store_key or data / "store.key", options.passphrase)
+        return cls(data, stores[0], stores, options.store_key or data / "store.key", options.passphrase)
 
     def key(self, create: bool = False) -> bytes | None:
         """The root key; None where a passphrase takes its place."""
@@ -56,6 +66,31 @@ class Place:
         from ghostwire.zqlite import engine
 
         return engine.locate(path, self.key(create=True), self.passphrase)
+
+    def order(self, order: Order) -> dict[str, Any]:
+        """Have the running server perform an order, or where none runs, open the file and perform it here."""
+        from ghostwire.cli.admin import Admin
+        from ghostwire.server.store.orders import perform
+
+        with Admin.local(self.data, ORDER_S) as admin:
+            if self._served(admin):
+                answer: dict[str, Any] = admin.post("/v1/db", msgspec.to_builtins(order))
+                return answer
+
+        async def here() -> dict[str, Any]:
+            async with self.open() as db:
+                return await perform(db, order)
+
+        return asyncio.run(here())
+
+    def _served(self, admin: Admin) -> bool:
+        from ghostwire.errors import UnavailableError
+
+        try:
+            admin.get("/v1/health/live")
+        except UnavailableError:
+            return False
+        return True
 
     def open(self, path: Path | None = None) -> AbstractAsyncContextManager[zqlite.Store]:
         """The store, which must exist. Raises ConflictError while a server has it open."""

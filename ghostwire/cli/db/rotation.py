@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Literal
 
@@ -31,18 +30,21 @@ Examples:
 @place_options
 @json_option
 def rotate(which: Which, data: Path, config: Path | None, as_json: bool) -> None:
-    """Change a key of the store. The server must be stopped.
+    """Change a key of the store.
 
-    root: the key in the key file; every page is encrypted anew, which needs room for a copy of each store. signer: the
-    keys that sign heads and commits; what they have signed still verifies. columns: the key of ENCRYPTED columns.
+    root: the key in the key file; every page is encrypted anew, which needs a stopped server and room for a copy.
+    signer: the keys that sign heads and commits; what they have signed still verifies. columns: the key of ENCRYPTED
+    columns.
 
     A fresh root key also changes who signs backups: keep the old `ghostwire db signer` for the old ones.
     """
+    from ghostwire.server.store.orders import Rotate
+
     place = Place.of(data, config)
     if which == "root":
         _root(place)
     else:
-        asyncio.run(_inner(place, which))
+        place.order(Rotate(which=which))
     told = {"rotated": which, "store": str(place.path)}
     after = " Make a full backup, and keep `ghostwire db signer` with its recipient's key." if which == "root" else ""
     screen.show(told, as_json, lambda: f"Changed the {which} key of {place.path}.{after}")
@@ -58,8 +60,3 @@ def _root(place: Place) -> None:
             "(database.passphrase_file)"
         )
     rekey.rotate([path for path in place.stores if path.exists()], place.key_file)
-
-
-async def _inner(place: Place, which: Which) -> None:
-    async with place.open() as db:
-        await (db.rotate_signer() if which == "signer" else db.rotate_keys())

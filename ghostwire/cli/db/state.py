@@ -1,10 +1,10 @@
-"""`ghostwire db stats | check`."""
+"""`ghostwire db stats | check | shell`."""
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,23 +12,16 @@ from ghostwire.cli import screen
 from ghostwire.cli.db.place import Place, place_options
 from ghostwire.cli.options import json_option
 
-if TYPE_CHECKING:
-    from ghostwire.zqlite import Reader
-
 
 @click.command("stats", epilog="\b\nExamples:\n  ghostwire db stats\n  ghostwire db stats --json")
 @place_options
 @json_option
 def stats(data: Path, config: Path | None, as_json: bool) -> None:
-    """Show the size of the store, its log and its tables. The server must be stopped."""
+    """Show the size of the store, its log and its tables."""
+    from ghostwire.server.store.orders import Stats
+
     place = Place.of(data, config)
-
-    async def read() -> dict[str, Any]:
-        async with place.open() as db:
-            found = await db.run(_count)
-            return {"store": db.identity.hex(), "epoch": db.epoch, **found}
-
-    told = {"path": str(place.path), **asyncio.run(read()), "bytes": place.path.stat().st_size}
+    told = {**place.order(Stats()), "bytes": place.path.stat().st_size}
     tables = told["tables"]
     fields = [(name, value) for name, value in told.items() if name != "tables"]
     screen.show(
@@ -42,33 +35,67 @@ def stats(data: Path, config: Path | None, as_json: bool) -> None:
 @place_options
 @json_option
 def check(data: Path, config: Path | None, as_json: bool) -> None:
-    """Check the store's pages, references and log, and that its tables are what the log says. Stop the server first."""
-    from ghostwire.errors import DatabaseError
+    """Check the store's pages, references and log, and that its tables are what the log says."""
+    from ghostwire.server.store.orders import Check
 
+    told = Place.of(data, config).order(Check())
+    where = told["path"]
+    screen.show(told, as_json, lambda: f"{screen.good('Sound')}: {where}, {told['seq']} rows of the log checked.")
+
+
+@click.command(
+    "shell",
+    epilog="""\b
+Examples:
+  ghostwire db shell
+  ghostwire db shell -c "SELECT name, role FROM users" --json""",
+)
+@click.option("-c", "--command", "sql", metavar="SQL", help="Run this one statement.")
+@place_options
+@json_option
+def shell(sql: str | None, data: Path, config: Path | None, as_json: bool) -> None:
+    """Read the store by SQL: one statement, or those that are typed, a line each. Nothing can be written.
+
+    Keys and tokens are in it as MACs only; other secrets of the server are not hidden from who may do this.
+    """
     place = Place.of(data, config)
-
-    async def read() -> dict[str, Any]:
-        async with place.open() as db:
-            for pragma in ("integrity_check", "foreign_key_check"):
-                rows = [tuple(row) for row in await db.query(f"PRAGMA {pragma}")]
-                if rows not in ([], [("ok",)]):
-                    raise DatabaseError(f"{place.path} is damaged: {rows[0]}. Restore it from a backup")
-            verified = await db.verify()
-            return {"path": str(place.path), "since": verified.since, "seq": verified.head.seq}
-
-    told = asyncio.run(read())
-    screen.show(told, as_json, lambda: f"{screen.good('Sound')}: {place.path}, {told['seq']} rows of the log checked.")
+    if sql is not None:
+        _query(place, sql, as_json)
+        return
+    for line in _lines():
+        _query_on(place, line, as_json)
 
 
-def _count(reader: Reader) -> dict[str, Any]:
-    listed = reader.query("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name")
-    names = [name for (name,) in listed if name != "change" and not name.startswith(("sqlite_", "zq_"))]
-    oldest = reader.value("SELECT min(seq) FROM change")
-    return {
-        "rows_of_log": reader.value("SELECT count(*) FROM change"),
-        "oldest_seq": oldest or 0,
-        "newest_seq": reader.value("SELECT max(seq) FROM change") or 0,
-        "snapshots": reader.value("SELECT count(DISTINCT seq) FROM zq_snapshot"),
-        "free_pages": reader.value("PRAGMA freelist_count"),
-        "tables": {name: reader.value(f'SELECT count(*) FROM "{name}"') for name in names},  # noqa: S608
-    }
+def _query(place: Place, sql: str, as_json: bool) -> None:
+    from ghostwire.server.store.orders import MOST_ROWS, Query
+
+    found = place.order(Query(sql=sql))
+    rows: list[list[Any]] = [["" if cell is None else cell for cell in row] for row in found["rows"]]
+    screen.show(found, as_json, lambda: screen.columns(found["columns"], rows, "No row."))
+    if found["more"]:
+        screen.note(f"These are the first {MOST_ROWS} rows; there are more. Add LIMIT and OFFSET.")
+
+
+def _query_on(place: Place, line: str, as_json: bool) -> None:
+    """As `_query`, but a person who mistypes goes on."""
+    from ghostwire.errors import ValidationError
+
+    try:
+        _query(place, line, as_json)
+    except ValidationError as error:
+        if not sys.stdin.isatty():
+            raise
+        screen.note(error.message)
+
+
+def _lines() -> Any:
+    """Statements as they are typed, until the end of the input; a prompt for a person."""
+    asking = sys.stdin.isatty()
+    while True:
+        if asking:
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()

@@ -54,4 +54,4 @@ class Admitted:
         """Who is at the other end, by the kernel's word; None where they may not connect."""
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, uid, _ = _CREDENTIALS.unpack(raw)
-        return Caller(f"admin:unix:{uid}", "admin") if uid in self._uids else None
+        return Caller(f"admin:unix:{uid}", "admin", local=True) if uid in self._uids else None

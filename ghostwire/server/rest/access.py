@@ -26,11 +26,15 @@ RANK: Final[dict[Scope, int]] = {"read": 0, "write": 1, "admin": 2}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: `actor` as it stands in the change log, the scope of what they may, and the user of their token."""
+    """Who asks: `actor` as it stands in the change log, the scope of what they may, and the user of their token.
+
+    `local`: on the admin socket, so by right of this very machine.
+    """
 
     actor: str
     scope: Scope | None = None
     user: int | None = None
+    local: bool = False
 
     def may(self, scope: Scope) -> bool:
         """Whether the caller's scope reaches so far."""
@@ -65,6 +69,9 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
     """Let a request through to its route if the caller's scope reaches the route's."""
     scope: Scope | None = handler.opt.get("scope")
     if scope is not None:
-        caller_of(connection).need(scope, f"{connection.scope.get('method')} {connection.scope['path']}")
+        caller, what = caller_of(connection), f"{connection.scope.get('method')} {connection.scope['path']}"
+        caller.need(scope, what)
+        if handler.opt.get("local") and not caller.local:
+            raise PermissionDeniedError(f"{what} is answered on the server's own machine only, by its admin socket")
     elif connection.scope["path"] not in OPEN:
         raise PermissionDeniedError("this route names no scope")

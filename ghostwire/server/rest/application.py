@@ -21,6 +21,7 @@ from ghostwire.server.rest.nodes import Nodes
 from ghostwire.server.rest.policy import PolicyRoutes
 from ghostwire.server.rest.problem import handlers
 from ghostwire.server.rest.state import Health, Metrics, Service
+from ghostwire.server.rest.storage import Storage
 from ghostwire.server.rest.tokens import Tokens
 from ghostwire.server.rest.users import Users
 
@@ -42,7 +43,7 @@ def application(desk: Desk | None, observer: Observer, body_bytes: int) -> Lites
             Router("/v1", route_handlers=[Health]),
             Router(
                 "/v1",
-                route_handlers=[Service, Nodes, Users, PreauthKeys, Tokens, PolicyRoutes, AccessRequests],
+                route_handlers=[Service, Nodes, Users, PreauthKeys, Tokens, PolicyRoutes, AccessRequests, Storage],
                 security=[{"token": []}],
             ),
             Router("/", route_handlers=[Metrics], security=[{"token": []}]),

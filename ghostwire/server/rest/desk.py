@@ -18,7 +18,7 @@ from ghostwire.model.user import User
 from ghostwire.server.driver import Build, Driver
 from ghostwire.server.rest.views import NodeView
 from ghostwire.server.status import Reporter
-from ghostwire.server.store.metrics import MetricsStore
+from ghostwire.server.store.store import ServerStore
 
 Found = TypeVar("Found")
 
@@ -26,14 +26,12 @@ Found = TypeVar("Found")
 class Desk:
     """One server's, shared by all requests."""
 
-    __slots__ = ("_trying", "driver", "exposition", "metrics", "reporter")
+    __slots__ = ("_trying", "driver", "durable", "exposition", "metrics", "reporter")
 
-    def __init__(
-        self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes], metrics: MetricsStore
-    ) -> None:
+    def __init__(self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes], store: ServerStore) -> None:
         self.driver, self.reporter = driver, reporter
         self.exposition = exposition
-        self.metrics = metrics
+        self.metrics, self.durable = store.metrics, store.durable
         self._trying = asyncio.Semaphore(1)
 
     @property
