@@ -166,7 +166,7 @@ class Server:
             options.settings.network_id, str(self.naming.listen), pin, self.naming.advertised, started
         )
         self.admission = Admission(limits)
-        desk = Desk(self.driver, self.reporter, Exposition(self, self.timings).text, self.store.metrics)
+        desk = Desk(self.driver, self.reporter, Exposition(self, self.timings).text, self.store)
         self.application = application(desk, self.observer, limits.body_bytes)
         self._doors = doors = Doors(self.naming.answers_to(), options.trusted_proxies)
         self._http = HttpShell(
