@@ -29,6 +29,7 @@ def status(admin: Admin, as_json: bool) -> None:
 def render(found: dict[str, Any]) -> str:
     """The text of a coordinator's status."""
     until = found["certificate_until"]
+    recovery = found["recovery"]
     pairs: list[tuple[str, object]] = [
         ("coordinator", f"{found['version']}, up for {screen.span(found['uptime_s'])}, listens on {found['listen']}"),
         ("url", screen.bold(found["url"]) + (f"  {screen.bad(found['warning'])}" if found["warning"] else "")),
@@ -36,8 +37,17 @@ def render(found: dict[str, Any]) -> str:
         ("certificate", f"ends {screen.moment(until)}" if until else "-"),
         ("network", found["network"]),
         ("nodes", f"{found['nodes']}, {found['online']} online, {found['sessions']} sessions"),
+        ("recovery", _recovery(recovery["expected"], recovery["back"], recovery["seconds"])),
         ("users", found["users"]),
         ("log", f"position {found['position']} of {found['log'][:8]}"),
         ("state", screen.good("ready") if found["ready"] else screen.bad("not ready")),
     ]
     return screen.fields(pairs)
+
+
+def _recovery(expected: int, back: int, seconds: float | None) -> str:
+    """Spell how far the nodes that were there before the start are back."""
+    if not expected:
+        return "-"
+    last = "" if seconds is None else f", the last of them {seconds:.1f} s after the start"
+    return f"{back} of {expected} nodes are back{last}"

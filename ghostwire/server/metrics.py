@@ -155,6 +155,16 @@ class Exposition:
         yield counter("ghostwire_session_queries", "Queries of nodes.", sessions.queries)
         yield counter("ghostwire_session_refusals", "Requests of nodes refused.", dict(sessions.refused), "code")
         yield counter("ghostwire_session_resyncs", "Whole maps sent again.", sessions.resyncs)
+        turnstile, recovery = server.sessions.turnstile, server.sessions.recovery.status()
+        yield counter("ghostwire_sessions_postponed", "Nodes that were given a time to come back.", turnstile.refused)
+        yield gauge("ghostwire_sessions_opened_per_second", "Pace while there is a queue.", turnstile.per_s)
+        yield gauge(
+            "ghostwire_recovery_nodes",
+            "Nodes that were there before the start.",
+            {"back": recovery.back, "missing": recovery.expected - recovery.back},
+            "state",
+        )
+        yield gauge("ghostwire_recovery_seconds", "From the start to the last that is back.", recovery.seconds or 0.0)
         yield counter("ghostwire_connections_refused", "Connections beyond a bound.", server.admission.refused)
         yield counter("ghostwire_fanout_sent", "Broadcast frames sent.", driver.fanout.sent)
         yield counter("ghostwire_fanout_skipped", "Broadcast frames not sent to slow readers.", driver.fanout.skipped)
@@ -168,6 +178,7 @@ class Exposition:
                 "commits": driver.committing,
                 "fanout": driver.fanout.depth,
                 "handshakes": server.admission.unknown,
+                "sessions": turnstile.waiting,
             },
             "queue",
         )

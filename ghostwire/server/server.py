@@ -165,6 +165,7 @@ class Server:
         self.reporter = Reporter(
             options.settings.network_id, str(self.naming.listen), pin, self.naming.advertised, started
         )
+        self.reporter.recovery = self.sessions.recovery
         self.admission = Admission(limits)
         desk = Desk(self.driver, self.reporter, Exposition(self, self.timings).text, self.store)
         self.application = application(desk, self.observer, limits.body_bytes)

@@ -11,6 +11,7 @@ import msgspec
 from ghostwire import __version__
 from ghostwire.coordinator import View
 from ghostwire.server.advertise import Advertised
+from ghostwire.server.recovery import Recovery, RecoveryStatus
 
 
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     log: str
     boot: str
     certificate_until: datetime | None
+    recovery: RecoveryStatus
 
 
 class Reporter:
@@ -53,6 +55,7 @@ class Reporter:
         self.network, self.listen, self.pin = network, listen, pin
         self.ready = False
         self.certificate_until: datetime | None = None
+        self.recovery = Recovery((), started[0])
         self._advertised = advertised
         self._started_mono, started_utc = started
         self._started_at = datetime.fromtimestamp(started_utc / 1e9, UTC)
@@ -90,4 +93,5 @@ class Reporter:
             log=position.log.hex(),
             boot=position.boot.hex(),
             certificate_until=self.certificate_until,
+            recovery=self.recovery.status(),
         )

@@ -15,6 +15,7 @@ from ghostwire.wire.messages import (
     Challenge,
     ChallengeRequest,
     Endpoints,
+    FromNode,
     Heartbeat,
     HeldHead,
     Hello,
@@ -110,12 +111,15 @@ class ServerSession:
         return codec.encode(Challenge(key=self._gate.public, nonce=nonce, network=self._gate.network))
 
     def receive(self, frame: bytes | memoryview, now: Now) -> Proved | Heard | ChallengeRequest:
-        """Read one frame; what comes back has been proved as far as its kind needs it.
+        """Read one frame and take the message in it. Raises `WireError` and what `take` does."""
+        return self.take(codec.decode_from_node(frame), now)
 
-        Raises `WireError` for frames that may not come now, `AuthenticationError` and `ValidationError` for proofs
+    def take(self, message: FromNode, now: Now) -> Proved | Heard | ChallengeRequest:
+        """Take one message; what comes back has been proved as far as its kind needs it, which costs some time.
+
+        Raises `WireError` for messages that may not come now, `AuthenticationError` and `ValidationError` for proofs
         that do not hold, `UnavailableError` for those that came late or by a wrong way.
         """
-        message = codec.decode_from_node(frame)
         if isinstance(message, ChallengeRequest):
             return message
         if isinstance(message, Register | Hello):

@@ -102,6 +102,8 @@ async def test_another_users_machine_is_not_seen_nor_found(server: Server) -> No
 async def test_queries_heartbeats_and_endpoints_are_answered(server: Server) -> None:
     first, second = await join(server, "first"), await join(server, "second")
     await first.until_peers("second")
+    while not first.netmap.all_peers()[0].online:
+        await first.step()  # told with the window in which the other one came
     first.session.endpoints(("192.0.2.7:51820",))
     number = first.session.query(name="second")
     first.session.heartbeat(None)

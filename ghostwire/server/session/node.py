@@ -25,9 +25,11 @@ from ghostwire.server.errors import status_of, status_of_code
 from ghostwire.server.heads import Heads
 from ghostwire.server.observer import Level, Observer, Value
 from ghostwire.server.options import Limits
+from ghostwire.server.recovery import Recovery
 from ghostwire.server.session.counters import SessionCounters
 from ghostwire.server.session.rate import Bucket
 from ghostwire.server.session.transport import GOING_AWAY, NORMAL, SessionTransport
+from ghostwire.server.session.turnstile import Passage, Turnstile
 from ghostwire.wire import codec
 from ghostwire.wire.messages import (
     MAX_CLIENT_FRAME,
@@ -37,10 +39,12 @@ from ghostwire.wire.messages import (
     Heartbeat,
     HeartbeatAck,
     HeldHead,
+    Hello,
     HelloBody,
     NodeBye,
     Query,
     Refusal,
+    Register,
     RegisterBody,
     Resync,
     RotateBody,
@@ -68,7 +72,20 @@ class Arrival(Protocol):
 class SessionShell:
     """What all node sessions of one server share."""
 
-    __slots__ = ("counters", "driver", "empty", "entropy", "gate", "heads", "limits", "loop", "observer", "standing")
+    __slots__ = (
+        "counters",
+        "driver",
+        "empty",
+        "entropy",
+        "gate",
+        "heads",
+        "limits",
+        "loop",
+        "observer",
+        "recovery",
+        "standing",
+        "turnstile",
+    )
 
     def __init__(
         self,
@@ -86,6 +103,10 @@ class SessionShell:
         self.counters = SessionCounters()
         self.standing: set[NodeSession] = set()
         self.empty = asyncio.Event()
+        self.turnstile = Turnstile(self.loop, lambda: driver.clock().mono, entropy)
+        view = driver.coordinator.view
+        there = (node.id for node in view.nodes() if view.health(node.id).is_online)
+        self.recovery = Recovery(there, driver.clock().mono)
 
     def connect(self, arrival: Arrival) -> SessionTransport:
         """The protocol of a connection that was upgraded."""
@@ -121,6 +142,7 @@ class NodeSession:
         "_bucket",
         "_busy",
         "_excess",
+        "_joining",
         "_leaving",
         "_protocol",
         "_shell",
@@ -138,6 +160,7 @@ class NodeSession:
         self._bucket: Bucket | None = None
         self._busy = False
         self._behind = False
+        self._joining = False
         self._leaving = False
         self._excess = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -161,8 +184,13 @@ class NodeSession:
         now = self._shell.driver.clock()
         try:
             self._pace(now.mono)
-            heard = self._protocol.receive(data, now)
-            self._act(heard)
+            message = codec.decode_from_node(data)
+            if isinstance(message, Register | Hello) and self._protocol.node_key is None:
+                self._begin()
+                passage = Passage.JOIN if isinstance(message, Register) else Passage.RETURN
+                self._shell.turnstile.enter(passage, partial(self._open, message))
+            else:
+                self._act(self._protocol.take(message, now))
         except GhostwireError as error:
             self._refuse(error, final=self.session < 0 or isinstance(error, WireError))
 
@@ -249,8 +277,23 @@ class NodeSession:
     def _actor(self) -> str:
         return f"node:{self.node}"
 
+    def _open(self, message: Register | Hello) -> None:
+        """The turn of this connection has come."""
+        self._joining = isinstance(message, Register)
+        try:
+            if not self.transport.closing:
+                self._act(self._protocol.take(message, self._shell.driver.clock()))
+                return
+        except GhostwireError as error:
+            self._refuse(error, final=True)
+        self._joined()
+
+    def _joined(self) -> None:
+        if self._joining:
+            self._joining = False
+            self._shell.turnstile.joined()
+
     def _register(self, body: RegisterBody) -> None:
-        self._begin()
         self._ask(
             lambda op: RegisterNode(
                 op=op,
@@ -265,7 +308,6 @@ class NodeSession:
         )
 
     def _hello(self, body: HelloBody) -> None:
-        self._begin()
         self._ask(
             lambda op: OpenSession(
                 op=op,
@@ -290,6 +332,7 @@ class NodeSession:
         self._protocol.establish(node_key)
         self.node, self.slot, self.session = opened.node, opened.slot, opened.session
         self._shell.counters.opened += 1
+        self._shell.recovery.came(self.node, self._shell.driver.clock().mono)
         self._note("session.opened", "debug", node=self.node, session=self.session)
         self.deliver(opened.frames)
         if (head := self._shell.heads.frame) is not None:
@@ -398,6 +441,7 @@ class NodeSession:
             else:
                 self._busy = False
                 self._refuse(error, final=self.session < 0)
+            self._joined()
 
         self._shell.driver.submit(build, answer)
 
