@@ -20,6 +20,7 @@ from ghostwire.zqlite.history import Past, Verified
 from ghostwire.zqlite.migrate import Migration
 from ghostwire.zqlite.operation import Committed, Operation, Result, Statement
 from ghostwire.zqlite.reader import Reader
+from ghostwire.zqlite.rebuild import Rebuild
 from ghostwire.zqlite.replica import Link, Replica, open_replica
 from ghostwire.zqlite.rows import Row, into
 from ghostwire.zqlite.seal import Identity, Recipient
@@ -38,6 +39,7 @@ __all__ = [
     "Operation",
     "Past",
     "Reader",
+    "Rebuild",
     "Recipient",
     "Replica",
     "Result",
@@ -60,6 +62,7 @@ __all__ = [
     "migrate",
     "open",
     "open_replica",
+    "rebuild",
     "replica",
     "series",
 ]

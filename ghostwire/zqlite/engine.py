@@ -243,6 +243,17 @@ def connect_reader(location: Location, cache_bytes: int = SPARE_CACHE_BYTES) -> 
     return connection
 
 
+def duplicate(connection: apsw.Connection, location: Location) -> None:
+    """Write what a connection's transaction sees to the empty file of `location`, under its key."""
+    target = apsw.Connection(str(location.path), vfs=_vfs_name(location))
+    try:
+        _unlock(target, location)
+        with target.backup("main", connection, "main") as pages:
+            pages.step(-1)
+    finally:
+        close(target)
+
+
 def close(connection: apsw.Connection) -> None:
     """Close for good. If the log cannot be moved into the file now, it stays beside it and the next open moves it."""
     with contextlib.suppress(apsw.Error):

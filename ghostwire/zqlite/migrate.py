@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +58,25 @@ async def pending(db: Store, migrations: Sequence[Migration]) -> list[Migration]
                 f"({row['name']}): put the original text back and add a new step instead"
             )
     return list(migrations[len(applied) :])
+
+
+async def rehearse(
+    db: Store, migrations: Sequence[Migration], directory: str | os.PathLike[str] | None = None
+) -> list[tuple[Migration, float]]:
+    """Run the pending steps on a copy that is then deleted; the steps and the seconds each took. `db` stays as it is.
+
+    The copy, of the store's size and under its key, is made in `directory`, or where temporary files are. Raises what
+    `apply` raises, and DatabaseError where the outcome is not what its log says.
+    """
+    taken: list[tuple[Migration, float]] = []
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        async with await db.copy(os.path.join(folder, "rehearsal.db")) as copy:  # noqa: PTH118 (no file is asked for)
+            for step in await pending(copy, migrations):
+                started = time.perf_counter()
+                await apply(copy, migrations[: step.number])
+                taken.append((step, time.perf_counter() - started))
+            await copy.verify()
+    return taken
 
 
 async def apply(db: Store, migrations: Sequence[Migration]) -> list[Migration]:

@@ -8,13 +8,14 @@ import os
 import threading
 import time
 import weakref
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
+from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, UnavailableError
 from ghostwire.zqlite import (
     bootstrap,
     changelog,
@@ -101,12 +102,7 @@ async def open(
     def start() -> tuple[bootstrap.Opened, Pool]:
         lock = FileLock.take(file)
         opened = bootstrap.open_store(lock, locate, columns, block_cache_bytes=block_cache_bytes)
-        try:
-            return opened, Pool(opened.location, opened.prepare, readers, read_timeout, watching)
-        except BaseException:
-            engine.close(opened.applier.connection)
-            opened.lock.release()
-            raise
+        return opened, _pool(opened, readers, read_timeout, watching)
 
     engine.check_access(key, passphrase, cipher)
     opened, pool = await loop.run_in_executor(None, start)
@@ -401,6 +397,31 @@ class Store:
         location = self._location
         return take.Source(self.identity, self.epoch, location.column_key, location.signing_key)
 
+    async def copy(self, path: str | os.PathLike[str]) -> Store:
+        """The store as it is now in a new file, open, under the same key: to try something out, then to be deleted.
+
+        It is no backup, and must never be written in the store's place: it cannot be told from it. Raises ConflictError
+        where there is such a file.
+        """
+        location = replace(self._location, path=Path(os.path.abspath(path)), durability="lazy")  # noqa: ASYNC240, PTH100
+
+        def start(reader: Reader) -> tuple[bootstrap.Opened, Pool]:
+            lock = FileLock.take(location.path)
+            if not lock.created:
+                lock.release()
+                raise ConflictError(f"{location.path} is there already: a copy needs a path of its own")
+            try:
+                engine.duplicate(reader.connection, location)
+            except BaseException:
+                location.path.unlink()
+                lock.release()
+                raise
+            opened = bootstrap.open_store(lock, lambda: location)
+            return opened, _pool(opened, (1, MOST), 5.0, SILENT)
+
+        opened, pool = await self.run(start)
+        return Store(opened, pool, self._loop, _ignore)
+
     async def snapshot(self) -> changelog.Head:
         """Keep a snapshot of all rows, so that `retain` may drop the log before it; the row it stands behind."""
         taken = await self.run(lambda reader: snapshot.take(reader, self.catalogue))
@@ -537,6 +558,16 @@ def _notice(store: weakref.ref[Store]) -> None:
     """On the loop, after each group of commits."""
     if (there := store()) is not None:
         there._committed()
+
+
+def _pool(opened: bootstrap.Opened, size: tuple[int, int], timeout: float, watch: Watch) -> Pool:
+    """The read connections of a store that was just opened; where there can be none, it is closed again."""
+    try:
+        return Pool(opened.location, opened.prepare, size, timeout, watch)
+    except BaseException:
+        engine.close(opened.applier.connection)
+        opened.lock.release()
+        raise
 
 
 def _shut(writer: Writer, pool: Pool, lock: FileLock) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ghostwire import zqlite
-from ghostwire.errors import DatabaseError, ValidationError
+from ghostwire.errors import ConflictError, DatabaseError, ValidationError
 from ghostwire.zqlite import Migration, migrate
 
 ONE = Migration(1, "one", "CREATE TABLE a(x); INSERT INTO a VALUES ('semi;colon'); -- done")
@@ -48,3 +50,32 @@ async def test_the_ledger_cannot_be_edited(db: zqlite.Store) -> None:
     await migrate.apply(db, [ONE])
     with pytest.raises(zqlite.store.GhostwireError):
         await db.execute("DELETE FROM zq_migration")
+
+
+async def test_a_rehearsal_leaves_nothing_behind(db: zqlite.Store, tmp_path: Path) -> None:
+    await migrate.apply(db, [ONE])
+    head = db.head
+    directory = tmp_path / "rehearsals"
+    directory.mkdir()
+    taken = await migrate.rehearse(db, [ONE, TWO], directory)
+    assert [step for step, _ in taken] == [TWO]
+    bad = Migration(2, "bad", "INSERT INTO nowhere VALUES (1)")
+    with pytest.raises(ValidationError, match="nowhere"):
+        await migrate.rehearse(db, [ONE, bad], directory)
+    assert db.head == head
+    assert list(directory.iterdir()) == []
+    assert await db.query("SELECT * FROM a") == [("semi;colon",)]
+    await db.verify()
+
+
+async def test_a_copy_is_of_its_moment_and_its_own(db: zqlite.Store, tmp_path: Path) -> None:
+    await migrate.apply(db, [ONE])
+    async with await db.copy(tmp_path / "copy.db") as copy:
+        await copy.execute("DELETE FROM a")
+        assert await db.query("SELECT count(*) FROM a") == [(1,)]
+        await db.execute("INSERT INTO a VALUES (2)")
+        assert await copy.query("SELECT count(*) FROM a") == [(0,)]
+        with pytest.raises(ConflictError, match="already open"):
+            await db.copy(tmp_path / "copy.db")
+    with pytest.raises(ConflictError, match="there already"):
+        await db.copy(tmp_path / "copy.db")
