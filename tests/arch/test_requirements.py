@@ -1,7 +1,5 @@
 """docs/requirements.toml, what it names, and the table that the README shows of it."""
 
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
@@ -18,13 +16,6 @@ GOOD = {"area": "A", "text": "t", "status": "shown", "test": "x::y"}
 
 def test_every_named_test_and_benchmark_is_there() -> None:
     assert requirements.missing(requirements.load()) == []
-
-
-def test_every_named_test_is_collected() -> None:
-    ids = sorted({requirement.test for requirement in requirements.load() if requirement.test})
-    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", *ids]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_readme_shows_the_present_table() -> None:
@@ -94,5 +85,29 @@ def test_a_skipped_promise_fails_the_session(
     promises = Promises(entries, root=root)
     promises.pytest_runtest_logreport(report(name, outcome))
     session = SimpleNamespace(exitstatus=pytest.ExitCode.OK)
+    promises.pytest_sessionfinish(session)  # type: ignore[arg-type]
+    assert (session.exitstatus == pytest.ExitCode.TESTS_FAILED) is fails
+
+
+@pytest.mark.parametrize(
+    ("collected", "deselected", "source", "fails"),
+    [
+        (["t.py::a[1]", "t.py::a[2]", "t.py::b"], [], pytest.Config.ArgsSource.TESTPATHS, False),
+        (["t.py::a[1]"], [], pytest.Config.ArgsSource.TESTPATHS, True),
+        (["t.py::a[1]"], ["t.py::b"], pytest.Config.ArgsSource.TESTPATHS, False),
+        (["t.py::a[1]"], [], pytest.Config.ArgsSource.ARGS, False),
+    ],
+)
+def test_a_promised_test_that_is_not_collected_fails_the_session(
+    collected: list[str], deselected: list[str], source: pytest.Config.ArgsSource, fails: bool
+) -> None:
+    promises = Promises([Requirement("A", name, "open", test=f"t.py::{name}") for name in "ab"], root=False)
+    session = SimpleNamespace(
+        config=SimpleNamespace(args_source=source),
+        items=[SimpleNamespace(nodeid=name) for name in collected],
+        exitstatus=pytest.ExitCode.OK,
+    )
+    promises.pytest_deselected([SimpleNamespace(nodeid=name) for name in deselected])  # type: ignore[misc]
+    promises.pytest_collection_finish(session)  # type: ignore[arg-type]
     promises.pytest_sessionfinish(session)  # type: ignore[arg-type]
     assert (session.exitstatus == pytest.ExitCode.TESTS_FAILED) is fails
