@@ -1,5 +1,6 @@
 """Column blocks and their cache against their twin."""
 
+import json
 import math
 import secrets
 import struct
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ghostwire._native import blocks
 from ghostwire.errors import DatabaseError, ValidationError
+from tests.data.vectors import make_blocks as golden
 from tests.reference import blocks as twin
 
 DATABASE, SECRET, SERIES = b"database", bytes(range(32)), b"series"
@@ -44,14 +46,6 @@ def tables(draw: st.DrawFn) -> tuple[str, list[list[Any]]]:
     return kinds, [column(kind) for kind in kinds]
 
 
-def made(kinds: str, columns: list[list[Any]]) -> blocks.Block:
-    """A block of plain lists."""
-    types = {"i": np.int64, "f": np.float64}
-    return blocks.Block.of(
-        kinds, [np.array(c, types[kind]) if kind in types else c for kind, c in zip(kinds, columns, strict=True)]
-    )
-
-
 def columns_of(block: blocks.Block) -> list[list[Any]]:
     """A block's columns as plain lists; floats by their bits, so that -0.0 is not 0.0."""
     found: list[list[Any]] = []
@@ -79,7 +73,7 @@ def test_the_twin_reads_what_it_seals(
 ) -> None:
     kinds, columns = table
     sealer = blocks.Sealer(DATABASE, SECRET, cipher)
-    sealed = sealer.seal(made(kinds, columns), SERIES, number, version, secrets.token_bytes(12))
+    sealed = sealer.seal(golden.made(kinds, columns), SERIES, number, version, secrets.token_bytes(12))
     found = twin.open_block(sealed, DATABASE, SECRET, SERIES, number)
     assert (found[0], bits(*found)) == (kinds, bits(kinds, columns))
     assert columns_of(sealer.open(sealed, SERIES, number)) == bits(kinds, columns)
@@ -94,6 +88,18 @@ def test_it_reads_what_the_twin_seals(table: tuple[str, list[list[Any]]]) -> Non
     assert (block.kinds, columns_of(block)) == (kinds, bits(kinds, columns))
 
 
+@pytest.mark.parametrize("name", golden.TABLES)
+@pytest.mark.parametrize("cipher", golden.CIPHERS)
+def test_blocks_of_every_release_open(name: str, cipher: str) -> None:
+    kinds, columns = golden.TABLES[name]
+    number = list(golden.TABLES).index(name)
+    sealed = bytes.fromhex(json.loads(golden.FILE.read_text())[f"{name}/{cipher}"])
+    block = blocks.Sealer(golden.DATABASE, golden.SECRET).open(sealed, golden.SERIES, number)
+    assert (block.kinds, columns_of(block)) == (kinds, bits(kinds, columns))
+    found = twin.open_block(sealed, golden.DATABASE, golden.SECRET, golden.SERIES, number)
+    assert bits(*found) == bits(kinds, columns)
+
+
 @given(st.binary(max_size=200))
 def test_other_bytes_do_not_open(data: bytes) -> None:
     with pytest.raises(DatabaseError, match="does not open"):
@@ -102,7 +108,7 @@ def test_other_bytes_do_not_open(data: bytes) -> None:
 
 def test_a_block_opens_at_its_place_alone() -> None:
     sealer = blocks.Sealer(DATABASE, SECRET)
-    sealed = sealer.seal(made("i", [[1, 2]]), SERIES, 7, 1, bytes(12))
+    sealed = sealer.seal(golden.made("i", [[1, 2]]), SERIES, 7, 1, bytes(12))
     for other, series, number in [
         (blocks.Sealer(b"another", SECRET), SERIES, 7),
         (blocks.Sealer(DATABASE, bytes(32)), SERIES, 7),
@@ -134,12 +140,12 @@ def test_what_is_no_block_is_refused() -> None:
 
 @given(st.lists(st.integers(-9, 9)).map(sorted), st.integers(-10, 10), st.integers(-10, 10))
 def test_rows_between_two_times(times: list[int], since: int, until: int) -> None:
-    start, end = made("i", [times]).between(0, since, until)
+    start, end = golden.made("i", [times]).between(0, since, until)
     assert times[start:end] == [at for at in times if since <= at < until]
 
 
 def test_numbers_outlive_their_block() -> None:
-    values = np.frombuffer(made("f", [[1.5, math.inf]]).values(0))
+    values = np.frombuffer(golden.made("f", [[1.5, math.inf]]).values(0))
     assert values.tolist() == [1.5, math.inf]
     assert not values.flags.writeable
 
@@ -150,13 +156,13 @@ class CacheMachine(RuleBasedStateMachine):
     @initialize(budget=st.integers(0, 20))
     def start(self, budget: int) -> None:
         self.sealer = blocks.Sealer(DATABASE, SECRET)
-        unit = made("i", [[0]]).weight
+        unit = golden.made("i", [[0]]).weight
         self.cache, self.twin = blocks.Cache(budget * unit), twin.Sieve(budget * unit)
         self.owner = self.cache.owner()
 
     @rule(number=st.integers(0, 30), rows=st.integers(1, 40))
     def fetch(self, number: int, rows: int) -> None:
-        block = made("i", [[number] * rows])
+        block = golden.made("i", [[number] * rows])
         sealed = self.sealer.seal(block, SERIES, number, 1, bytes(12))
         loads = []
 
@@ -201,7 +207,7 @@ def traces() -> dict[str, list[int]]:
 @pytest.mark.parametrize("name", sorted(traces()))
 def test_it_misses_no_more_than_an_lru_of_the_same_size(name: str) -> None:
     sealer = blocks.Sealer(DATABASE, SECRET)
-    block = made("i", [[1]])
+    block = golden.made("i", [[1]])
     sealed = {n: sealer.seal(block, SERIES, n, 1, bytes(12)) for n in set(traces()[name])}
     cache, lru = blocks.Cache(100 * block.weight), twin.Lru(100 * block.weight)
     for number in traces()[name]:
@@ -214,7 +220,7 @@ def test_it_misses_no_more_than_an_lru_of_the_same_size(name: str) -> None:
 
 def test_threads_that_miss_together_load_once() -> None:
     sealer, cache = blocks.Sealer(DATABASE, SECRET), blocks.Cache(1 << 20)
-    sealed = sealer.seal(made("i", [[5]]), SERIES, 1, 1, bytes(12))
+    sealed = sealer.seal(golden.made("i", [[5]]), SERIES, 1, 1, bytes(12))
     entered, release, loads, found = threading.Event(), threading.Event(), [], []
 
     def load() -> bytes:
@@ -247,7 +253,7 @@ def test_a_failed_load_is_told_and_tried_again() -> None:
         cache.fetch(0, 1, sealer, SERIES, fails)
     with pytest.raises(DatabaseError):
         cache.fetch(0, 1, sealer, SERIES, lambda: b"nonsense")
-    sealed = sealer.seal(made("i", [[5]]), SERIES, 1, 1, bytes(12))
+    sealed = sealer.seal(golden.made("i", [[5]]), SERIES, 1, 1, bytes(12))
     assert cache.fetch(0, 1, sealer, SERIES, lambda: sealed).rows == 1
     assert cache.get(0, 1) is not None
     cache.forget_owner(0)

@@ -26,11 +26,8 @@ BLOCK_BYTES: Final = 64 * 1024
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CODES: Final[dict[Kind, str]] = {"integer": "i", "real": "f", "text": "t"}
 _Integer = Annotated[int, msgspec.Meta(ge=FIRST, le=END)]
-_TYPES: Final[dict[Kind, Any]] = {
-    "integer": _Integer,
-    "real": float,
-    "text": Annotated[str, msgspec.Meta(max_length=MOST_TEXT)],
-}
+Text = Annotated[str, msgspec.Meta(max_length=MOST_TEXT)]
+_TYPES: Final[dict[Kind, Any]] = {"integer": _Integer, "real": float, "text": Text}
 
 
 class Column(msgspec.Struct, frozen=True):

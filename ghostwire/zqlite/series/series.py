@@ -11,7 +11,7 @@ import numpy as np
 
 from ghostwire.errors import ConflictError, ValidationError
 from ghostwire.zqlite.series import buckets, columns, retention, table, tables, window
-from ghostwire.zqlite.series.schema import END, Schema
+from ghostwire.zqlite.series.schema import END, Schema, Text
 from ghostwire.zqlite.series.tail import Tail
 
 if TYPE_CHECKING:
@@ -176,4 +176,4 @@ class Series:
 
 
 def _texts(values: Sequence[str]) -> list[str]:
-    return msgspec.convert(list(values), list[str])
+    return msgspec.convert(list(values), list[Text])

@@ -113,6 +113,8 @@ async def test_many_samples_of_one_key_at_once(db: zqlite.Store) -> None:
         ([1, 2], [["x", "y"], [1, 2], ["a", "b"]]),
         ([1, 2], [[1.0, 2.0], [1, 2], [b"a", b"b"]]),
         ([1, 1 << 70], [[1.0, 2.0], [1, 2], ["a", "b"]]),
+        ([1, 2], [[1.0, 2.0], [1, 2], ["a", "b" * 1025]]),
+        ([1, 2], [[1.0, 2.0], [1, 2], ["a", "\ud800"]]),
     ],
 )
 async def test_a_load_that_does_not_fit_is_refused_whole(db: zqlite.Store, at: list[int], values: list[Any]) -> None:
