@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from pyroaring import BitMap
 
@@ -10,9 +11,20 @@ from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.decision import Decision, answers_nothing
 from ghostwire.coordinator.network_mapper import LARGEST_DELTA, NetworkMapper
 from ghostwire.coordinator.state import State
-from ghostwire.coordinator.views import BINDINGS, Views, bindings_of, bindings_value
+from ghostwire.coordinator.views import BINDINGS, Affected, Views, bindings_of, bindings_value
 from ghostwire.model.node import Node
 from ghostwire.wire.messages import Parts
+
+
+class _News(NamedTuple):
+    """What a change is to a node: its own parts, slots that it sees anew or no more, owners likewise."""
+
+    own: bytes | None
+    rules: bytes
+    shown: tuple[int, ...]
+    lost: tuple[int, ...]
+    came: tuple[int, ...]
+    went: tuple[int, ...]
 
 
 class PolicyControl:
@@ -57,31 +69,23 @@ class PolicyControl:
 
     def policy_changed(self) -> None:
         """The policy in force is another: tell everyone whose map it changes, whatever has been lost first."""
-        edited = self._views.edit()
-        if edited is not None:
-            self._tell_whole(edited)
+        if self._follow(self._views.edit) is not None:
             return
         present = [self._state.node_by_slot[slot] for slot in self._views.slots]
         before = {node.slot: self._sight(node) for node in present}
         self._views.rebind()
         changed = BitMap(node.slot for node in present if self._mapper.refresh(node))
-        affected = BitMap()
-        pending: list[tuple[Node, BitMap, bytes, bytes]] = []
+        affected = BitMap(changed)
         for node in present:
-            seen, own, rules = before[node.slot]
-            now_seen, now_own, now_rules = self._sight(node)
-            if now_seen != seen or now_own != own or now_rules != rules or now_seen.intersect(changed):
+            now = self._sight(node)
+            if now != before[node.slot] or now[0].intersect(changed):
                 affected.add(node.slot)
-                if self._is_live(node):
-                    pending.append((node, seen, now_own, now_rules))
-        if not affected:
-            return
-        self._window.add(self._mapper.position, (), (), affected)
-        for node, seen, own, rules in pending:
-            self._tell(node, seen, changed, own, rules)
+        if affected:
+            self._window.add(self._mapper.position, (), (), affected)
+            self._tell({slot: before[slot][0] for slot in affected}, changed)
 
     def users_changed(self, *, nodeless: bool) -> BitMap:
-        """The users are others: whose maps changed. Those with a session are sent them whole.
+        """The users are others: whose maps changed. Those with a session are told.
 
         `nodeless` says that a user came or went who has no nodes, which costs no look at each node.
         """
@@ -90,50 +94,90 @@ class PolicyControl:
                 return BitMap()
             self._views.rebind()
             return self._tell_whole(BitMap(self._views.slots))
-        return self._tell_whole(self._views.set_users())
+        return self._follow(self._views.set_users)
 
     def windows_turned(self) -> BitMap:
-        """Time has moved on for the policy: whose maps changed. Those with a session are sent them whole."""
-        return self._tell_whole(self._views.turn())
+        """Time has moved on for the policy: whose maps changed. Those with a session are told."""
+        return self._follow(self._views.turn)
 
     def access_changed(self) -> BitMap:
-        """Access stands that did not, or the other way round: whose maps changed, told like that."""
-        return self._tell_whole(self._views.follow_access())
+        """Access stands that did not, or the other way round: whose maps changed. Those with a session are told."""
+        return self._follow(self._views.follow_access)
+
+    def _follow(self, change: Callable[[], Affected]) -> Affected:
+        """Make a change that answers whose peers, filter or class may be others, and tell them; None is none made.
+
+        Those who see a node that shows another class now are told too. Sight is mutual, so who gains or loses a peer
+        does so among the affected.
+        """
+        by_slot = self._state.node_by_slot
+        seen = {slot: self._views.visible(slot) for slot in self._views.slots if self._is_live(by_slot[slot])}
+        affected = change()
+        if affected is None:
+            return affected
+        affected &= self._views.slots
+        changed = BitMap(slot for slot in affected if self._mapper.refresh(by_slot[slot]))
+        moved = BitMap(affected)
+        for slot in changed:
+            affected |= self._views.visible(slot)
+        if affected:
+            self._remember(moved, affected)
+        self._tell({slot: seen[slot] for slot in affected & BitMap(seen)}, changed)
+        return affected
+
+    def _remember(self, moved: BitMap, affected: BitMap) -> None:
+        """Keep for those who come back which nodes moved for the affected, unless these are many: then all of it."""
+        nodes = [self._state.node_by_slot[slot] for slot in moved] if len(moved) <= LARGEST_DELTA else []
+        owners = {node.user_id for node in nodes if node.user_id is not None}
+        self._window.add(self._mapper.position, tuple(node.id for node in nodes), tuple(sorted(owners)), affected)
 
     def _tell_whole(self, affected: BitMap) -> BitMap:
-        """Remember, and send whole, the maps of these nodes and of those who see one that shows another class now."""
-        affected &= self._views.slots
-        for slot in tuple(affected):
-            if self._mapper.refresh(self._state.node_by_slot[slot]):
-                affected |= self._views.visible(slot)
-        if affected:
-            self._window.add(self._mapper.position, (), (), affected)
+        """Remember the maps of these nodes, and send them whole."""
+        for slot in affected:
+            self._mapper.refresh(self._state.node_by_slot[slot])
+        self._window.add(self._mapper.position, (), (), affected)
         for slot in affected:
             node = self._state.node_by_slot[slot]
             if self._is_live(node):
                 self._send_whole(node)
         return affected
 
-    def _sight(self, node: Node) -> tuple[BitMap, bytes, bytes]:
-        own = self._mapper.own_parts(node)
-        return self._views.visible(node.slot), own["self"], own["filter"]
+    def _sight(self, node: Node) -> tuple[BitMap, bytes]:
+        return self._views.visible(node.slot), self._mapper.rules_part(node.slot)
 
-    def _tell(self, node: Node, seen: BitMap, changed: BitMap, own: bytes, rules: bytes) -> None:
-        now_seen = self._views.visible(node.slot)
-        shown = (now_seen - seen) | (now_seen & changed)
-        lost = seen - now_seen
-        if len(shown) + len(lost) > LARGEST_DELTA:
-            self._send_whole(node)
-            return
-        owners = self._mapper.owners(node, now_seen)
-        self._mapper.push(
-            BitMap([node.slot]),
-            Parts(
-                self=own,
-                filter=rules,
-                peers=self._mapper.fragments.of(shown),
-                profiles={user: self._mapper.profiles.part(user) for user in sorted(owners)},
-            ),
-            tuple(sorted(self._state.node_by_slot[slot].id for slot in lost)),
-            tuple(sorted(self._mapper.owners(node, seen) - owners)),
+    def _tell(self, seen: Mapping[int, BitMap], changed: BitMap) -> None:
+        """Tell these slots, who saw those peers, what they see now: one message for all whom the same is news to."""
+        news: dict[_News, BitMap] = {}
+        for slot, was_seen in seen.items():
+            node = self._state.node_by_slot[slot]
+            if not self._is_live(node):
+                continue
+            now_seen = self._views.visible(slot)
+            shown = (now_seen - was_seen) | (now_seen & changed)
+            lost = was_seen - now_seen
+            if len(shown) + len(lost) > LARGEST_DELTA:
+                self._send_whole(node)
+                continue
+            known, owners = self._mapper.owners(node, was_seen), self._mapper.owners(node, now_seen)
+            own = self._mapper.own_parts(node)
+            told = _News(
+                own=own["self"] if slot in changed else None,
+                rules=own["filter"],
+                shown=tuple(shown),
+                lost=tuple(lost),
+                came=tuple(sorted(owners - known)),
+                went=tuple(sorted(known - owners)),
+            )
+            news.setdefault(told, BitMap()).add(slot)
+        for told, slots in news.items():
+            self._push(told, slots)
+
+    def _push(self, told: _News, slots: BitMap) -> None:
+        parts = Parts(
+            self=told.own,
+            filter=told.rules,
+            peers=self._mapper.fragments.of(BitMap(told.shown)),
+            profiles={user: self._mapper.profiles.part(user) for user in told.came},
         )
+        gone = tuple(sorted(self._state.node_by_slot[slot].id for slot in told.lost))
+        self._mapper.push(slots, parts, gone, told.went)
