@@ -46,7 +46,8 @@ def verify(head_file: Path | None, data: Path, config: Path | None, as_json: boo
     found = Place.of(data, config).order(Verify(head=None if signed is None else signed.to_text()))
     told = {**found, "head": signed is not None}
     against = f", the head for event {signed.head.seq} included" if signed else "; no head was given"
-    screen.show(told, as_json, lambda: f"{screen.good('Verified')} up to event {found['seq']}{against}.")
+    behind = f" from event {found['since'] + 1} ({found['oldest']}) on," if found["since"] else ""
+    screen.show(told, as_json, lambda: f"{screen.good('Verified')}{behind} up to event {found['seq']}{against}.")
 
 
 @command.command(

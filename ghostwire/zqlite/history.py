@@ -27,10 +27,14 @@ _EVER = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What `verify` has found to hold: the log from behind row `since` up to `head`, and the tables."""
+    """What `verify` has found to hold: the log from behind row `since` up to `head`, and the tables.
+
+    `oldest` is the time of row `since` (UTC nanoseconds): what was before it is no longer kept; 0 where all of it is.
+    """
 
     since: int
     head: Head
+    oldest: int = 0
 
 
 class Past:
@@ -94,7 +98,7 @@ def verify(
         replay.connection.close()
     if wrong:
         raise DatabaseError(f"the tables differ from what the log says: {', '.join(wrong)}")
-    return Verified(0 if start is None else start.head.seq, head)
+    return Verified(0, head) if start is None else Verified(start.head.seq, head, start.head.ts)
 
 
 def _rebuild(

@@ -14,7 +14,7 @@ from ghostwire import zqlite
 from ghostwire.cli import run
 from ghostwire.cli.admin import Admin
 from ghostwire.errors import ValidationError
-from ghostwire.server.store.restored import read_refusals, refusals, void
+from ghostwire.server.store.restored import OUTCOME, read_refusals, refusals, void
 from ghostwire.server.store.store import migrations
 from ghostwire.testing.processes import Child
 
@@ -81,6 +81,12 @@ def test_a_running_server_performs_what_it_is_asked_for(room: Path, verb: Verb) 
         assert verb("audit", "verify", "--head", head, *data)["seq"] >= verb("db", "check", *data)["seq"] - 1
         for which in ("signer", "columns"):
             assert verb("db", "key", "rotate", which, *data)["rotated"] == which
+        assert verb("db", "retain", "--keep", "1d", *data)["dropped"] == 0
+        while not (kept := verb("db", "retain", "--keep", "1s", *data))["dropped"]:
+            pass
+        verified = verb("audit", "verify", *data)
+        assert verified["since"] > 0
+        assert verified["oldest"] == kept["oldest"]
         code, _ = verb("db", "shell", "-c", "DELETE FROM users", *data)
         assert code != 0
         code, message = verb("db", "shell", "-c", "SELEC", *data)
@@ -217,6 +223,10 @@ NODE = """INSERT INTO nodes VALUES (
     '', '', '', '', '[]', '[]', '', x'', 'active', 0, 0, 0, NULL, 1)"""
 
 
+REQUEST = """INSERT INTO access_requests VALUES (
+    :id, 1, NULL, 2, '[]', 60, '', 'r', zeroblob(32), 0, 'user:1', :state, 0, '', NULL, 9, '', 1)"""
+
+
 async def test_what_must_not_come_back_with_a_restore(tmp_path: Path) -> None:
     async with await zqlite.open(tmp_path / "ghostwire.db", key=bytes(32)) as db:
         with pytest.raises(ValidationError, match="not of a coordinator"):
@@ -225,11 +235,15 @@ async def test_what_must_not_come_back_with_a_restore(tmp_path: Path) -> None:
         for number in (1, 2):
             await db.execute(NODE, {"id": number, "key": bytes([number]) * 32})
             await db.execute("INSERT INTO session_tokens VALUES (?, ?, 9, 1)", (number, bytes([number]) * 32))
+        for number, state in enumerate(("pending", "approved", "ended"), 1):
+            await db.execute(REQUEST, {"id": number, "state": state})
         told = json.dumps([{"node_key": "01" * 32, "reason": "stolen", "at": 7}]).encode()
         await void(db, read_refusals(told), "admin:unix:0")
         await void(db, read_refusals(told), "admin:unix:0")
         assert await db.query("SELECT id FROM nodes") == [(2,)]
         assert await db.query("SELECT * FROM session_tokens") == []
+        requests = await db.query("SELECT state, ends_at > 9, outcome FROM access_requests ORDER BY id")
+        assert requests == [("denied", 0, OUTCOME), ("revoked", 1, OUTCOME), ("ended", 0, "")]
         assert json.loads(await refusals(db)) == json.loads(told)
         assert (await db.query("SELECT DISTINCT kind, actor FROM change WHERE kind LIKE 'restore%'")) == [
             ("restore.void", "admin:unix:0")

@@ -17,7 +17,7 @@ def command() -> None:
 
 for verb in (
     *(backups.backup, backups.restore, backups.verify, backups.refusals),
-    *(keys.keygen, keys.signer, state.stats, state.check, state.shell),
+    *(keys.keygen, keys.signer, state.stats, state.check, state.retain, state.shell),
     *(standby.replicate, standby.promote, rotation.key),
 ):
     command.add_command(verb)

@@ -10,6 +10,7 @@ import click
 
 from ghostwire.cli import screen
 from ghostwire.cli.db.place import Place, place_options
+from ghostwire.cli.duration import DURATION
 from ghostwire.cli.options import json_option
 
 
@@ -41,6 +42,25 @@ def check(data: Path, config: Path | None, as_json: bool) -> None:
     told = Place.of(data, config).order(Check())
     where = told["path"]
     screen.show(told, as_json, lambda: f"{screen.good('Sound')}: {where}, {told['seq']} rows of the log checked.")
+
+
+@click.command("retain", epilog="\b\nExample:\n  ghostwire db retain --keep 90d")
+@click.option(
+    "--keep", required=True, type=DURATION, metavar="TIME", help="How far back the log is to reach, as in 90d."
+)
+@place_options
+@json_option
+def retain(keep: float, data: Path, config: Path | None, as_json: bool) -> None:
+    """Take a snapshot, and drop the log before the newest one that is older than TIME.
+
+    Run it at regular intervals: the log can begin where a snapshot was taken only. What was before is gone from the
+    store: `audit verify` and views of the past then begin there, and say so. Backups that were made stay whole.
+    """
+    from ghostwire.server.store.orders import Retain
+
+    told = Place.of(data, config).order(Retain(keep_s=keep))
+    reach = f"reaches back to {told['oldest']}" if told["oldest"] else "is whole"
+    screen.show(told, as_json, lambda: f"Took a snapshot; {told['dropped']} rows dropped. The log {reach}.")
 
 
 @click.command(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -14,6 +16,7 @@ import msgspec
 
 from ghostwire import zqlite
 from ghostwire.errors import DatabaseError
+from ghostwire.model.time import SECOND
 from ghostwire.server.store.restored import refusals
 from ghostwire.zqlite import SignedHead, heads, keyfile
 from ghostwire.zqlite import backup as backups
@@ -76,13 +79,19 @@ class Backup(_Order, frozen=True, tag="backup"):
         return f"<Backup to {self.to}>"
 
 
+class Retain(_Order, frozen=True, tag="retain"):
+    """Take a snapshot, then drop the log before the newest one that is older than `keep_s` seconds."""
+
+    keep_s: float
+
+
 class Query(_Order, frozen=True, tag="query"):
     """The rows of one statement that only reads."""
 
     sql: str
 
 
-Order = Stats | Check | Verify | Sign | Refusals | Signer | Rotate | Backup | Query
+Order = Stats | Check | Verify | Sign | Refusals | Signer | Rotate | Backup | Retain | Query
 
 
 async def perform(db: zqlite.Store, order: Order) -> dict[str, Any]:
@@ -95,7 +104,12 @@ async def perform(db: zqlite.Store, order: Order) -> dict[str, Any]:
     if isinstance(order, Verify):
         head = None if order.head is None else SignedHead.from_text(order.head)
         verified = await db.verify(head)
-        return {"since": verified.since, "seq": verified.head.seq, "hash": verified.head.hash.hex()}
+        return {
+            "since": verified.since,
+            "oldest": moment(verified.oldest) if verified.since else None,
+            "seq": verified.head.seq,
+            "hash": verified.head.hash.hex(),
+        }
     if isinstance(order, Sign):
         signed: dict[str, Any] = json.loads((await db.sign_head()).to_text())
         return signed
@@ -109,6 +123,8 @@ async def perform(db: zqlite.Store, order: Order) -> dict[str, Any]:
         return {"rotated": order.which}
     if isinstance(order, Backup):
         return await _backup(db, order)
+    if isinstance(order, Retain):
+        return await _retain(db, order.keep_s)
     return await db.run(lambda reader: _query(reader, order.sql))
 
 
@@ -140,6 +156,22 @@ async def _backup(db: zqlite.Store, order: Backup) -> dict[str, Any]:
         "full": not made.manifest.previous,
         "recipients": [sealed.recipient.hex() for sealed in made.manifest.recipients],
     }
+
+
+async def _retain(db: zqlite.Store, keep_s: float) -> dict[str, Any]:
+    """Snapshots stand where the log may begin: what is kept reaches back to the newest that is old enough."""
+    until = time.time_ns() - int(keep_s * SECOND)
+    taken = await db.snapshot()
+    old = await db.query_one("SELECT max(seq) FROM zq_snapshot WHERE ts <= ?", (until,))
+    gone = 0 if old is None or old[0] is None else await db.retain(old[0])
+    row = await db.query_one("SELECT min(ts) FROM zq_snapshot WHERE seq < (SELECT min(seq) FROM change)")
+    oldest = None if row is None or row[0] is None else moment(row[0])
+    return {"snapshot": taken.seq, "dropped": gone, "oldest": oldest}
+
+
+def moment(ts: int) -> str:
+    """A time of the log in ISO 8601."""
+    return datetime.fromtimestamp(ts / SECOND, UTC).isoformat(timespec="milliseconds")
 
 
 def _count(reader: zqlite.Reader) -> dict[str, Any]:

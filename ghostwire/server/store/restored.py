@@ -13,6 +13,15 @@ from ghostwire.model.credential import RefusedKey
 from ghostwire.zqlite.operation import Operation, Statement
 
 KIND = "restore.void"
+OUTCOME = "the store was restored"
+_DENY = (
+    "UPDATE access_requests SET state = 'denied', decided_at = ?, decided_by = ?, outcome = ?, version = version + 1 "
+    "WHERE state = 'pending'"
+)
+_END = (
+    "UPDATE access_requests SET state = 'revoked', ends_at = ?, outcome = ?, version = version + 1 "
+    "WHERE state = 'approved'"
+)
 _REVOKE = (
     "UPDATE {} SET revoked = 1, version = version + 1 WHERE NOT revoked",
     ("preauth_keys", "api_tokens"),
@@ -28,14 +37,19 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def void(db: zqlite.Store, refused: Iterable[RefusedKey], actor: str) -> None:
-    """In one change: drop every session token, revoke every pre-auth key and API token, refuse `refused` as well.
+    """In one change: drop every session token, revoke every pre-auth key and API token, and refuse `refused` as well.
 
-    A node whose key is among them goes too, as if it had been deleted.
+    Requests for access, and access that was granted on request, end, too. A node whose key is refused goes as if it
+    had been deleted.
     """
     if await db.query_one("SELECT 1 FROM sqlite_schema WHERE name = 'session_tokens'") is None:
         raise ValidationError("this backup is not of a coordinator's store: it has no session tokens to void")
     text, tables = _REVOKE
     statements = [Statement("DELETE FROM session_tokens"), *(Statement(text.format(table)) for table in tables)]
+    if await db.query_one("SELECT 1 FROM sqlite_schema WHERE name = 'access_requests'") is not None:
+        now = time.time_ns()
+        statements.append(Statement(_DENY, (now, actor, OUTCOME)))
+        statements.append(Statement(_END, (now, OUTCOME)))
     for key in refused:
         statements.append(
             Statement(

@@ -11,22 +11,26 @@ import pytest
 
 from ghostwire import zqlite
 from ghostwire.errors import DatabaseError, NotFoundError
-from ghostwire.zqlite import changelog, engine
+from ghostwire.zqlite import changelog, engine, history, snapshot
+from ghostwire.zqlite.replay import Replay, content, differences
 
 KEY = bytes(range(32))
+
+
+STEPS = (
+    "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)",
+    "INSERT INTO t(v) VALUES ('a'), ('b')",
+    "UPDATE t SET v = 'c' WHERE v = 'a'; CREATE INDEX i ON t(v DESC)",
+    "ALTER TABLE t ADD COLUMN w DEFAULT 7; CREATE VIEW x AS SELECT v FROM t",
+    "DELETE FROM t WHERE v = 'b'",
+    "CREATE VIRTUAL TABLE docs USING fts5(body); INSERT INTO docs VALUES ('mesh of nodes')",
+)
 
 
 async def fill(db: zqlite.Store) -> list[int]:
     """A little history; the time after each step."""
     times = []
-    for sql in (
-        "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)",
-        "INSERT INTO t(v) VALUES ('a'), ('b')",
-        "UPDATE t SET v = 'c' WHERE v = 'a'; CREATE INDEX i ON t(v DESC)",
-        "ALTER TABLE t ADD COLUMN w DEFAULT 7; CREATE VIEW x AS SELECT v FROM t",
-        "DELETE FROM t WHERE v = 'b'",
-        "CREATE VIRTUAL TABLE docs USING fts5(body); INSERT INTO docs VALUES ('mesh of nodes')",
-    ):
+    for sql in STEPS:
         seq = (await db.execute(sql)).seq
         times.append((await db.query_one("SELECT ts FROM change WHERE seq = ?", (seq,)))[0])
     return times
@@ -61,6 +65,29 @@ async def test_verify_and_heads(db: zqlite.Store) -> None:
         await db.verify(changelog.Head(head.seq, 0, bytes(32)))
 
 
+async def test_the_state_is_the_same_from_empty_and_from_each_snapshot(db: zqlite.Store) -> None:
+    await db.snapshot()
+    for sql in STEPS:
+        await db.execute(sql)
+        await db.snapshot()
+
+    def states(reader: zqlite.Reader) -> list[list[str]]:
+        """What differs from the tables, for a replay from nothing and for one from each snapshot."""
+        now = content(reader.connection)
+        moments = reader.query("SELECT DISTINCT ts FROM zq_snapshot ORDER BY ts")
+        starts = [None, *(snapshot.find(reader.connection, ts) for (ts,) in moments)]
+        assert len(starts) == len(STEPS) + 2
+        found = []
+        for start in starts:
+            replay = Replay(apsw.Connection(":memory:"))
+            history._rebuild(reader, replay, start, None)
+            found.append(differences(now, content(replay.connection)))
+            replay.connection.close()
+        return found
+
+    assert await db.run(states) == [[]] * (len(STEPS) + 2)
+
+
 async def test_snapshot_and_retention(db: zqlite.Store, path: Path) -> None:
     times = await fill(db)
     with pytest.raises(NotFoundError, match="take one first"):
@@ -76,7 +103,7 @@ async def test_snapshot_and_retention(db: zqlite.Store, path: Path) -> None:
     with await db.as_of(taken.ts) as past:
         assert past.query("SELECT v FROM t") == [("c",)]
     verified = await db.verify()
-    assert (verified.since, verified.head.seq) == (6, 8)
+    assert (verified.since, verified.oldest, verified.head.seq) == (6, taken.ts, 8)
     with pytest.raises(NotFoundError, match="kept from 7 on"):
         await anext(db.changes(2))
     assert (await anext(db.changes(0))).seq == 7
