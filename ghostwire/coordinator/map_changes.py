@@ -75,7 +75,7 @@ class MapChanges:
         if node.user_id is not None:
             owners.add(node.user_id)
         own = self_part(node, self._views.class_of(node.slot))
-        return _Sight(node, peers, owners, own, self._mapper.rules_part(node.slot))
+        return _Sight(node, peers, owners, own, self._mapper.filter_part(node))
 
     def _names(self, slots: BitMap) -> set[int]:
         parts = self._mapper.fragments.parts

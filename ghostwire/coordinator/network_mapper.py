@@ -57,6 +57,7 @@ class NetworkMapper:
         self._shared_digest = 0
         self._digests: dict[int, tuple[int, bytes]] = {}
         self._own_digests: dict[int, tuple[tuple[int, int, int], int]] = {}
+        self._filter: tuple[tuple[int, int, int], bytes] = ((0, 0, 0), b"")
 
     def begin(self, settings: Settings, position: Position) -> None:
         """Encode what all maps share and every present node's part."""
@@ -229,8 +230,15 @@ class NetworkMapper:
         """A node's `self` and `filter`, encoded."""
         return {
             "self": self_part(node, self._views.class_of(node.slot)),
-            "filter": self.rules_part(node.slot),
+            "filter": self.filter_part(node),
         }
+
+    def filter_part(self, node: Node) -> bytes:
+        """A node's `filter`. The last one is kept: what happens to a node asks for it several times in a row."""
+        version = (node.id, node.version, self._views.version)
+        if self._filter[0] != version:
+            self._filter = (version, self.rules_part(node.slot))
+        return self._filter[1]
 
     def owners(self, node: Node, seen: BitMap) -> set[int]:
         """Whose profiles belong in the map of a node with these peers: their owners' and its own."""
