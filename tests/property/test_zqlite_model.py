@@ -1,4 +1,4 @@
-"""Whatever is done to a store, it holds what a dict would hold: now, reopened, after a crash, at every past moment."""
+"""Whatever is done to a store, it holds what a dict would: reopened, after a crash, in a replica, at every moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ghostwire import zqlite
 from ghostwire.errors import ConflictError, NotFoundError
-from ghostwire.zqlite import Operation, Statement
+from ghostwire.zqlite import Link, Operation, Statement
+from ghostwire.zqlite.replica import link
 
 KEY = bytes(range(32))
 EXAMPLES = int(os.environ.get("GHOSTWIRE_MODEL_EXAMPLES", "200"))
@@ -37,6 +38,10 @@ class StoreIsADict(RuleBasedStateMachine):
         self.kept = 0
         self.head = zqlite.Head(0, 0, bytes(32))
         self.turn = 0
+        self.elsewhere = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+        self.following: tuple[zqlite.replica.Feed, zqlite.Replica] | None = None
+        for name in ("primary", "replica"):
+            link.write(self.elsewhere / name, name)
 
     def run(self, coroutine: Any) -> Any:
         return self.runner.run(coroutine)
@@ -118,6 +123,7 @@ class StoreIsADict(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
+        self.run(self.leave())
         self.run(self.db.close())
         assert [entry.name for entry in self.directory.iterdir()] == ["store.db"]
         self.run(self.open())
@@ -131,6 +137,7 @@ class StoreIsADict(RuleBasedStateMachine):
         for name in ("store.db", "store.db-wal"):
             if (self.directory / name).exists():
                 shutil.copy(self.directory / name, copy / name)
+        self.run(self.leave())
         self.run(self.db.close())
         shutil.rmtree(self.directory)
         self.directory, self.path = copy, copy / "store.db"
@@ -150,6 +157,52 @@ class StoreIsADict(RuleBasedStateMachine):
             return
         with self.run(self.db.as_of(ts)) as past:
             assert dict(past.query("SELECT k, v FROM t")) == then
+
+    @rule()
+    def replicate(self) -> None:
+        """A replica takes over what is new, and holds the same. It may be opened again, or be too far behind by now."""
+
+        async def sync() -> int:
+            if self.following is None:
+                await self.follow()
+            assert self.following is not None
+            return await self.following[1].sync()
+
+        try:
+            seq = self.run(sync())
+        except ConflictError as error:
+            assert "make it anew" in error.message
+            assert self.kept > 0
+            self.run(self.leave())
+            (self.elsewhere / "replica.db").unlink()
+            seq = self.run(sync())
+        assert self.following is not None
+        assert seq == self.db.head.seq
+        assert dict(self.run(self.following[1].query("SELECT k, v FROM t"))) == self.model
+
+    async def follow(self) -> None:
+        here, there = self.elsewhere / "primary", self.elsewhere / "replica"
+        feed = await zqlite.replica.serve(self.db, Link(here.with_suffix(".key"), (there.with_suffix(".pub"),)))
+        try:
+            replica = await zqlite.open_replica(
+                there.with_suffix(".db"),
+                primary=f"tls://127.0.0.1:{feed.port}",
+                link=Link(there.with_suffix(".key"), (here.with_suffix(".pub"),)),
+                key=KEY,
+                readers=(1, 4),
+            )
+        except ConflictError:
+            await feed.close()
+            raise
+        self.following = (feed, replica)
+
+    async def leave(self) -> None:
+        """The replica loses its primary, and keeps its file."""
+        if self.following is not None:
+            feed, replica = self.following
+            self.following = None
+            await replica.close()
+            await feed.close()
 
     @rule(drop=st.booleans())
     def snapshot(self, drop: bool) -> None:
@@ -171,9 +224,11 @@ class StoreIsADict(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "db"):
+            self.run(self.leave())
             self.run(self.db.close())
         self.runner.close()
         shutil.rmtree(self.directory)
+        shutil.rmtree(self.elsewhere)
 
 
 TestStoreIsADict = StoreIsADict.TestCase

@@ -1,8 +1,9 @@
 """Places on the earth in SQL: WKT text `POINT(lon lat)` and `POLYGON((lon lat, ...))`, in degrees.
 
-`ST_Distance(a, b)` is the distance of two points in metres on a sphere of the earth's mean radius (haversine; within
-0.6 % of the ellipsoid). `ST_Contains(polygon, point)` is 1 or 0, edges counted as inside. `ST_X` and `ST_Y` are a
-point's longitude and latitude. `ST_MinX`, `ST_MaxX`, `ST_MinY`, `ST_MaxY` bound either, for an R-tree.
+`ST_Distance(a, b)` is the distance of two points in metres on a sphere of the earth's mean radius, within 0.6 % of the
+ellipsoid (the form that is exact for near and for opposite points: Vincenty, 1975). `ST_Contains(polygon, point)` is 1
+or 0, edges counted as inside. `ST_X` and `ST_Y` are a point's longitude and latitude. `ST_MinX`, `ST_MaxX`, `ST_MinY`,
+`ST_MaxY` bound either, for an R-tree.
 """
 
 from __future__ import annotations
@@ -64,10 +65,11 @@ def st_distance(*values: Any) -> float | None:
     if None in values:
         return None
     (lon_a, lat_a), (lon_b, lat_b) = (point(_text(value)) for value in values)
-    lat_a, lat_b = math.radians(lat_a), math.radians(lat_b)
-    half = math.sin((lat_b - lat_a) / 2) ** 2
-    half += math.cos(lat_a) * math.cos(lat_b) * math.sin(math.radians(lon_b - lon_a) / 2) ** 2
-    return 2 * EARTH_METRES * math.asin(min(1.0, math.sqrt(half)))
+    lat_a, lat_b, turn = math.radians(lat_a), math.radians(lat_b), math.radians(lon_b - lon_a)
+    sin_a, cos_a, sin_b, cos_b = math.sin(lat_a), math.cos(lat_a), math.sin(lat_b), math.cos(lat_b)
+    across = math.hypot(cos_b * math.sin(turn), cos_a * sin_b - sin_a * cos_b * math.cos(turn))
+    along = sin_a * sin_b + cos_a * cos_b * math.cos(turn)
+    return EARTH_METRES * math.atan2(across, along)
 
 
 def st_contains(*values: Any) -> int | None:

@@ -17,6 +17,7 @@ from ghostwire.zqlite.replay import Replay, content, differences
 KEY = bytes(range(32))
 
 
+SWAPPED = "ts, actor, kind, body, prev, hash"
 STEPS = (
     "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)",
     "INSERT INTO t(v) VALUES ('a'), ('b')",
@@ -134,6 +135,11 @@ def tamper(path: Path, act: Callable[[apsw.Connection], object]) -> None:
         ("CREATE TABLE extra(a)", "knows no table extra"),
         ("UPDATE change SET body = CAST(replace(body, x'61', x'62') AS BLOB) WHERE seq = 2", "broken at 2"),
         ("UPDATE change SET ts = ts + 1 WHERE seq = 3", "broken at 3"),
+        (
+            f"UPDATE change SET ({SWAPPED}) = (SELECT {SWAPPED} FROM change AS c WHERE c.seq = 7 - change.seq)"
+            " WHERE seq IN (3, 4)",
+            "broken at 3",
+        ),
         ("UPDATE change SET hash = x'00' WHERE seq = 3", "broken at 3"),
         ("DELETE FROM change WHERE seq = 3", "gap: after 2 comes 4"),
         ("DELETE FROM change WHERE seq = 1", "beginning was cut off"),
@@ -202,3 +208,23 @@ async def test_a_flipped_bit_anywhere_shows(path: Path) -> None:
         path.write_bytes(bad)  # noqa: ASYNC240
         with pytest.raises(zqlite.store.GhostwireError):
             await look(path, head)
+
+
+async def test_a_flipped_bit_in_the_write_ahead_log_shows(path: Path, tmp_path: Path) -> None:
+    """After a crash the log beside the file holds the newest rows: a head kept elsewhere tells that some are gone."""
+    async with await zqlite.open(path, key=KEY) as db:
+        await fill(db)
+        head = db.head
+        whole, log = path.read_bytes(), Path(f"{path}-wal").read_bytes()  # noqa: ASYNC240
+    for at in range(5, len(log), 2039):
+        copy = tmp_path / f"{at}"
+        copy.mkdir()
+        (copy / "store.db").write_bytes(whole)
+        bad = bytearray(log)
+        bad[at] ^= 0x10
+        (copy / "store.db-wal").write_bytes(bad)
+        with pytest.raises(zqlite.store.GhostwireError):
+            await look(copy / "store.db", head)
+    (copy / "store.db").write_bytes(whole)
+    (copy / "store.db-wal").write_bytes(log)
+    await look(copy / "store.db", head)

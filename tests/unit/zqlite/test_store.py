@@ -17,6 +17,7 @@ import pytest
 
 from ghostwire import zqlite
 from ghostwire.errors import ConflictError, PermissionDeniedError, UnavailableError, ValidationError
+from ghostwire.testing.crash import Recorder
 
 KEY = bytes(range(32))
 
@@ -142,6 +143,21 @@ async def test_plaintext_is_nowhere(path: Path) -> None:
     assert b"the-needle" not in seen
     assert b"secretive" not in seen
     assert b"SQLite format 3" not in seen
+
+
+async def test_big_sorts_leave_the_memory_for_no_file(path: Path) -> None:
+    """SQLite's temporary files would be plain text: there are none."""
+    with Recorder() as disk:
+        async with await zqlite.open(path, key=KEY, vfs=disk.name, cache_bytes=1 << 20) as db:
+            await db.execute("CREATE TABLE t(a, b)")
+            await db.executemany(
+                "INSERT INTO t VALUES (?, ?)", [(os.urandom(200), f"the-needle-{n}") for n in range(20_000)]
+            )
+            await db.execute("CREATE INDEX i ON t(a, b)")
+            assert len(await db.query("SELECT b FROM t ORDER BY b || a DESC")) == 20_000
+        written = [step for step in disk.steps if step.act == "write"]
+    assert {step.file for step in written} <= {path.name, f"{path.name}-wal", f"{path.name}-journal"}
+    assert not any(b"the-needle" in step.data for step in written)
 
 
 @pytest.mark.parametrize("cipher", ["aegis", "chacha20"])
