@@ -18,13 +18,14 @@ from ghostwire.zqlite.composite import SigningKey, VerifyingKey
 from ghostwire.zqlite.heads import SignedHead
 from ghostwire.zqlite.history import Past, Verified
 from ghostwire.zqlite.migrate import Migration
+from ghostwire.zqlite.opening import open
 from ghostwire.zqlite.operation import Committed, Operation, Result, Statement
 from ghostwire.zqlite.reader import Reader
 from ghostwire.zqlite.rebuild import Rebuild
 from ghostwire.zqlite.replica import Link, Replica, open_replica
 from ghostwire.zqlite.rows import Row, into
 from ghostwire.zqlite.seal import Identity, Recipient
-from ghostwire.zqlite.store import Store, open
+from ghostwire.zqlite.store import Store
 from ghostwire.zqlite.transaction import Transaction
 from ghostwire.zqlite.watch import Seen
 

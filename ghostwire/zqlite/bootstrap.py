@@ -18,6 +18,7 @@ from ghostwire.zqlite.index import session
 from ghostwire.zqlite.index.shared import Shared
 from ghostwire.zqlite.layout import Catalogue, Layout, decode_layout
 from ghostwire.zqlite.lock import FileLock
+from ghostwire.zqlite.pool import Pool
 from ghostwire.zqlite.sealer import Sealer
 from ghostwire.zqlite.sealing import Ring
 from ghostwire.zqlite.series import shelf as shelves
@@ -27,6 +28,8 @@ from ghostwire.zqlite.upkeep import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from ghostwire.zqlite.watch import Watch
 
 _TABLES: Final = """
 CREATE TABLE zq_meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
@@ -133,6 +136,16 @@ def wrap(meta: dict[str, Any], location: engine.Location) -> dict[str, Any]:
         if name in meta:
             closed[name] = close(meta[name], key)
     return closed
+
+
+def read_connections(opened: Opened, size: tuple[int, int], timeout: float, watch: Watch) -> Pool:
+    """The pool of a store that was just opened; where there can be none, it is closed again."""
+    try:
+        return Pool(opened.location, opened.prepare, size, timeout, watch)
+    except BaseException:
+        engine.close(opened.applier.connection)
+        opened.lock.release()
+        raise
 
 
 def make_tables(connection: apsw.Connection) -> None:

@@ -15,7 +15,7 @@ from ghostwire.zqlite.rows import Row, fetch, into, shape
 from ghostwire.zqlite.watch import SILENT, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ghostwire.zqlite.operation import Params
 
@@ -33,6 +33,7 @@ class Reader:
         self._alert = watch.alert
         self._guard = Guard(connection)
         self._execute = connection.cursor().execute
+        self._shapes: dict[str, Callable[[Any], Row]] = {}
         self._streams: set[apsw.Cursor] = set()
         self._blobs: list[apsw.Blob] = []
 
@@ -40,7 +41,11 @@ class Reader:
         """All rows of a SELECT."""
         started = clock()
         try:
-            rows = fetch(self._execute(text, params))
+            cursor = self._execute(text, params)
+            make = self._shapes.get(text)
+            if make is None:
+                make = self._shape(text, cursor)
+            rows = list(map(make, cursor.fetchall()))
         except Exception as error:
             raise self.explain(error) from error
         if (took := clock() - started) > self._alert:
@@ -57,7 +62,7 @@ class Reader:
         try:
             cursor = self._execute(text, params)
             values = cursor.fetchone()
-            row = None if values is None else shape(cursor.get_description())(values)
+            row = None if values is None else (self._shapes.get(text) or self._shape(text, cursor))(values)
         except Exception as error:
             raise self.explain(error) from error
         if (took := clock() - started) > self._alert:
@@ -134,6 +139,7 @@ class Reader:
 
     def begin(self) -> None:
         """Start the transaction; its moment is that of the first read."""
+        self._shapes.clear()  # a statement's columns stay as they are within one transaction only
         self._own("BEGIN")
 
     def alive(self) -> bool:
@@ -162,6 +168,14 @@ class Reader:
         if isinstance(error, apsw.ReadOnlyError):
             return ValidationError("a query only reads: use execute to write")
         return faults.translate(error)
+
+    def _shape(self, text: str, cursor: apsw.Cursor) -> Callable[[Any], Row]:
+        """The class of a statement's rows, kept until the next transaction."""
+        try:
+            make = self._shapes[text] = shape(cursor.get_description())
+        except apsw.ExecutionCompleteError:  # it has no row, and its description went with it
+            return Row
+        return make
 
     def _own(self, text: str) -> None:
         self._guard.trusting = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 import time
 import weakref
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, Unava
 from ghostwire.zqlite import (
     bootstrap,
     changelog,
+    closing,
     engine,
     fence,
     heads,
@@ -35,13 +35,12 @@ from ghostwire.zqlite.composite import SigningKey
 from ghostwire.zqlite.hold import Hold, outcome
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.operation import Operation, Result, Script
-from ghostwire.zqlite.pool import LEAST, MOST, Job, Pool
+from ghostwire.zqlite.pool import MOST, Job, Pool
 from ghostwire.zqlite.reader import Reader
-from ghostwire.zqlite.series import shelf as shelves
 from ghostwire.zqlite.subscription import Bell
 from ghostwire.zqlite.transaction import Transaction, refuse_within
 from ghostwire.zqlite.upkeep import Host, Upkeep
-from ghostwire.zqlite.watch import SILENT, SLOW_SECONDS, Seen, Watch
+from ghostwire.zqlite.watch import SILENT, Seen, Watch
 from ghostwire.zqlite.writer import Errand, Ticket, Writer
 
 if TYPE_CHECKING:
@@ -59,54 +58,6 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.writer import Gate, Work
 
 T = TypeVar("T")
-
-
-async def open(
-    path: str | os.PathLike[str],
-    *,
-    key: bytes | None = None,
-    passphrase: str | None = None,
-    cipher: engine.Cipher = "aegis",
-    durability: engine.Durability = "full",
-    readers: tuple[int, int] = (LEAST, MOST),
-    read_timeout: float = 5.0,
-    on_fatal: Callable[[DatabaseError], None] | None = None,
-    columns: Sequence[str] | None = None,
-    vfs: str | None = None,
-    cache_bytes: int = engine.WRITER_CACHE_BYTES,
-    watch: Callable[[Seen], None] | None = None,
-    slow: float = SLOW_SECONDS,
-    block_cache_bytes: int = shelves.CACHE_BYTES,
-) -> Store:
-    """Open the store at `path`, made if missing, with its 32-byte key or its passphrase. It belongs to this event loop.
-
-    `durability="lazy"` syncs at checkpoints only: a power cut may lose the last seconds, never the file. `readers` are
-    the least and most read connections, `read_timeout` the seconds to wait for one. `on_fatal` is called on the loop
-    when a disk error has stopped all writing. `columns` limits the store to these ENCRYPTED columns, as `table.column`:
-    others then raise PermissionDeniedError. `vfs` names a registered VFS to put below the cipher; `cache_bytes`
-    bounds the writer's page cache, `block_cache_bytes` the decoded blocks of series that all readers share.
-
-    Raises ConflictError when it is open already, DatabaseError when it is no store, damaged, too new, or the key is
-    wrong, PermissionDeniedError where it may not be written, ValidationError for a wrong call.
-    """
-    loop = asyncio.get_running_loop()
-    engine.require_version()
-    watching = Watch(watch, slow)
-    file = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 (asks only for the working directory)
-
-    def locate() -> engine.Location:
-        return engine.locate(
-            file, key, passphrase, cipher=cipher, durability=durability, vfs=vfs, cache_bytes=cache_bytes
-        )
-
-    def start() -> tuple[bootstrap.Opened, Pool]:
-        lock = FileLock.take(file)
-        opened = bootstrap.open_store(lock, locate, columns, block_cache_bytes=block_cache_bytes)
-        return opened, _pool(opened, readers, read_timeout, watching)
-
-    engine.check_access(key, passphrase, cipher)
-    opened, pool = await loop.run_in_executor(None, start)
-    return Store(opened, pool, loop, on_fatal or _ignore, watching)
 
 
 class Store:
@@ -136,12 +87,12 @@ class Store:
         self._upkeep = Upkeep()
         self._watch = watch
         self._writer = Writer(opened.applier, loop, partial(_notice, weakref.ref(self)), on_fatal, watch)
-        self.on_fence: Callable[[DatabaseError], None] = _ignore
+        self.on_fence: Callable[[DatabaseError], None] = ignore
         if opened.fence is not None:
             self._writer.fence = fence.fenced(opened.fence)
         self._pending: list[Ticket] = []
         self._closed: asyncio.Future[None] | None = None
-        self._finalizer = weakref.finalize(self, _abandon, self._writer, pool, opened.lock)
+        self._finalizer = weakref.finalize(self, closing.abandon, self._writer, pool, opened.lock)
         self._finalizer.atexit = False
         if opened.unfinished:
             self._upkeep.wake(self._host())
@@ -417,10 +368,10 @@ class Store:
                 lock.release()
                 raise
             opened = bootstrap.open_store(lock, lambda: location)
-            return opened, _pool(opened, (1, MOST), 5.0, SILENT)
+            return opened, bootstrap.read_connections(opened, (1, MOST), 5.0, SILENT)
 
         opened, pool = await self.run(start)
-        return Store(opened, pool, self._loop, _ignore)
+        return Store(opened, pool, self._loop, ignore)
 
     async def snapshot(self) -> changelog.Head:
         """Keep a snapshot of all rows, so that `retain` may drop the log before it; the row it stands behind."""
@@ -493,7 +444,9 @@ class Store:
             self._finalizer.detach()
             try:
                 await self._upkeep.close()
-                await asyncio.shield(self._loop.run_in_executor(None, _shut, self._writer, self._pool, self._lock))
+                await asyncio.shield(
+                    self._loop.run_in_executor(None, closing.shut, self._writer, self._pool, self._lock)
+                )
             finally:
                 self._bell.close()
                 self._closed.set_result(None)
@@ -560,29 +513,5 @@ def _notice(store: weakref.ref[Store]) -> None:
         there._committed()
 
 
-def _pool(opened: bootstrap.Opened, size: tuple[int, int], timeout: float, watch: Watch) -> Pool:
-    """The read connections of a store that was just opened; where there can be none, it is closed again."""
-    try:
-        return Pool(opened.location, opened.prepare, size, timeout, watch)
-    except BaseException:
-        engine.close(opened.applier.connection)
-        opened.lock.release()
-        raise
-
-
-def _shut(writer: Writer, pool: Pool, lock: FileLock) -> None:
-    """In this order: the last connection to close is the writer's, and the lock outlives them all."""
-    writer.drain()
-    pool.close()
-    writer.stop()
-    writer.join()
-    lock.release()
-
-
-def _abandon(writer: Writer, pool: Pool, lock: FileLock) -> None:
-    """The store was dropped without `close`: do the same, in the background."""
-    threading.Thread(target=_shut, args=(writer, pool, lock), name="zqlite-reaper", daemon=True).start()
-
-
-def _ignore(_error: DatabaseError) -> None:
+def ignore(_error: DatabaseError) -> None:
     """Without a callback, every later write still raises the error."""
