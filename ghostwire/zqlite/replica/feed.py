@@ -38,7 +38,7 @@ class Feed:
     """Replicas of one store. `async with await serve(...) as feed`."""
 
     def __init__(self, store: Store, confirmation: Confirmation | None) -> None:
-        self.replicas: dict[asyncio.Task[None], int] = {}
+        self.replicas: set[asyncio.Task[None]] = set()
         self.failed: Callable[[GhostwireError], None] = _ignore
         self._store = store
         self._confirmation = confirmation
@@ -73,8 +73,8 @@ class Feed:
     def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A replica has connected and proved itself."""
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self.replicas[task] = 0
-        task.add_done_callback(self.replicas.pop)
+        self.replicas.add(task)
+        task.add_done_callback(self.replicas.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -139,6 +139,11 @@ class Feed:
         identity, epoch = self._store.identity, self._store.epoch
         if behind is not None:
             return Start(identity, epoch, meta, *behind), ()
+        if hello.seq > self._store.head.seq:
+            raise ConflictError(
+                f"the replica has rows up to {hello.seq} that this primary never had: move its file away and make it "
+                "anew"
+            )
         if hello.seq:
             raise ConflictError(
                 f"the log before row {oldest} is gone, and the replica ends at {hello.seq}: move its file away and "

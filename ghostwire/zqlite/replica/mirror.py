@@ -115,11 +115,11 @@ class Mirror:
             versions.setdefault(since, {})[table] = None if data is None else layout.decode_layout(data)
         self._applier.adopt(head, layout.Catalogue(versions.items()))
 
-    def follow(self, start: Start) -> None:
-        """Take over the epoch and the settings that the primary is in."""
+    def follow(self, start: Start, standing: dict[str, str]) -> None:
+        """Take over the epoch and the settings that the primary is in; `standing` are this copy's own."""
         self._applier.epoch = start.epoch
         with self._applier.connection:
-            self._settings(start.meta)
+            self._settings({**start.meta, **standing})
 
     def apply(self, rows: Rows) -> int:
         """Apply a page; the number of its last row.

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, UnavailableError
+from ghostwire.errors import ConflictError, GhostwireError
 from ghostwire.zqlite import bootstrap, engine, fence
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.lock import FileLock
@@ -38,7 +38,8 @@ async def open_replica(
 ) -> Replica:
     """Open the replica at `path` of the store at `primary` (`tls://HOST:PORT`), made if missing.
 
-    Its file has a key of its own. A new one needs its primary to answer; one that is there does not. Raises what
+    Its file has a key of its own. A new one needs its primary to answer; one that is there does not. The file of an old
+    primary, fenced by now, may follow the new one. Raises what
     `zqlite.open` raises, UnavailableError when a new one cannot reach its primary, and ConflictError for a store that
     follows nobody.
     """
@@ -184,7 +185,7 @@ class Replica:
                     await self._take(session, lambda message: False)
                 finally:
                     session.close()
-            except (UnavailableError, DatabaseError, ConflictError) as error:
+            except GhostwireError as error:
                 self.failed(error)
             await asyncio.sleep(AGAIN_S)
 
@@ -205,7 +206,8 @@ class Replica:
                 f"{self.primary} is in epoch {start.epoch}, this replica in {self.epoch}: it is no longer the primary, "
                 "name the one that was promoted"
             )
-        await self._work(lambda: self._mirror.follow(start))
+        standing = {fence.PRIMARY: self.primary, fence.META: _reason(self.primary)}
+        await self._work(lambda: self._mirror.follow(start, standing))
         if session.parts:
             await self._work(lambda: self._mirror.seed(start, session.parts))
         return session

@@ -152,6 +152,53 @@ async def test_a_handover_loses_nothing_and_the_old_primary_writes_no_more(pair:
         assert (record.kind, record.epoch) == ("zqlite.promote", 2)
 
 
+async def test_the_old_primary_follows_the_new_one(pair: Pair, tmp_path: Path) -> None:
+    await pair.db.execute("CREATE TABLE t(v)")
+    async with await pair.replica() as replica:
+        await replica.promote()
+    await pair.feed.close()
+    await pair.db.close()
+    there, back = Link(tmp_path / "replica.key", (tmp_path / "primary.pub",)), (tmp_path / "replica.pub",)
+    async with (
+        await zqlite.open(tmp_path / "replica.db", key=OTHER) as now,
+        await serve(now, there) as feed,
+    ):
+        await now.execute("INSERT INTO t VALUES (1)")
+        url, home = f"tls://127.0.0.1:{feed.port}", Link(tmp_path / "primary.key", back)
+        async with await open_replica(tmp_path / "primary.db", primary=url, link=home, key=KEY) as old:
+            await old.sync()
+            assert await differ(now, old) == []
+            assert (old.epoch, await old.query("SELECT v FROM t")) == (2, [(1,)])
+            assert await old.promote() == 3
+    async with await zqlite.open(tmp_path / "primary.db", key=KEY) as again:
+        await again.execute("INSERT INTO t VALUES (2)")
+        assert (await again.verify()).head.seq == 5
+
+
+async def test_rows_that_the_new_primary_never_had_are_told(pair: Pair, tmp_path: Path) -> None:
+    await pair.db.execute("CREATE TABLE t(v)")
+    async with await pair.replica() as replica:
+        await replica.sync()
+        await pair.feed.close()
+        for number in range(3):
+            await pair.db.execute("INSERT INTO t VALUES (?)", (number,))
+        await replica.promote(alone=True)
+    await pair.db.fence("for the test")
+    await pair.db.close()
+    there, home = (
+        Link(tmp_path / "replica.key", (tmp_path / "primary.pub",)),
+        Link(tmp_path / "primary.key", (tmp_path / "replica.pub",)),
+    )
+    async with (
+        await zqlite.open(tmp_path / "replica.db", key=OTHER) as now,
+        await serve(now, there) as feed,
+        await open_replica(tmp_path / "primary.db", primary=f"tls://127.0.0.1:{feed.port}", link=home, key=KEY) as old,
+    ):
+        with pytest.raises(ConflictError, match="never had"):
+            await old.sync()
+        assert now.fenced is None
+
+
 async def test_two_that_promote_at_once(pair: Pair) -> None:
     await pair.db.execute("CREATE TABLE t(v)")
     async with await pair.replica() as one, await pair.replica("second") as two:
