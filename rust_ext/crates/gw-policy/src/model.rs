@@ -214,6 +214,12 @@ impl Policy {
         self.postures.iter().flat_map(|(_, conditions)| conditions).any(Condition::is_of_attributes)
     }
 
+    /// Whether a rule has a condition that asks for such attributes.
+    pub fn asks_for_attributes(&self, rule: &Rule) -> bool {
+        let conditions = rule.postures.iter().flat_map(|index| &self.postures[*index as usize].1);
+        conditions.into_iter().any(Condition::is_of_attributes)
+    }
+
     /// Whom a group always names, or a lone selector itself.
     pub fn members<'a>(&'a self, selector: &'a Selector) -> Option<&'a [SelectorId]> {
         match selector {

@@ -147,6 +147,12 @@ impl Catalog {
         }
     }
 
+    /// Groups' members for a time through whom nodes have attributes that conditions ask about.
+    pub fn attributed(&self) -> impl Iterator<Item = TimedMembers> {
+        let groups = self.attributes.iter().flat_map(|(_, targets)| targets);
+        groups.flat_map(|group| self.timed.of(*group)).copied()
+    }
+
     /// Whether classes tell apart who holds a posture.
     pub fn knows_posture(&self, posture: u32) -> bool {
         self.postures.binary_search(&posture).is_ok()

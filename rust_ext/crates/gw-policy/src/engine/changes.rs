@@ -320,6 +320,12 @@ impl Engine {
             }
             self.mark(atoms.iter(), &mut marks.targets);
         }
+        if self.catalog.attributed().any(|known| memberships[known.number]) {
+            let asking = self.rules.iter().filter(|made| !made.rule.denies() && made.standing.is_open());
+            for made in asking.filter(|made| self.policy.asks_for_attributes(&made.rule)) {
+                made.links.clone().for_each(|id| self.mark_filters(self.links.accept.get(id), &mut marks.targets));
+            }
+        }
         self.members(&marks.targets)
     }
 

@@ -102,7 +102,8 @@ impl Links {
 
     /// Put a link in force.
     pub fn attach(&mut self, id: u32) {
-        let link = self.list[id as usize].clone();
+        let Self { list, by_source, by_target, special_sources, special_targets, .. } = self;
+        let link = &list[id as usize];
         match (link.reach, link.sources.any, link.targets.any) {
             (Reach::Routed, ..) => self.routed.push(id),
             (Reach::Own, true, _) => self.own_any.push(id),
@@ -114,23 +115,24 @@ impl Links {
         if link.reach == Reach::Own {
             self.own.push(id);
         }
+        let name = |index: &mut FxHashMap<Atom, Vec<u32>>, atoms: &[Atom]| {
+            atoms.iter().for_each(|atom| index.entry(*atom).or_default().push(id));
+        };
         if link.reach != Reach::Routed {
-            for atom in &link.sources.atoms {
-                self.by_source.entry(*atom).or_default().push(id);
-            }
-            for atom in &link.targets.atoms {
-                self.by_target.entry(*atom).or_default().push(id);
-            }
+            name(by_source, &link.sources.atoms);
+            name(by_target, &link.targets.atoms);
         }
-        if is_plain(&link) {
-            self.write_out(&link);
+        if is_plain(link) {
+            for source in &link.sources.atoms {
+                let out = self.out.entry(*source).or_default();
+                out.extend(link.targets.atoms.iter().map(|target| (*target, link.ports)));
+            }
+            for target in &link.targets.atoms {
+                self.into.entry(*target).or_default().extend(&link.sources.atoms);
+            }
         } else if link.reach == Reach::Nodes {
-            for atom in &link.sources.atoms {
-                self.special_sources.entry(*atom).or_default().push(id);
-            }
-            for atom in &link.targets.atoms {
-                self.special_targets.entry(*atom).or_default().push(id);
-            }
+            name(special_sources, &link.sources.atoms);
+            name(special_targets, &link.targets.atoms);
         }
         self.attached += 1;
     }
@@ -138,16 +140,6 @@ impl Links {
     /// Whether no link is in force.
     pub fn is_empty(&self) -> bool {
         self.attached == 0
-    }
-
-    fn write_out(&mut self, link: &Link) {
-        for source in &link.sources.atoms {
-            let out = self.out.entry(*source).or_default();
-            out.extend(link.targets.atoms.iter().map(|target| (*target, link.ports)));
-        }
-        for target in &link.targets.atoms {
-            self.into.entry(*target).or_default().extend(&link.sources.atoms);
-        }
     }
 
     /// Put a link out of force.

@@ -100,6 +100,7 @@ impl Engine {
     fn native_access(&self, made: &Made, access: &Access, node: &Node, found: &mut Vec<NativeRule>) {
         let (rule, first) = (&made.rule, found.len());
         let Standing::Open(until) = made.standing else { return };
+        let given = self.attributes_end(rule);
         for (id, ports) in &access.targets {
             let own = self.selectors[*id as usize] == Selector::Own;
             let (destinations, ends) = match self.here(rule, *id, node) {
@@ -122,7 +123,7 @@ impl Engine {
                     ports: ports.clone(),
                     protocols: protocols.clone(),
                     deny: rule.denies(),
-                    until: earlier(until, earlier(ends, source.until)),
+                    until: earlier(earlier(until, given), earlier(ends, source.until)),
                     ..source
                 };
                 if !found[first..].contains(&emitted) {
@@ -224,6 +225,18 @@ impl Engine {
         let devices = node.untagged_owner().and_then(|owner| self.by_owner.get(&owner)).into_iter().flatten();
         let holders = devices.filter_map(|id| self.nodes.get(id)).filter(|other| self.holds(rule, other));
         vec![NativeRule { prefixes: host_prefixes(holders), until, ..NativeRule::default() }]
+    }
+
+    /// When a node first may no longer have an attribute that a rule asks for. A denial stays until it is known.
+    fn attributes_end(&self, rule: &Rule) -> Instant {
+        if rule.denies() || !self.policy.asks_for_attributes(rule) {
+            return 0;
+        }
+        let ends = self.catalog.attributed().filter_map(|known| match self.memberships[known.number] {
+            Standing::Open(until) => Some(until),
+            Standing::Closed => None,
+        });
+        ends.reduce(earlier).unwrap_or(0)
     }
 
     fn holds(&self, rule: &Rule, node: &Node) -> bool {
