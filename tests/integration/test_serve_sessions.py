@@ -20,8 +20,9 @@ from ghostwire.errors import ConflictError, UnavailableError, ValidationError
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.server import ServeOptions, Server
 from ghostwire.server.listen import tls
+from ghostwire.server.session.turnstile import Passage
 from ghostwire.wire.client_session import MapChanged
-from ghostwire.wire.messages import Answer, HeartbeatAck, Rotated, RotateOrder, ServerBye
+from ghostwire.wire.messages import Answer, HeartbeatAck, Refusal, Rotated, RotateOrder, ServerBye
 from tests.integration.node_client import NodeClient, credentials
 from tests.integration.recorder import Recorder
 
@@ -97,6 +98,25 @@ async def test_another_users_machine_is_not_seen_nor_found(server: Server) -> No
         ("not_found", "there is no such peer", False)
     }
     assert [event.query for event in mine.refusals()] == [1, 2, 3, 4]
+
+
+async def test_a_node_whose_turn_is_too_far_off_is_told_when_to_come(server: Server) -> None:
+    key = await make_key(server)
+    turnstile = server.sessions.turnstile
+    pace, turnstile.per_s = turnstile.per_s, 0.1
+    turnstile._queues[Passage.RETURN].append(lambda: None)  # it would be this one's turn in ten seconds
+    async with NodeClient(key["server"], credentials("laptop", key["key"]), pin=key["pin"]) as node:
+        refused = await node.until(Refusal)
+        assert (refused.code, refused.final) == ("unavailable", True)
+        assert refused.retry_after is not None
+        assert 20.0 <= refused.retry_after <= 21.0
+        with pytest.raises(websockets.ConnectionClosed):
+            await node.step()
+    assert (await call(server, "GET", "/v1/nodes"))["nodes"] == []
+    turnstile.per_s = pace
+    node = await join(server, "laptop")
+    await node.__aexit__(None, None, None)
+    assert turnstile.waiting == 0
 
 
 async def test_queries_heartbeats_and_endpoints_are_answered(server: Server) -> None:
