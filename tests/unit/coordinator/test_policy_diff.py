@@ -72,6 +72,28 @@ def edited(policy: str, rng: random.Random) -> str:
     return msgspec.json.encode(document).decode()
 
 
+def limited(policy: str, rng: random.Random) -> str:
+    """The same with denials, and members and rules for a time."""
+    names = ["*", "a@", "group:g", "group:h", "tag:web", "tag:db", "100.64.0.0/29", "h"]
+    document = msgspec.json.decode(policy)
+    denials = [
+        {
+            "src": [rng.choice(names)],
+            "dst": [rng.choice(names)],
+            "ip": rng.choice([[], ["22"], ["tcp:20-80", "udp:53"]]),
+        }
+        for _ in range(rng.randint(0, 3))
+    ]
+    document["ghostwire"] = {
+        "groups": {
+            "group:h": [{"member": "d@", "expires": rng.choice(["1980-01-01T00:00:00Z", "2100-01-01T00:00:00Z"])}]
+        },
+        "grants": [{"src": ["group:h"], "dst": ["tag:db"], "ip": ["22"], "expires": "2100-01-01T00:00:00Z"}],
+        "deny": denials,
+    }
+    return msgspec.json.encode(document).decode()
+
+
 def meaning(policy: str, nodes: list[NodeFacts]) -> Meaning:
     parsed = Policy.parse(policy) if policy else default_policy()
     return Meaning(policy, Engine.build(parsed, USERS, nodes))
@@ -115,6 +137,19 @@ def test_every_edge_is_listed_and_no_other(seed: int) -> None:
     nodes = people(rng.choice([3, 8, 14]), rng)
     first = text(rng)
     before, after = meaning(first, nodes), meaning(rng.choice(["", text(rng), edited(first, rng)]), nodes)
+    check_edges(before, after, nodes)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_denials_and_limited_rules_are_told_apart_edge_by_edge(seed: int) -> None:
+    rng = random.Random(1000 + seed)
+    nodes = people(rng.choice([3, 8, 14]), rng)
+    first = limited(text(rng), rng)
+    second = rng.choice([limited(first, rng), edited(first, rng), text(rng)])
+    check_edges(meaning(first, nodes), meaning(second, nodes), nodes)
+
+
+def check_edges(before: Meaning, after: Meaning, nodes: list[NodeFacts]) -> None:
     found = compare(before, after, whole(nodes))
     gained, lost = set(), set()
     for left, right in itertools.permutations(nodes, 2):
