@@ -1,19 +1,21 @@
 """Snapshots: all rows at one moment, kept in the store, so that the log before it may be dropped.
 
-A snapshot's parts have the form of change rows' bodies, packed with zstd. The log itself holds, as an event, the BLAKE3
-hash over the parts, so that the chain vouches for the snapshot.
+Its parts are in order: rows of one table as column blocks (`rowblocks`), and what else there is, definitions and small
+tables, in the form of change rows' bodies, packed with zstd. The log itself holds, as an event, the BLAKE3 hash over
+the parts, so that the chain vouches for the snapshot.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import zstandard
 
 from ghostwire._native import token
 from ghostwire.errors import DatabaseError, NotFoundError
-from ghostwire.zqlite import changelog, layout
+from ghostwire.zqlite import changelog, layout, rowblocks
 from ghostwire.zqlite.capture import images
 from ghostwire.zqlite.changelog import INSERT, SCHEMA, Head
 
@@ -47,16 +49,8 @@ class Snapshot:
 def take(reader: Reader, catalogue: Catalogue) -> Snapshot:
     """Read everything, as it is at the reader's moment."""
     head = newest(reader.connection)
-    packer = zstandard.ZstdCompressor(level=3)
-    parts: list[bytes] = []
-    entries: list[Any] = []
-    for entry in _entries(reader.connection, catalogue.at(head.seq)):
-        entries.append(entry)
-        if len(entries) >= _ENTRIES:
-            parts.append(packer.compress(changelog.row_body(0, entries)))
-            entries.clear()
-    parts.append(packer.compress(changelog.row_body(0, entries)))
-    return Snapshot(head, tuple(parts))
+    entries = _entries(reader.connection, catalogue.at(head.seq))
+    return Snapshot(head, tuple(_packed(entries)))
 
 
 def keep(applier: Applier, snapshot: Snapshot) -> None:
@@ -120,13 +114,42 @@ def find(connection: apsw.Connection, upto: int | None = None) -> Snapshot | Non
 
 
 def unpack(snapshot: Snapshot) -> Iterator[bytes]:
-    """The parts as bodies of change rows."""
+    """The parts as bodies of change rows. Raises DatabaseError for one that is damaged."""
     unpacker = zstandard.ZstdDecompressor()
     for part in snapshot.parts:
+        if not part.startswith(zstandard.FRAME_HEADER):
+            yield changelog.row_body(0, rowblocks.unpack(part))
+            continue
         try:
             yield unpacker.decompress(part, max_output_size=_MOST_BYTES)
         except zstandard.ZstdError as error:
             raise DatabaseError(f"the snapshot at {snapshot.head.seq} is damaged: {error}") from error
+
+
+def _packed(entries: Iterator[Any]) -> Iterator[bytes]:
+    """The parts that hold these entries."""
+    packer = zstandard.ZstdCompressor(level=3)
+    others: list[Any] = []
+    for table, group in groupby(entries, lambda entry: entry[0]):
+        while rows := _chunk(table, group):
+            block = rowblocks.pack(rows) if table != SCHEMA else None
+            if block is None:
+                others += rows
+            if others and (block is not None or len(others) >= _ENTRIES):
+                yield packer.compress(changelog.row_body(0, others))
+                others.clear()
+            if block is not None:
+                yield block
+    yield packer.compress(changelog.row_body(0, others))
+
+
+def _chunk(table: int, group: Iterator[Any]) -> list[Any]:
+    """The next entries of a group: as many rows as fit into a block."""
+    first = next(group, None)
+    if first is None:
+        return []
+    count = _ENTRIES if table == SCHEMA else rowblocks.fits(len(first[3]))
+    return [first, *islice(group, count - 1)]
 
 
 def _entries(connection: apsw.Connection, schema: layout.Schema) -> Iterator[Any]:

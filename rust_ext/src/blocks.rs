@@ -61,6 +61,20 @@ pub mod blocks {
             Ok(Self(Arc::new(block)))
         }
 
+        /// Compressed and not sealed, for what is sealed as a whole.
+        #[pyo3(signature = (level=3))]
+        fn pack<'py>(&self, py: Python<'py>, level: i32) -> PyResult<Bound<'py, PyBytes>> {
+            let packed = py.detach(|| self.0.pack(level)).map_err(errors::blocks)?;
+            Ok(PyBytes::new(py, &packed))
+        }
+
+        /// The reverse of `pack`.
+        #[staticmethod]
+        fn unpack(py: Python<'_>, packed: &[u8]) -> PyResult<Self> {
+            let block = py.detach(|| gw_blocks::Block::unpack(packed)).map_err(errors::blocks)?;
+            Ok(Self(Arc::new(block)))
+        }
+
         #[getter]
         fn rows(&self) -> usize {
             self.0.rows()
