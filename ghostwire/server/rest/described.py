@@ -15,7 +15,7 @@ from ghostwire.server.rest.problem import MEDIA_TYPE, Problem
 _REF: Final = "#/components/schemas/{name}"
 _ALWAYS: Final = {401, 403, 503}
 _WITH_NAMES: Final = {400, 404}
-_WITH_BODY: Final = {400, 409, 413, 415, 429}
+_WITH_BODY: Final = {400, 404, 409, 413, 415, 429}
 
 
 def complete(schema: dict[str, Any]) -> dict[str, Any]:
