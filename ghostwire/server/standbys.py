@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ghostwire.server.listen.endpoint import parse_listen
 from ghostwire.zqlite import Link, replica
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ghostwire.errors import GhostwireError
     from ghostwire.server.observer import Observer
     from ghostwire.server.options import Replication
+
+
+GOODBYE_S: Final = 1.0
+"""How long a standby may take to confirm what it was sent before a stop."""
 
 
 class Standbys:
@@ -33,14 +37,17 @@ class Standbys:
             return
         where = parse_listen(options.listen)
         link = Link(options.key_file, options.standbys)
-        self._feed = await replica.serve(self._store, link, where.host, where.port, semi_sync=options.confirmed)
+        # A change that is on this disk alone is neither made nor refused: its answer waits, however long that takes.
+        self._feed = await replica.serve(
+            self._store, link, where.host, where.port, semi_sync=options.confirmed, patience=None
+        )
         self._feed.failed = self._failed
         self._observer.event("info", "replication.started", listen=options.listen, confirmed=options.confirmed)
 
     async def stop(self) -> None:
-        """Let them go."""
+        """Let them go, once they have confirmed what they were just sent."""
         if self._feed is not None:
-            await self._feed.close()
+            await self._feed.close(GOODBYE_S)
 
     def _failed(self, error: GhostwireError) -> None:
         self._observer.event("warning", "replication.refused", error=error.message)

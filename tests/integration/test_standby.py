@@ -6,6 +6,7 @@ import json
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,30 @@ def test_a_live_server_hands_over_and_refuses_to_write(room: Path, verb: Verb) -
             admin.post("/v1/users", {"name": "late"})
         assert admin.get("/v1/users")["users"] == []
     assert verb("db", "check", "--data", room / "b")["seq"] > 0
+
+
+def test_changes_wait_for_a_standby_and_a_stop_does_not(room: Path, verb: Verb) -> None:
+    for name in ("primary", "standby"):
+        verb("db", "keygen", "link", "--out", room / name)
+    port = free_port()
+
+    def create(name: str) -> str:
+        with Admin.local(room / "a") as admin:
+            answer: str = admin.post("/v1/users", {"name": name})["name"]
+            return answer
+
+    with serve(room, "a", port) as primary, ThreadPoolExecutor(2) as threads:
+        alone = threads.submit(create, "first")
+        with pytest.raises(TimeoutError):
+            alone.result(0.5)
+        with replicate(room, port) as following:
+            assert alone.result(PATIENCE_S) == "first"
+            assert following.stop() == 0
+        late = threads.submit(create, "late")
+        with pytest.raises(TimeoutError):
+            late.result(0.5)
+        assert primary.stop() == 0
+        with pytest.raises(GhostwireError, match=r"no replica has confirmed|does not answer"):
+            late.result(PATIENCE_S)
+    with serve(room, "a", port), Admin.local(room / "a") as admin:
+        assert {user["name"] for user in admin.get("/v1/users")["users"]} >= {"first"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -15,19 +17,23 @@ Deliver = Callable[[GhostwireError | None], None]
 
 
 class Confirmation:
-    """Holds answers by row of the log. After `patience` seconds an answer is an error, not a promise."""
+    """Holds answers by row of the log. After `patience` seconds an answer is an error, not a promise; None: never."""
 
-    def __init__(self, seq: int, patience: float = PATIENCE_S) -> None:
+    def __init__(self, seq: int, patience: float | None = PATIENCE_S) -> None:
         self.seq = seq
         self._patience = patience
         self._held: deque[tuple[int, float, Deliver]] = deque()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
 
     def hold(self, seq: int, deliver: Deliver) -> None:
         """Call `deliver` once a replica has confirmed row `seq`."""
         if seq <= self.seq and not self._held:
             deliver(None)
+            return
+        if self._patience is None:
+            self._held.append((seq, math.inf, deliver))
             return
         self._held.append((seq, self._loop.time() + self._patience, deliver))
         if self._timer is None:
@@ -38,12 +44,21 @@ class Confirmation:
         self.seq = max(self.seq, seq)
         while self._held and self._held[0][0] <= self.seq:
             self._held.popleft()[2](None)
+        if not self._held:
+            self._idle.set()
+
+    async def settle(self, within: float) -> None:
+        """Return once no answer is held, after `within` seconds at the latest."""
+        if self._held:
+            self._idle.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), within)
 
     def close(self) -> None:
         """No replica will confirm anything any more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._fail(float("inf"))
+        self._fail(math.inf)
 
     def _expire(self) -> None:
         self._timer = None

@@ -52,8 +52,13 @@ class Feed:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
-    async def close(self) -> None:
-        """Let every replica go."""
+    async def close(self, within: float = 0.0) -> None:
+        """Let every replica go, after `within` seconds for what they are about to confirm.
+
+        Answers that are held still are errors then.
+        """
+        if self._confirmation is not None:
+            await self._confirmation.settle(within)
         if self._server is not None:
             self._server.close()
         for task in self.replicas:
@@ -212,12 +217,14 @@ async def serve(
     port: int = 0,
     *,
     semi_sync: bool = False,
-    patience: float = PATIENCE_S,
+    patience: float | None = PATIENCE_S,
 ) -> Feed:
     """Let replicas follow `store` on this address. Belongs to the loop of the store; close it before the store.
 
     With `semi_sync`, every write is answered once a replica has it on its disk, too; after `patience` seconds without
-    that it raises UnavailableError. Raises what `Link.context` raises, and UnavailableError where the address is taken.
+    that it raises UnavailableError, though it stands here (None: it waits).
+
+    Raises what `Link.context` raises, and UnavailableError where the address is taken.
     """
     context = link.context(server=True)
     confirmation = Confirmation(store.head.seq, patience) if semi_sync else None
