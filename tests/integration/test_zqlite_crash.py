@@ -24,6 +24,8 @@ KEY = bytes(range(32))
 STATES = int(os.environ.get("GHOSTWIRE_CRASH_STATES", "2000"))
 SEED = int(os.environ.get("GHOSTWIRE_CRASH_SEED", "11"))
 
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + STATES // 20)]
+
 
 async def load(path: Path, recorder: Recorder, cipher: engine.Cipher, durability: engine.Durability) -> None:
     """Groups of writes of all sizes, moves of the log into the file, and an end by closing."""
@@ -114,33 +116,30 @@ def outcomes(
     return found
 
 
-@pytest.mark.integration
-@pytest.mark.timeout(120 + STATES // 20)
 @pytest.mark.parametrize("cipher", ["aegis", "chacha20"])
 def test_no_cut_loses_or_corrupts(tmp_path: Path, quick_directory: Path, cipher: engine.Cipher) -> None:
     count = STATES // 2
     assert outcomes(tmp_path, quick_directory, count, cipher=cipher) == {"": count, "lost": 0, "corrupt": 0}
 
 
-@pytest.mark.integration
 def test_a_cut_while_a_store_is_made_leaves_a_store_or_none(tmp_path: Path, quick_directory: Path) -> None:
     CIPHER[0] = "aegis"
     with Recorder() as recorder:
         asyncio.run(load(tmp_path / "store.db", recorder, "aegis", "full"))
     first = next(at for at, step in enumerate(recorder.steps) if step.act == "mark")
-    found = [inspect(state, quick_directory) for state in states(recorder.steps[:first], 400, random.Random(SEED))]
-    assert found == [""] * 400
+    found = [
+        inspect(state, quick_directory) for state in states(recorder.steps[:first], STATES // 5, random.Random(SEED))
+    ]
+    assert found == [""] * (STATES // 5)
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("swallow", [("-wal",), ("main",)])
 def test_a_swallowed_sync_is_noticed(tmp_path: Path, quick_directory: Path, swallow: tuple[str, ...]) -> None:
-    found = outcomes(tmp_path, quick_directory, 200, swallow)
+    found = outcomes(tmp_path, quick_directory, STATES // 10, swallow)
     assert found["corrupt"] + found["lost"] > 0
 
 
-@pytest.mark.integration
 def test_lazy_durability_loses_but_never_corrupts(tmp_path: Path, quick_directory: Path) -> None:
-    found = outcomes(tmp_path, quick_directory, 200, durability="lazy")
+    found = outcomes(tmp_path, quick_directory, STATES // 10, durability="lazy")
     assert found["corrupt"] == 0
     assert found["lost"] > 0

@@ -141,6 +141,20 @@ def tamper(path: Path, act: Callable[[apsw.Connection], object]) -> None:
             "broken at 3",
         ),
         ("UPDATE change SET hash = x'00' WHERE seq = 3", "broken at 3"),
+        ("UPDATE change SET prev = zeroblob(32) WHERE seq = 3", "broken at 3"),
+        ("UPDATE change SET epoch = 2 WHERE seq = 3", "broken at 3"),
+        ("UPDATE change SET actor = 'mallory' WHERE seq = 3", "broken at 3"),
+        ("UPDATE change SET kind = 'other' WHERE seq = 3", "broken at 3"),
+        (
+            "UPDATE change SET seq = CASE seq WHEN 3 THEN -4 ELSE -3 END WHERE seq IN (3, 4);"
+            "UPDATE change SET seq = -seq WHERE seq < 0",
+            "broken at 3",
+        ),
+        (
+            "UPDATE change SET seq = -seq - 1 WHERE seq > 3; UPDATE change SET seq = -seq WHERE seq < 0;"
+            "INSERT INTO change SELECT 4, epoch, ts + 1, '', kind, body, hash, zeroblob(32) FROM change WHERE seq = 3",
+            "broken at 4",
+        ),
         ("DELETE FROM change WHERE seq = 3", "gap: after 2 comes 4"),
         ("DELETE FROM change WHERE seq = 1", "beginning was cut off"),
         ("UPDATE change SET seq = seq + 100 WHERE seq >= 4", "gap"),
