@@ -6,7 +6,6 @@ import gc
 import json
 import os
 import select
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,9 @@ from typing import Any, Self
 import psutil
 
 from ghostwire.model.node import NodeFacts
+from ghostwire.testing.load.caller import Caller
+from ghostwire.testing.load.kinds import is_answer
+from ghostwire.testing.load.link import masked
 from ghostwire.wire import codec
 from ghostwire.wire.client_session import ClientSession, Credentials
 from ghostwire.wire.keys import clamp, public_key
@@ -75,63 +77,11 @@ class Serving:
         return used.user + used.system
 
 
-def masked(payload: bytes) -> bytes:
-    """A client's frame, masked with zeros: the server unmasks it like any other."""
-    size = len(payload)
-    if size < 126:
-        return bytes((0x82, 0x80 | size)) + bytes(4) + payload
-    return bytes((0x82, 0xFE)) + size.to_bytes(2, "big") + bytes(4) + payload
-
-
-class Connection:
-    """One WebSocket connection."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
-        self.socket.sendall(
-            b"GET /v1/session HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-            b"Sec-WebSocket-Protocol: ghostwire.v1\r\n\r\n"
-        )
-        while b"\r\n\r\n" not in self.buffer:
-            self.buffer += self.socket.recv(65536)
-        self.buffer = self.buffer.partition(b"\r\n\r\n")[2]
-
-    def frames(self) -> list[bytes]:
-        """Every whole message in the buffer."""
-        found = []
-        while len(self.buffer) >= 2:
-            size, at = self.buffer[1], 2
-            if size == 126:
-                size, at = int.from_bytes(self.buffer[2:4], "big"), 4
-            elif size == 127:
-                size, at = int.from_bytes(self.buffer[2:10], "big"), 10
-            if len(self.buffer) < at + size:
-                break
-            found.append(self.buffer[at : at + size])
-            self.buffer = self.buffer[at + size :]
-        return found
-
-    def read(self) -> list[bytes]:
-        """Wait for at least one message."""
-        while not (found := self.frames()):
-            data = self.socket.recv(262144)
-            if not data:
-                raise ConnectionError("the server closed")
-            self.buffer += data
-        return found
-
-    def close(self) -> None:
-        self.socket.close()
-
-
 class Node:
     """A connection that has its challenge, and the `register` that answers it, not yet sent."""
 
     def __init__(self, serving: Serving, key: str, name: str) -> None:
-        self.connection = Connection(serving.port)
+        self.connection = Caller("127.0.0.1", serving.port)
         who = Credentials(
             node_private=clamp(os.urandom(32)),
             machine_key=public_key(clamp(os.urandom(32))),
@@ -139,9 +89,8 @@ class Node:
             preauth_key=key,
         )
         self.session = ClientSession(who, NetMap(), f"http://127.0.0.1:{serving.port}")
-        self.take(self.connection.read())
-        request = self.session.poll_transmit()
-        assert request is not None
+        while (request := self.session.poll_transmit()) is None:
+            self.take(self.connection.read())
         self.request = masked(request)
 
     def take(self, frames: Sequence[bytes]) -> None:
@@ -178,10 +127,7 @@ def register_all(clients: list[list[Node]]) -> tuple[list[float], float]:
                 poll.unregister(number)  # its map and its peers' deltas are not read: they fit into its buffers
                 continue
             nodes, turn, since = waiting[number]
-            connection = nodes[turn].connection
-            connection.buffer += connection.socket.recv(262144)
-            frames = connection.frames()
-            if not frames:
+            if not (frames := nodes[turn].connection.read()):
                 continue
             times.append(time.perf_counter() - since)
             assert isinstance(codec.decode_from_server(frames[0]), Welcome)
@@ -193,7 +139,7 @@ def register_all(clients: list[list[Node]]) -> tuple[list[float], float]:
     return times, total
 
 
-def open_loop(connections: Sequence[Connection], requests: Sequence[bytes], schedule: Sequence[float]) -> list[float]:
+def open_loop(connections: Sequence[Caller], requests: Sequence[bytes], schedule: Sequence[float]) -> list[float]:
     """Send request `i` on connection `i` of the round at `schedule[i]` seconds; seconds from then to its answer.
 
     Time counts from the scheduled moment, so a stall of the server, or of this client, is not hidden.
@@ -219,10 +165,11 @@ def open_loop(connections: Sequence[Connection], requests: Sequence[bytes], sche
             sent += 1
         for number, _ in poll.poll(0 if sent < count else 0.001):
             connection, due = by_number[number]
-            connection.buffer += connection.socket.recv(65536)
+            frames = connection.read()
             arrived = time.perf_counter() - began
-            for _ in connection.frames():
-                times.append(arrived - due.popleft())
+            for frame in frames:
+                if is_answer(frame):
+                    times.append(arrived - due.popleft())
     gc.enable()
     poll.close()
     return times

@@ -20,34 +20,14 @@ import uvloop
 from ghostwire.coordinator.commands import CreatePreauthKey
 from ghostwire.coordinator.settings import Settings
 from ghostwire.server import Limits, ServeOptions, Server
-from ghostwire.server.session.frames import Opcode, Reader, frame
 from ghostwire.testing.crash.latency import SlowDisk, slow_disk
+from ghostwire.testing.load.bare import Bare
 
-ANSWER = frame(bytes(150))
-UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 LIMITS = Limits(handshakes=5000, handshakes_per_address=5000, unproved_s=600.0)
 
 
-class Raw(asyncio.Protocol):
-    """Upgrades anyone, answers any message."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self.reader: Reader | None = None
-
-    def data_received(self, data: bytes) -> None:
-        if self.reader is None:
-            self.reader = Reader(65536)
-            self.transport.write(UPGRADE)
-            return
-        self.reader.feed(data)
-        while (found := self.reader.poll()) is not None:
-            if found[0] == Opcode.BINARY:
-                self.transport.write(ANSWER)
-
-
 async def raw() -> None:
-    server = await asyncio.get_running_loop().create_server(Raw, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", 0)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 

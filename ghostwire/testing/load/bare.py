@@ -12,9 +12,10 @@ from typing import Final, cast
 import uvloop
 
 from ghostwire.server.session.frames import Opcode, Reader, frame
-from ghostwire.wire.messages import MAX_CLIENT_FRAME
+from ghostwire.wire import codec
+from ghostwire.wire.messages import MAX_CLIENT_FRAME, Answer
 
-ANSWER: Final = frame(bytes(150))
+ANSWER: Final = frame(codec.encode(Answer(id=1, peers=(bytes(130),))))
 """As long as the answer with one peer."""
 UPGRADE: Final = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 

@@ -14,6 +14,7 @@ from ghostwire.agent.backoff import Backoff
 from ghostwire.errors import WireError
 from ghostwire.model.node import NodeFacts
 from ghostwire.testing.load.counting import Counting
+from ghostwire.testing.load.kinds import is_delta
 from ghostwire.testing.load.link import Link
 from ghostwire.testing.load.stamp import moment_of, stamped
 from ghostwire.wire import codec
@@ -24,8 +25,6 @@ from ghostwire.wire.netmap import NetMap
 
 REMEMBERED: Final = 256
 """Broadcasts that are read once for all nodes of a process."""
-_DELTA: Final = b"\xa4type\xacnetmap.delta"
-"""How a delta goes on after its first byte, the size of its map."""
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 """Linux, ip(7): not yet in Python's socket module."""
 
@@ -111,7 +110,7 @@ class SimNode:
         session = self._session
         if session is None:
             return
-        if payload.startswith(_DELTA, 1):
+        if is_delta(payload):
             delta, moments = _read(payload)
             self._netmap.apply_delta(delta)
             self._moved("delta", at, moments)

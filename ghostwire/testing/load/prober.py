@@ -21,6 +21,7 @@ import msgspec
 from ghostwire.errors import GhostwireError, UnavailableError
 from ghostwire.model.node import NodeFacts
 from ghostwire.testing.load.caller import Caller
+from ghostwire.testing.load.kinds import is_answer
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.wire import codec
 from ghostwire.wire.client_session import ClientSession, Credentials, MapChanged
@@ -33,8 +34,6 @@ IDLE_S: Final = 1.0
 NAP_S: Final = 20e-6
 """While something is due soon: longer than this by what the kernel's timers add, and still far below a millisecond."""
 AGAIN_S: Final = 0.1
-_ANSWER: Final = b"\xa4type\xa6answer"
-"""How an answer goes on after its first byte, the size of its map."""
 
 
 class Meet(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="meet"):
@@ -115,7 +114,7 @@ class Asker:
         found = self.caller.read()
         at = time.monotonic()
         for payload in found:
-            if payload.startswith(_ANSWER, 1):
+            if is_answer(payload):
                 latencies.add(at - self.due.popleft())
             else:
                 self._take(payload)
@@ -150,8 +149,9 @@ class Bare:
         """Take what has come."""
         found = self.caller.read()
         at = time.monotonic()
-        for _ in found:
-            latencies.add(at - self.due.popleft())
+        for payload in found:
+            if is_answer(payload):
+                latencies.add(at - self.due.popleft())
 
 
 class Prober:

@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostwire.errors import WireError
+from ghostwire.model.position import Position
 from ghostwire.policy import Engine, NodeFacts, Policy
 from ghostwire.server.session.frames import Opcode, Reader, frame
+from ghostwire.testing.load.kinds import is_answer, is_delta
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.link import Frames, masked
 from ghostwire.testing.load.stamp import moment_of, stamped
 from ghostwire.testing.load.topology import HUB, Topology
+from ghostwire.wire import codec
+from ghostwire.wire.messages import Answer, MapDelta, Parts, ServerBye
 
 
 def engine(topology: Topology, opened: tuple[str, ...] = ()) -> Engine:
@@ -97,3 +101,11 @@ def test_the_server_reads_what_a_client_sends(payload: bytes) -> None:
     reader = Reader(65_536)
     reader.feed(masked(payload))
     assert reader.poll() == (Opcode.BINARY, payload)
+
+
+def test_messages_are_told_by_their_first_bytes() -> None:
+    position = Position(log=bytes(16), seq=1, boot=bytes(16), vseq=1)
+    delta, answer = MapDelta(position=position, parts=Parts(), gone=(7,)), Answer(id=1)
+    told = [(is_delta(codec.encode(message)), is_answer(codec.encode(message))) for message in (delta, answer)]
+    assert told == [(True, False), (False, True)]
+    assert not is_delta(codec.encode(ServerBye(reason="netmap.delta")))
