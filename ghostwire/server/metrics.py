@@ -135,6 +135,11 @@ class Exposition:
         yield gauge("ghostwire_netmap_window_seconds", "How long such a window lasts now.", pacer.length_s)
         yield gauge("ghostwire_netmap_waiting", "Nodes that wait for the end of the window.", pacer.waiting)
         yield counter("ghostwire_netmap_digest_mismatches", "Maps that differed.", counters.digest_mismatches)
+        behind = server.standbys.behind
+        yield gauge("ghostwire_replication_standbys", "Standbys that are connected.", len(behind))
+        yield gauge("ghostwire_replication_behind_rows", "Rows the slowest has to confirm.", max(behind, default=0))
+        fenced = server.store.durable.fenced is not None
+        yield gauge("ghostwire_store_fenced", "1 when another copy of the store is ahead of this one.", int(fenced))
         yield counter("ghostwire_coordinator_conflicts", "Decisions whose rows had moved on.", counters.conflicts)
         yield counter("ghostwire_coordinator_failures", "Decisions that the store refused.", counters.failures)
         commands = self.timings.commands

@@ -30,6 +30,14 @@ class Standbys:
         """The port on which standbys follow, 0 where none may."""
         return self._feed.port if self._feed is not None else 0
 
+    @property
+    def behind(self) -> list[int]:
+        """For each standby that is connected, how many rows it has yet to confirm."""
+        if self._feed is None:
+            return []
+        newest = self._store.head.seq
+        return [max(0, newest - seq) for seq in self._feed.confirmed]
+
     async def start(self) -> None:
         """Let them follow. Raises what `zqlite.replica.serve` raises."""
         options = self._options

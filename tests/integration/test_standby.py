@@ -81,6 +81,8 @@ def test_a_standby_takes_over_and_has_all_that_was_answered(room: Path, verb: Ve
             for number in range(20):
                 admin.post("/v1/users", {"name": f"user-{number}"})
                 answered.append(f"user-{number}")
+            lines = admin.text("/metrics").splitlines()
+            assert {"ghostwire_replication_standbys 1.0", "ghostwire_store_fenced 0.0"} <= set(lines)
         primary.kill()
         assert verb("db", "promote", "--alone", "--data", room / "b")[0] == 1, "the standby still has the file"
         assert following.stop() == 0

@@ -38,7 +38,7 @@ class Feed:
     """Replicas of one store. `async with await serve(...) as feed`."""
 
     def __init__(self, store: Store, confirmation: Confirmation | None) -> None:
-        self.replicas: set[asyncio.Task[None]] = set()
+        self._replicas: dict[asyncio.Task[None], int] = {}
         self.failed: Callable[[GhostwireError], None] = _ignore
         self._store = store
         self._confirmation = confirmation
@@ -52,6 +52,11 @@ class Feed:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
+    @property
+    def confirmed(self) -> list[int]:
+        """For each replica that is connected, the newest row that is on its disk."""
+        return list(self._replicas.values())
+
     async def close(self, within: float = 0.0) -> None:
         """Let every replica go, after `within` seconds for what they are about to confirm.
 
@@ -61,10 +66,10 @@ class Feed:
             await self._confirmation.settle(within)
         if self._server is not None:
             self._server.close()
-        for task in self.replicas:
+        for task in self._replicas:
             task.cancel()
-        if self.replicas:
-            await asyncio.wait(self.replicas)
+        if self._replicas:
+            await asyncio.wait(self._replicas)
         if self._confirmation is not None:
             self._store.hold_answers(None)
             self._confirmation.close()
@@ -78,8 +83,8 @@ class Feed:
     def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A replica has connected and proved itself."""
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self.replicas.add(task)
-        task.add_done_callback(self.replicas.discard)
+        self._replicas[task] = 0
+        task.add_done_callback(self._replicas.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -88,7 +93,10 @@ class Feed:
             if not isinstance(hello, Hello) or hello.version != frames.VERSION:
                 raise WireError(f"a replica greets with hello, version {frames.VERSION}: use the same release")
             head = await self._begin(hello, writer, peer)
-            jobs = [self._send_rows(head, writer), self._tick(writer), self._listen(reader, writer, peer)]
+            own = asyncio.current_task()
+            assert own is not None  # noqa: S101 (it runs in one)
+            self._replicas[own] = head.seq
+            jobs = [self._send_rows(head, writer), self._tick(writer), self._listen(own, reader, writer, peer)]
             tasks = [asyncio.get_running_loop().create_task(job) for job in jobs]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -185,12 +193,17 @@ class Feed:
             await writer.drain()
             await asyncio.sleep(TICK_S)
 
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: bytes) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 (it runs in one)
+    async def _listen(
+        self,
+        replica: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        peer: bytes,
+    ) -> None:
         while True:
             message = await frames.from_replica(reader)
             if isinstance(message, Ack):
+                self._replicas[replica] = message.seq
                 if self._confirmation is not None:
                     self._confirmation.confirm(message.seq)
             elif isinstance(message, HandOver):
