@@ -25,6 +25,7 @@ from ghostwire.zqlite.index.tables import RowsTable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ghostwire.zqlite.index.definition import Definition
     from ghostwire.zqlite.index.log import Target
     from ghostwire.zqlite.index.shared import Shared
     from ghostwire.zqlite.index.structure import Structure
@@ -37,6 +38,7 @@ class Session:
         self._connection = connection
         self._shared = shared
         self._pinned: dict[str, Structure] = {}
+        self._known: dict[str, Definition] = {}
         self._targets: dict[str, Target] = {}
         self._schema: Any = None
         self._written = 0
@@ -55,7 +57,8 @@ class Session:
         found = self._pinned.get(name)
         if found is None:
             found = self._find(name)
-            self._pinned[name] = found
+            if self._connection.in_transaction or not self._file:
+                self._pinned[name] = found
         if found.kind is not kind:
             raise ValidationError(f"index {name} is a {found.kind} index, this asks a {kind} index")
         return found
@@ -72,14 +75,15 @@ class Session:
         moment = log.moment(connection) if self._reads else 0
         version = connection.pragma("schema_version")
         if version != self._schema or not self._reads:
-            there = log.definitions(connection)
-            self._targets = {key: log.target(connection, found) for key, found in there.items()}
-            self._schema = version
+            self._known, self._targets, self._schema = log.definitions(connection), {}, version
             if self._reads:
-                self._shared.keep(set(there.values()), moment)
-        target = self._targets.get(name.lower()) if isinstance(name, str) else None
+                self._shared.keep(set(self._known.values()), moment)
+        target = self._targets.get(name)
         if target is None:
-            raise NotFoundError(f"there is no HASH, BITMAP or CIDR index {name!r}")
+            definition = self._known.get(name.lower()) if isinstance(name, str) else None
+            if definition is None:
+                raise NotFoundError(f"there is no HASH, BITMAP or CIDR index {name!r}")
+            target = self._targets[name] = log.target(connection, definition)
         return self._shared.at(connection, target, moment) if self._reads else build(connection, target)
 
 
