@@ -8,7 +8,9 @@ mod matrix;
 mod native;
 mod portsets;
 mod queries;
+mod relink;
 mod requests;
+mod standing;
 mod views;
 
 use crate::access::Approved;
@@ -20,7 +22,6 @@ use crate::scope::{Bindings, Scope};
 use crate::selector::Selector;
 use crate::window::Instant;
 use atoms::Catalog;
-use changes::Standing;
 use classes::{Classes, Links};
 pub use links::Effect;
 use links::{Both, ClassId};
@@ -32,6 +33,7 @@ pub use queries::{Explanation, Limit, Verdict};
 pub use requests::Request;
 use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
+use standing::Standing;
 use std::sync::Arc;
 use views::Views;
 
@@ -141,7 +143,7 @@ impl Engine {
         let mut catalog = Catalog::new(&policy, &selectors, rules.iter().enumerate().map(|(n, rule)| (n as u32, rule)));
         catalog.bind(&policy, &selectors, &bindings, &directory.users, at);
         let names = links::Names { policy: &policy, selectors: &selectors, timed: &catalog.timed };
-        let mut clock = changes::Clock::new(at);
+        let mut clock = standing::Clock::new(at);
         let mut made = Vec::with_capacity(rules.len());
         for (number, rule) in rules.into_iter().enumerate() {
             let (number, links) = (number as u32, links.get_mut(Effect::of(&rule)));

@@ -1,8 +1,8 @@
 //! Filters of native nodes: sources named by class, same owner or prefix.
 use super::atoms::{IDENTITY, POSTURE, atom, prefixes};
-use super::changes::Standing;
 use super::classes::meets;
 use super::links::ClassId;
+use super::standing::Standing;
 use super::{Engine, Made};
 use crate::address::{Address, Span, internet};
 use crate::directory::Node;
