@@ -1,0 +1,133 @@
+//! Links come into force and go out of it, and who is affected by it.
+use super::links::{ClassId, Effect, Link, Reach};
+use super::standing::Standing;
+use super::{Engine, Made, bits};
+use roaring::RoaringBitmap;
+use rustc_hash::FxHashSet;
+
+/// Links that change: those that come into force or go out of it, and those whose rules end at another time.
+#[derive(Default)]
+pub(super) struct Relinked {
+    detached: Vec<(Effect, u32)>,
+    attached: Vec<(Effect, u32)>,
+    restated: Vec<(Effect, u32)>,
+}
+
+impl Relinked {
+    /// Note what becomes of a rule that stood otherwise before.
+    pub fn note(&mut self, made: &Made, before: Standing) {
+        let list = match (before.is_open(), made.standing.is_open()) {
+            (false, true) => &mut self.attached,
+            (true, false) => &mut self.detached,
+            (true, true) => &mut self.restated,
+            (false, false) => return,
+        };
+        list.extend(made.links.clone().map(|id| (made.effect(), id)));
+    }
+}
+
+/// One bit per class, for what links touch.
+pub(super) struct Marks {
+    sources: Vec<u64>,
+    pub targets: Vec<u64>,
+    owning: Vec<u64>,
+}
+
+impl Engine {
+    pub(super) fn marks(&self) -> Marks {
+        let none = || vec![0u64; self.classes.list.len().div_ceil(64)];
+        Marks { sources: none(), targets: none(), owning: none() }
+    }
+
+    /// Put links in force and out of it. The nodes whose peers or filter change.
+    pub(super) fn relink(&mut self, change: &Relinked) -> RoaringBitmap {
+        if change.detached.is_empty() && change.attached.is_empty() && change.restated.is_empty() {
+            return RoaringBitmap::new();
+        }
+        let (mut accept, mut deny) = (self.marks(), self.marks());
+        for (effect, id) in change.detached.iter().chain(&change.attached) {
+            let marks = if *effect == Effect::Accept { &mut accept } else { &mut deny };
+            self.mark_sides(self.links.get(*effect).get(*id), marks);
+        }
+        for (effect, marks) in [(Effect::Accept, &accept), (Effect::Deny, &deny)] {
+            bits(&marks.sources).chain(bits(&marks.targets)).for_each(|class| self.views.forget(effect, class));
+            self.cells.get_mut(effect).touch(bits(&marks.sources));
+            self.cells.get_mut(effect).touch_own();
+        }
+        let mut targets = accept.targets.clone();
+        or(&mut targets, &deny.targets);
+        for (effect, id) in &change.restated {
+            self.mark_filters(self.links.get(*effect).get(*id), &mut targets);
+        }
+        or(&mut accept.owning, &deny.owning);
+        // The filters of targets are others in any case; of the sources only some see others than before.
+        accept.sources.iter_mut().zip(&targets).for_each(|(from, to)| *from &= !to);
+        let before = self.seen_by(&accept.sources);
+        let hidden = self.sights(&deny.sources, &deny.targets, &targets);
+        change.detached.iter().for_each(|(effect, id)| self.links.get_mut(*effect).detach(*id));
+        change.attached.iter().for_each(|(effect, id)| self.links.get_mut(*effect).attach(*id));
+        self.hidden.forget();
+        let mut affected = self.members(&targets);
+        affected |= self.beside(&accept.owning);
+        for (class, seen) in before {
+            if self.class_row(class) != seen {
+                affected.extend(self.classes.get(class).members.iter().copied());
+            }
+        }
+        affected | self.changed_sights(hidden)
+    }
+
+    /// All devices of those who own one in these classes: the others may be in no class that a rule names.
+    fn beside(&mut self, classes: &[u64]) -> RoaringBitmap {
+        let named = self.members(classes);
+        let owners: FxHashSet<i64> = named.iter().filter_map(|id| self.nodes.get(&id)?.untagged_owner()).collect();
+        owners.iter().filter_map(|owner| self.by_owner.get(owner)).flatten().copied().collect()
+    }
+
+    /// Mark the classes that are sources of a link, and those in whose filter it is.
+    fn mark_sides(&self, link: &Link, marks: &mut Marks) {
+        if link.reach == Reach::Routed {
+            return;
+        }
+        if link.sources.any {
+            self.mark_all(&mut marks.sources)
+        } else {
+            self.mark_sources(link, &mut marks.sources)
+        }
+        self.mark_filters(link, &mut marks.targets);
+        if link.reach == Reach::Own && !link.sources.any {
+            self.mark_sources(link, &mut marks.owning);
+        }
+    }
+
+    /// Mark the classes in whose filter a link is.
+    pub(super) fn mark_filters(&self, link: &Link, targets: &mut [u64]) {
+        match (link.reach, link.targets.any) {
+            (Reach::Routed, _) => {}
+            (Reach::Own, _) if link.sources.any => self.mark_all(targets),
+            (Reach::Own, _) => self.mark_sources(link, targets),
+            (_, true) => self.mark_all(targets),
+            (_, false) => self.mark(link.targets.atoms.iter(), targets),
+        }
+    }
+
+    pub(super) fn mark_all(&self, marks: &mut [u64]) {
+        (0..self.classes.list.len()).for_each(|class| marks[class / 64] |= 1 << (class % 64));
+    }
+
+    fn seen_by(&mut self, classes: &[u64]) -> Vec<(ClassId, RoaringBitmap)> {
+        let list: Vec<ClassId> = bits(classes).collect();
+        list.into_iter().map(|class| (class, self.class_row(class))).collect()
+    }
+
+    fn class_row(&mut self, class: ClassId) -> RoaringBitmap {
+        let own = self.classes.get(class);
+        let (atoms, of_addresses) = (own.atoms.clone(), own.of_addresses);
+        let (classes, all) = self.sight(Effect::Accept, &atoms, of_addresses);
+        if all { self.everyone.clone() } else { self.members(&classes) }
+    }
+}
+
+fn or(left: &mut [u64], right: &[u64]) {
+    left.iter_mut().zip(right).for_each(|(left, right)| *left |= right);
+}
