@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ghostwire.coordinator.policy_aside import Built
+from ghostwire.errors import GhostwireError
 from ghostwire.model.credential import Scope
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.policy import Connection, PolicyComparison
@@ -362,6 +364,14 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     persist: int
     seq: int
     ts: int
+
+
+class PolicyBuilt(msgspec.Struct, frozen=True, kw_only=True):
+    """The `BuildPolicy` with this number is carried out: what was built, or why nothing was."""
+
+    build: int
+    built: Built | None = None
+    error: GhostwireError | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):

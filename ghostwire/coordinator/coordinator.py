@@ -10,10 +10,10 @@ from typing import Any
 from ghostwire.coordinator import commands as c
 from ghostwire.coordinator.conversations import Conversations
 from ghostwire.coordinator.core import Core
-from ghostwire.coordinator.decision import Decision
-from ghostwire.coordinator.effects import Effect, Persist, Refuse, Reply
+from ghostwire.coordinator.decision import Decision, Unbuilt
+from ghostwire.coordinator.effects import BuildPolicy, Effect, Persist, Refuse, Reply
 from ghostwire.coordinator.following import follow
-from ghostwire.coordinator.locks import locks_of
+from ghostwire.coordinator.locks import BUILDING, locks_of
 from ghostwire.coordinator.reservations import Claim
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.snapshot import Snapshot
@@ -40,7 +40,7 @@ class Coordinator:
 
     `entropy` gives so many random bytes. Call `poll_effect` until None after each other call; `handle_timeout` at the
     monotonic second that `poll_timeout` names, or earlier. `Committed` and `Failed` are handed in as the store answers,
-    `Committed` in the order of the log.
+    `Committed` in the order of the log, and `PolicyBuilt` when a `BuildPolicy` is carried out.
     """
 
     def __init__(self, settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes], now: Now) -> None:
@@ -49,6 +49,8 @@ class Coordinator:
         self._inbox: deque[tuple[c.Command, int]] = deque()
         self._timekeeper = Timekeeper(self._core, self._conversations, lambda command: self._inbox.append((command, 1)))
         self._pending: dict[int, _Pending] = {}
+        self._building: tuple[c.Command, int] | None = None
+        self._last_build = 0
         self._last_persist = 0
         self._stopped = False
         self._handlers = _handlers(self._core, self._conversations, self._timekeeper)
@@ -57,13 +59,15 @@ class Coordinator:
             # Before anything else is decided, so that no version of the policy brings it back.
             self._inbox.append((c.EndAccess(op=NOBODY, actor=ACTOR), 1))
 
-    def handle(self, command: c.Command | c.Committed | c.Failed, now: Now) -> None:
-        """Take one command, or the store's answer to a `Persist`."""
+    def handle(self, command: c.Command | c.Committed | c.Failed | c.PolicyBuilt, now: Now) -> None:
+        """Take one command, the store's answer to a `Persist`, or a policy that was built."""
         now = self._at(now)
         if isinstance(command, c.Committed):
             self._committed(command, now)
         elif isinstance(command, c.Failed):
             self._failed(command, now)
+        elif isinstance(command, c.PolicyBuilt):
+            self._built(command, now)
         else:
             self._inbox.append((command, 1))
         self._work(now)
@@ -127,9 +131,38 @@ class Coordinator:
             return
         if isinstance(found, Decision):
             self._persist(_Pending(command, found, claim, locks, attempt))
+        elif isinstance(found, Unbuilt):
+            claim.release(committed=False)
+            self._build(command, found, attempt, now)
         else:
             claim.release(committed=False)
             self._reply(command, found)
+
+    def _build(self, command: c.Command, unbuilt: Unbuilt, attempt: int, now: Now) -> None:
+        """Have a policy built aside: nothing else waits for it but commands that would exchange it, too."""
+        core = self._core
+        core.reservations.hold((BUILDING,))
+        self._building = command, attempt
+        self._last_build += 1
+        directory = core.views.directory(now.utc)
+        core.views.begin_aside(unbuilt.text, unbuilt.bindings)
+        bindings = dict(unbuilt.bindings)
+        core.effects.append(
+            BuildPolicy(build=self._last_build, text=unbuilt.text, bindings=bindings, directory=directory)
+        )
+
+    def _built(self, answer: c.PolicyBuilt, now: Now) -> None:
+        if self._building is None or answer.build != self._last_build:
+            return
+        (command, attempt), self._building = self._building, None
+        woken = self._core.reservations.unlock((BUILDING,))
+        if answer.built is not None:
+            self._core.views.aside_built(answer.built)
+            self._inbox.append((command, attempt))
+        else:
+            self._core.views.end_aside()
+            self._refuse(command, answer.error or InternalError("no policy was built"), now)
+        self._inbox.extend((waiting, 1) for waiting in woken)
 
     def _persist(self, pending: _Pending) -> None:
         core = self._core
@@ -190,6 +223,8 @@ class Coordinator:
     def _refuse(self, command: c.Command, error: GhostwireError, now: Now) -> None:
         if isinstance(command, c.RegisterNode):
             self._core.counters.registrations_refused += 1
+        if BUILDING in locks_of(command, self._core.state):
+            self._core.views.end_aside()
         if command.op != NOBODY:
             self._core.effects.append(Refuse(op=command.op, error=error))
         else:

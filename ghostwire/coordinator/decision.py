@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,14 @@ class Decision:
     kind: str
     writes: tuple[Write, ...]
     answer: Callable[[Now], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """Nothing is decided yet: this policy is to be built aside first, then the command is decided again."""
+
+    text: str
+    bindings: Mapping[str, int]
 
 
 def answers_nothing(_: Now) -> None:

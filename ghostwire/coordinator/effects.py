@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from pyroaring import BitMap
 
+from ghostwire.coordinator.views import Directory
 from ghostwire.errors import GhostwireError
 from ghostwire.model.change import Write
 
@@ -69,7 +70,19 @@ class Flush(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[msgspec.Struct, ...]
 
 
-Effect = Persist | Reply | Refuse | Push | Send | CloseSession | Flush
+class BuildPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Build a policy aside (`ghostwire.coordinator.policy_building`), on a thread; then `PolicyBuilt`.
+
+    `bindings` say whom names mean; without them who is called so.
+    """
+
+    build: int
+    text: str
+    bindings: dict[str, int]
+    directory: Directory
+
+
+Effect = Persist | Reply | Refuse | Push | Send | CloseSession | Flush | BuildPolicy
 
 
 # What replies carry.

@@ -10,6 +10,8 @@ from ghostwire.coordinator.state import State
 
 Locks = tuple[Hashable, ...]
 Locker = Callable[[Any, State], Locks]
+BUILDING: Final = "a policy built aside"
+"""What a command holds while its policy is built: others may change the policy, but none of them what is in force."""
 
 
 def _by_key(command: c.RegisterNode | c.OpenSession, state: State) -> Locks:
@@ -72,16 +74,14 @@ _LOCKERS: Final[dict[type[c.Command], Locker]] = {
     ),
     **dict.fromkeys(
         (
-            c.ApplyPolicy,
             c.ConfirmPolicy,
-            c.RollbackPolicy,
-            c.RevertPolicy,
             c.NoteBindings,
             c.EndAccess,
             c.TurnWindows,
         ),
         lambda command, state: ("policy",),
     ),
+    **dict.fromkeys((c.ApplyPolicy, c.RollbackPolicy, c.RevertPolicy), lambda command, state: (BUILDING, "policy")),
     **dict.fromkeys((c.WakeAddresses, c.SweepTokens, c.NoteTime), _one_at_a_time),
 }
 

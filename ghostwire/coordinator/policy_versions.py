@@ -7,16 +7,17 @@ from typing import Final
 
 from ghostwire.coordinator.access_standing import grants
 from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RevertPolicy, RollbackPolicy
-from ghostwire.coordinator.decision import Decision
+from ghostwire.coordinator.decision import Decision, Unbuilt
 from ghostwire.coordinator.names import printable
+from ghostwire.coordinator.policy_aside import Built
 from ghostwire.coordinator.policy_diff import Meaning, only_removes
 from ghostwire.coordinator.state import State
-from ghostwire.coordinator.views import BINDINGS, Directory, Views, bindings_of_version, bindings_value, policy_of
+from ghostwire.coordinator.views import BINDINGS, Views, bindings_of_version, bindings_value
 from ghostwire.errors import ConflictError, GhostwireError, NotFoundError, ValidationError
 from ghostwire.model.change import Delete, Put, Write
 from ghostwire.model.policy import Connection, Origin, PolicyTrial, PolicyVersion
 from ghostwire.model.time import SECOND
-from ghostwire.policy import Engine, Policy
+from ghostwire.policy import Engine
 
 LARGEST_TEXT: Final = 64 * 1024 * 1024
 """Bytes of the largest policy text that is taken."""
@@ -49,7 +50,7 @@ class PolicyVersions:
         """The version that waits for its confirmation."""
         return next(iter(self._state.trials.values()), None)
 
-    def apply(self, command: ApplyPolicy, utc: int) -> Decision:
+    def apply(self, command: ApplyPolicy, utc: int) -> Decision | Unbuilt:
         """Put a policy text in force.
 
         Raises `ValidationError` for a text that allows everything without saying so or whose own tests fail,
@@ -57,19 +58,21 @@ class PolicyVersions:
         """
         if len(command.text.encode()) > LARGEST_TEXT:
             raise ValidationError(f"a policy text has at most {LARGEST_TEXT} bytes")
-        policy = Policy.parse(command.text)
-        if policy.allows_everything and not command.allow_all:
-            raise ValidationError(
-                "this text has neither acls nor grants, which allows everything: say so with --allow-all, "
-                'or write "acls": [] to allow nothing'
-            )
         waiting = self.waiting()
         if waiting is not None and not command.replace:
             raise ConflictError(
                 f"version {waiting.number} waits to be confirmed: `ghostwire policy confirm` keeps it, "
                 "`ghostwire policy rollback` goes back, and --replace ends its wait for this one"
             )
-        forced = self._objections(command.text, command, utc)
+        built = self._views.aside(command.text or " ", {})
+        if built is None:
+            return Unbuilt(command.text or " ", {})
+        if built.policy.allows_everything and not command.allow_all:
+            raise ValidationError(
+                "this text has neither acls nor grants, which allows everything: say so with --allow-all, "
+                'or write "acls": [] to allow nothing'
+            )
+        forced = self._objections(built, command, utc)
         record = self._next(command.text, command.actor, utc, command.note, "apply", None, forced)
         writes: tuple[Write, ...] = (Put("policies", record), *_ended(waiting))
         if command.confirm_within_s is not None:
@@ -90,7 +93,7 @@ class PolicyVersions:
         record = self.get(waiting.number)
         return Decision("policy.confirm", _ended(waiting), lambda _: record)
 
-    def rollback(self, command: RollbackPolicy, utc: int) -> Decision:
+    def rollback(self, command: RollbackPolicy, utc: int) -> Decision | Unbuilt:
         """Bring an earlier version back. Raises what `apply` raises, `NotFoundError` where there is no such version.
 
         Ending a wait by going back to where it began is never refused.
@@ -107,23 +110,28 @@ class PolicyVersions:
         text = self.get(number).text
         if waiting is not None and number == waiting.restores:
             return self._back(waiting, command.actor, utc, command.note, "rollback")
-        forced = self._objections(text, command, utc)
+        built = self._views.aside(text, {})
+        if built is None:
+            return Unbuilt(text, {})
+        forced = self._objections(built, command, utc)
         record = self._next(text, command.actor, utc, command.note, "rollback", number, forced)
         writes = (Put("policies", record), *_ended(waiting))
         return Decision(_kind("policy.rollback", forced), writes, lambda _: record)
 
-    def revert(self, command: RevertPolicy, utc: int) -> Decision | None:
+    def revert(self, command: RevertPolicy, utc: int) -> Decision | Unbuilt | None:
         """Nobody has confirmed in time: go back, provided that the version still waits and is still in force."""
         waiting = self.waiting()
         if waiting is None or waiting.number != command.number or waiting.deadline > utc:
             return None
         return self._back(waiting, command.actor, utc, "nobody confirmed it in time", "revert")
 
-    def _back(self, waiting: PolicyTrial, actor: str, utc: int, note: str, origin: Origin) -> Decision:
+    def _back(self, waiting: PolicyTrial, actor: str, utc: int, note: str, origin: Origin) -> Decision | Unbuilt:
         """Go back to where the wait began, with its names' meaning then: nobody gains what a name means since."""
         text = self.get(waiting.restores).text
-        record = self._next(text, actor, utc, note, origin, waiting.restores, ())
         bindings = bindings_of_version(waiting.bindings, waiting.restores)
+        if self._views.aside(text, bindings) is None:
+            return Unbuilt(text, bindings)
+        record = self._next(text, actor, utc, note, origin, waiting.restores, ())
         kept = self._state.setting(BINDINGS, bindings_value(record.number, bindings))
         writes = (Put("policies", record), kept, *_ended(waiting))
         return Decision(f"policy.{origin}", writes, lambda _: record)
@@ -160,21 +168,17 @@ class PolicyVersions:
             bindings=bindings,
         )
 
-    def _objections(self, text: str, command: ApplyPolicy | RollbackPolicy, utc: int) -> tuple[str, ...]:
+    def _objections(self, built: Built, command: ApplyPolicy | RollbackPolicy, utc: int) -> tuple[str, ...]:
         """What speaks against a policy, where `force` overrides it. Raises it otherwise."""
-        waits = isinstance(command, ApplyPolicy) and command.confirm_within_s is not None
-        if not (waits or command.connections or "tests" in text.lower()):
-            return ()
-        directory = self._views.directory(utc)
-        candidate = directory.build(policy_of(text))
+        candidate = built.engine
+        candidate.turn(utc)
         candidate.set_access(grants(self._state, candidate, utc))
         found: list[GhostwireError] = []
-        try:
-            candidate.check()
-        except ValidationError as error:
-            found.append(ValidationError(f"the policy's own tests: {error.message}"))
+        if built.failure is not None:
+            found.append(ValidationError(f"the policy's own tests: {built.failure}"))
         found.extend(self._cuts(candidate, command.connections))
-        if isinstance(command, ApplyPolicy) and waits and self._only_removes(command, candidate, directory):
+        waits = isinstance(command, ApplyPolicy) and command.confirm_within_s is not None
+        if isinstance(command, ApplyPolicy) and waits and self._only_removes(command, candidate, utc):
             found.append(
                 ConflictError("this version only takes access away, and unless confirmed it would be given back")
             )
@@ -182,12 +186,13 @@ class PolicyVersions:
             raise type(found[0])("; ".join(error.message for error in found) + " (--force does it all the same)")
         return tuple(error.message for error in found)
 
-    def _only_removes(self, command: ApplyPolicy, candidate: Engine, directory: Directory) -> bool:
+    def _only_removes(self, command: ApplyPolicy, candidate: Engine, utc: int) -> bool:
         compared = command.compared
         if compared is not None and compared.against == self._number():
             return compared.only_removes
         text = "" if self._state.policy is None else self._state.policy.text
-        return only_removes(Meaning(text, self._views.engine), Meaning(command.text, candidate), directory)
+        sides = Meaning(text, self._views.engine), Meaning(command.text, candidate)
+        return only_removes(*sides, self._views.directory(utc))
 
     def _cuts(self, candidate: Engine, connections: Iterable[Connection]) -> list[GhostwireError]:
         """The asker's own connections over the mesh that a policy would cut."""

@@ -10,6 +10,7 @@ import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.access_standing import grants
+from ghostwire.coordinator.policy_aside import Aside, Built
 from ghostwire.coordinator.state import State
 from ghostwire.model.filter import FilterRule
 from ghostwire.model.node import Node
@@ -196,6 +197,7 @@ class Views:
         self._engine = self._build(present)
         self.numbers = ClassNumbers(1)
         self._postured = _has_postures(state)
+        self._aside: Aside | None = None
         self.bound = 0
         """Moves whenever names of the policy may have come to mean users."""
         self.version = 0
@@ -210,7 +212,13 @@ class Views:
     def rebind(self) -> None:
         """Compile the policy in force anew, over the nodes that are present; classes keep the numbers that they can."""
         known = self.numbers.all()
-        self._engine = self._build([policy_facts(self._state.node_by_slot[slot]) for slot in self.slots])
+        ready = self._ready()
+        if ready is None:
+            self._engine = self._build([policy_facts(self._state.node_by_slot[slot]) for slot in self.slots])
+        else:
+            self._engine = ready.engine
+            self._engine.turn(self.at)
+            self._grant()
         self._postured = _has_postures(self._state)
         self.bound += 1
         self.version += 1
@@ -223,6 +231,36 @@ class Views:
         engine = Engine.build(policy_in_force(state), people, present, self._pools, bindings_of(state), at=self.at)
         engine.set_access(grants(state, engine, self.at))
         return engine
+
+    # A policy that is built aside.
+
+    def begin_aside(self, text: str, bindings: Mapping[str, int]) -> None:
+        """A policy is being built over `directory()` as it is now: from here on it follows what changes."""
+        self._aside = Aside(text, bindings)
+
+    def aside(self, text: str, bindings: Mapping[str, int]) -> Built | None:
+        """A policy that was built aside, if it is this one."""
+        aside = self._aside
+        return aside.built if aside is not None and aside.is_of(text, bindings) else None
+
+    def aside_built(self, built: Built) -> None:
+        """What was begun is built, and catches up."""
+        if self._aside is not None:
+            self._aside.arrive(built)
+
+    def end_aside(self) -> None:
+        """What was built aside is in force, or not wanted any more."""
+        self._aside = None
+
+    def _ready(self) -> Built | None:
+        """The policy in force, if it was built aside and its names mean the users that they would mean now."""
+        if self._aside is None or self._aside.is_late:
+            return None
+        return self.aside("" if self._state.policy is None else self._state.policy.text, bindings_of(self._state))
+
+    def _note(self, change: Callable[[Engine], object]) -> None:
+        if self._aside is not None:
+            self._aside.note(change)
 
     # Windows.
 
@@ -253,6 +291,7 @@ class Views:
         facts = policy_facts(new)
         before = None if old is None else self._engine.class_of(new.slot)
         affected = self._engine.update(facts)
+        self._note(lambda engine: engine.update(facts))
         self.slots.add(new.slot)
         after = self._engine.class_of(new.slot)
         renumbered = False
@@ -269,6 +308,7 @@ class Views:
         """Forget a node: whose filter may be another now, itself left out."""
         before = self._engine.class_of(old.slot)
         affected = self._engine.leave(old.slot)
+        self._note(lambda engine: engine.leave(old.slot))
         self.slots.discard(old.slot)
         if self.numbers.leave(old.slot, before) or served_routes(old) or self._postured:
             self.version += 1
@@ -277,12 +317,18 @@ class Views:
 
     def set_users(self) -> BitMap:
         """Follow a change of the users: whose peers, filter or class may be another."""
+        self._outdate_aside()
         return self._moving_classes(lambda: self._engine.set_users(user_facts(self._state.users.values())))
 
     def know_users(self) -> bool:
         """Follow the coming or going of a user without nodes; whether no map can be another, as it should be."""
         self.bound += 1
+        self._outdate_aside()
         return not self._engine.set_users(user_facts(self._state.users.values()))
+
+    def _outdate_aside(self) -> None:
+        if self._aside is not None:
+            self._aside.is_late = True
 
     def edit(self) -> BitMap | None:
         """Follow a change of the policy's rules: whose peers, filter or class may be another.
@@ -291,7 +337,8 @@ class Views:
         """
         if not self._names_hold():
             return None
-        policy = policy_in_force(self._state)
+        ready = self._ready()
+        policy = policy_in_force(self._state) if ready is None else ready.policy
         affected = self._moving_classes(lambda: self._engine.edit(policy))
         if affected is None:
             return None

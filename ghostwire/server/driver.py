@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from ghostwire.coordinator import Coordinator
-from ghostwire.coordinator.commands import Command, Committed, Failed
-from ghostwire.coordinator.effects import CloseSession, Effect, Flush, Persist, Push, Refuse, Reply, Send
+from ghostwire.coordinator.commands import Command, Committed, Failed, PolicyBuilt
+from ghostwire.coordinator.effects import BuildPolicy, CloseSession, Effect, Flush, Persist, Push, Refuse, Reply, Send
+from ghostwire.coordinator.policy_building import build_policy
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
 from ghostwire.model.time import Now
 from ghostwire.server.clock import Clock
@@ -108,7 +109,7 @@ class Driver:
             answer(None, UnavailableError("the coordinator is stopping", retry_after=1.0))
         self._asked.clear()
 
-    def _handle(self, command: Command | Committed | Failed) -> None:
+    def _handle(self, command: Command | Committed | Failed | PolicyBuilt) -> None:
         now = self.clock()
         self.coordinator.handle(command, now)
         self._witness.handled(type(command).__name__, now)
@@ -143,8 +144,14 @@ class Driver:
             live = self.fanout.find(effect.node, effect.session)
             if live is not None:
                 self.close_session(live, effect)
+        elif isinstance(effect, BuildPolicy):
+            self._loop.run_in_executor(None, build_policy, effect).add_done_callback(self._built)
         else:
             self._store.flush(effect)
+
+    def _built(self, future: asyncio.Future[PolicyBuilt]) -> None:
+        if not self._stopping:
+            self._handle(future.result())
 
     def _answered(self, op: int, value: Any, error: GhostwireError | None) -> None:
         answer = self._asked.pop(op, None)

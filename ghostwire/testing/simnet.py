@@ -15,10 +15,12 @@ from ghostwire.coordinator.commands import (
     Failed,
     HeartbeatNode,
     OpenSession,
+    PolicyBuilt,
     RegisterNode,
     SessionClosed,
 )
 from ghostwire.coordinator.effects import (
+    BuildPolicy,
     CloseSession,
     Effect,
     Flush,
@@ -31,6 +33,7 @@ from ghostwire.coordinator.effects import (
     Send,
     SessionOpened,
 )
+from ghostwire.coordinator.policy_building import build_policy
 from ghostwire.errors import GhostwireError, WireError
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.testing.clock import ManualClock
@@ -83,7 +86,8 @@ class SimNode:
 class SimNet:
     """The network. With `hold` set, changes wait in `held` until the test commits or fails them, in any order.
 
-    Unless `settings` say otherwise, each change is told by itself.
+    With `hold_builds` set, policies that are built aside wait in `builds` until the test finishes them. Unless
+    `settings` say otherwise, each change is told by itself.
     """
 
     def __init__(self, settings: Settings | None = None, seed: int = 0) -> None:
@@ -96,12 +100,14 @@ class SimNet:
         self.by_id: dict[int, SimNode] = {}
         self.hold = False
         self.held: list[Persist] = []
+        self.hold_builds = False
+        self.builds: list[BuildPolicy] = []
         self.pushes: list[Push] = []
         self.watch: Callable[[Effect], None] | None = None
         self._op = 0
         self._answers: dict[int, Any] = {}
         self._waiting: dict[int, Callable[[Any], None]] = {}
-        self._answered: deque[Committed | Failed] = deque()
+        self._answered: deque[Committed | Failed | PolicyBuilt] = deque()
         self._frames: dict[bytes, FromServer] = {}
         self.coordinator = self._start()
 
@@ -131,6 +137,7 @@ class SimNet:
         for node in self.nodes.values():
             node.session = 0
         self.held.clear()
+        self.builds.clear()
         self._waiting.clear()
         self._answered.clear()
         self.clock.advance(away_s)
@@ -169,6 +176,11 @@ class SimNet:
             self._answered.append(Failed(persist=persist.persist, conflict=error is None, error=error))
         else:
             self._answered.append(self.store.commit(persist, self.clock().utc))
+        self.drain()
+
+    def finish_build(self) -> None:
+        """Finish the policy that has been building for longest."""
+        self._answered.append(build_policy(self.builds.pop(0)))
         self.drain()
 
     # Nodes.
@@ -261,6 +273,11 @@ class SimNet:
                 self.held.append(effect)
             else:
                 self._answered.append(self.store.commit(effect, self.clock().utc))
+        elif isinstance(effect, BuildPolicy):
+            if self.hold_builds:
+                self.builds.append(effect)
+            else:
+                self._answered.append(build_policy(effect))
         elif isinstance(effect, Reply):
             self._answers[effect.op] = effect.value
             if isinstance(effect.value, SessionOpened):

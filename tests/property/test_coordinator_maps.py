@@ -207,7 +207,21 @@ class Histories(RuleBasedStateMachine):
         self._try(how, node=node.id)
 
     @rule(text=st.sampled_from(POLICIES))
+    def begin_policy(self, text: str) -> None:
+        """It is being built while other things happen."""
+        if not self.net.builds:
+            self.net.hold_builds = True
+            self.net.give(ApplyPolicy, text=text, author="test", allow_all=True)
+            self.net.hold_builds = False
+
+    @rule()
+    def finish_policy(self) -> None:
+        if self.net.builds:
+            self.net.finish_build()
+
+    @rule(text=st.sampled_from(POLICIES))
     def apply_policy(self, text: str) -> None:
+        self.finish_policy()
         self.net.ask(ApplyPolicy, text=text, author="test", allow_all=True)
 
     @rule(name=st.sampled_from(USERS), role=st.sampled_from(["admin", "member"]))

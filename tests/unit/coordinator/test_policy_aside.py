@@ -1,0 +1,175 @@
+"""A policy built aside: what lands while it is being built, who waits for it and who does not."""
+
+from typing import Any
+
+import pytest
+
+from ghostwire.coordinator.commands import (
+    ApplyPolicy,
+    ConfirmPolicy,
+    CreateUser,
+    DeleteNode,
+    DeleteUser,
+    RenameNode,
+    RollbackPolicy,
+    TagNode,
+)
+from ghostwire.coordinator.effects import BuildPolicy
+from ghostwire.errors import ValidationError
+from ghostwire.policy import Engine
+from ghostwire.testing.simnet import SimNet
+from tests.reference.netmap_check import check_all
+
+TAGS = '"tagOwners": {"tag:web": ["alice@"], "tag:db": ["alice@"]}'
+CLOSED = f'{{{TAGS}, "acls": []}}'
+WEB = f'{{{TAGS}, "acls": [{{"action": "accept", "src": ["alice@"], "dst": ["tag:web:80"]}}]}}'
+GROUP = WEB.replace('alice@"], "dst', 'group:a"], "dst').replace("{", '{"groups": {"group:a": ["alice@"]}, ', 1)
+
+
+@pytest.fixture
+def net() -> SimNet:
+    """A network in which a policy is being built from the second one on."""
+    net = SimNet(seed=5)
+    net.join("laptop", net.key("alice"))
+    net.join("web", net.key(None, tags=("tag:web",)))
+    net.ask(ApplyPolicy, text=CLOSED, author="test")
+    net.hold_builds = True
+    return net
+
+
+def begin(net: SimNet, text: str, **options: Any) -> int:
+    op = net.give(ApplyPolicy, text=text, author="test", **options)
+    assert not net.is_answered(op)
+    return op
+
+
+def in_force(net: SimNet) -> str:
+    found = net.coordinator.view.policy()
+    assert found is not None
+    return found.text
+
+
+def test_nobody_else_waits_and_what_lands_meanwhile_counts(net: SimNet) -> None:
+    op = begin(net, GROUP)
+    nodes = net.nodes
+    late = net.join("late", net.key(None, tags=("tag:web",)))
+    gone = net.join("gone", net.key(None, tags=("tag:web",)))
+    net.ask(TagNode, node=nodes["web"].id, tags=("tag:db",))
+    net.ask(RenameNode, node=late.id, name="renamed")
+    net.ask(DeleteNode, node=gone.id)
+    assert in_force(net) == CLOSED
+    assert not nodes["laptop"].netmap.peers
+    check_all(net)
+    net.finish_build()
+    assert net.answer(op).text == in_force(net) == GROUP
+    assert set(nodes["laptop"].netmap.peers) == {late.id}
+    check_all(net)
+
+
+def test_changes_that_land_before_the_commit_count_too(net: SimNet) -> None:
+    op = begin(net, GROUP)
+    net.hold = True
+    net.finish_build()
+    applying = net.held.pop()
+    net.hold = False
+    late = net.join("late", net.key(None, tags=("tag:web",)))
+    assert in_force(net) == CLOSED
+    net.held.append(applying)
+    net.settle()
+    assert net.answer(op).text == GROUP
+    assert late.id in net.nodes["laptop"].netmap.peers
+    check_all(net)
+
+
+def test_it_is_exchanged_without_being_compiled_again(net: SimNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(net, GROUP)
+    net.finish_build()
+    built: list[None] = []
+    original = Engine.build
+    monkeypatch.setattr(Engine, "build", lambda *args, **kwargs: built.append(None) or original(*args, **kwargs))
+    begin(net, WEB)
+    net.finish_build()
+    assert len(built) == 1
+
+
+def test_names_mean_users_of_the_moment_it_comes_into_force(net: SimNet) -> None:
+    view = net.coordinator.view
+    net.ask(DeleteNode, node=net.nodes["laptop"].id)
+    op = begin(net, GROUP)
+    net.ask(DeleteUser, user=view.user_by_name("alice").id)
+    net.ask(CreateUser, name="alice")
+    net.finish_build()
+    assert net.answer(op).text == GROUP
+    again = net.join("again", net.key("alice"))
+    assert set(again.netmap.peers) == {net.nodes["web"].id}
+    check_all(net)
+
+
+def test_policies_come_one_after_the_other(net: SimNet) -> None:
+    first, second = begin(net, GROUP), begin(net, WEB)
+    back = net.give(RollbackPolicy, number=1)
+    assert len(net.builds) == 1
+    for op, text in ((first, GROUP), (second, WEB), (back, CLOSED)):
+        net.finish_build()
+        assert net.answer(op).text == in_force(net) == text
+    check_all(net)
+
+
+def test_a_faulty_text_is_refused_and_the_next_one_is_not(net: SimNet) -> None:
+    faulty, fine = begin(net, "{"), begin(net, WEB)
+    net.finish_build()
+    assert isinstance(net.answer(faulty), ValidationError)
+    assert in_force(net) == CLOSED
+    net.finish_build()
+    assert net.answer(fine).text == WEB
+    check_all(net)
+
+
+def test_a_conflict_is_decided_again_on_what_was_built(net: SimNet) -> None:
+    op = begin(net, GROUP)
+    net.hold = True
+    net.finish_build()
+    net.settle(fail=True)
+    assert not net.builds
+    net.settle()
+    assert net.answer(op).text == in_force(net) == GROUP
+
+
+def test_a_wait_that_runs_out_meanwhile_goes_back_after_it(net: SimNet) -> None:
+    net.hold_builds = False
+    net.ask(ApplyPolicy, text=WEB, author="test", confirm_within_s=60)
+    net.hold_builds = True
+    op = begin(net, GROUP, replace=True)
+    net.advance(61)
+    net.ask(CreateUser, name="bob")
+    net.finish_build()
+    assert net.answer(op).text == in_force(net) == GROUP
+    net.advance(60)
+    assert in_force(net) == GROUP
+    assert not net.builds
+
+
+def test_a_version_can_be_confirmed_while_the_next_is_built(net: SimNet) -> None:
+    net.hold_builds = False
+    net.ask(ApplyPolicy, text=WEB, author="test", confirm_within_s=60)
+    net.hold_builds = True
+    begin(net, GROUP, replace=True)
+    assert net.ask(ConfirmPolicy, connected_at=net.clock().utc + 1).text == WEB
+
+
+def test_a_restart_forgets_what_was_being_built(net: SimNet) -> None:
+    begin(net, GROUP)
+    net.restart()
+    net.hold_builds = False
+    assert in_force(net) == CLOSED
+    assert net.ask(ApplyPolicy, text=GROUP, author="test").text == GROUP
+    for node in net.nodes.values():
+        net.connect(node)
+    check_all(net)
+
+
+def test_the_work_is_an_effect(net: SimNet) -> None:
+    begin(net, GROUP)
+    effect = net.builds[0]
+    assert isinstance(effect, BuildPolicy)
+    assert {node.id for node in effect.directory.nodes} == {node.slot for node in net.nodes.values()}
