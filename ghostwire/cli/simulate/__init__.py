@@ -39,7 +39,11 @@ Examples:
     help="What follows joining; repeatable [default: all].",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(1, 86_400), default=30.0, show_default=True, help="How long steady lasts."
+    "--seconds",
+    type=click.FloatRange(1, 86_400),
+    default=30.0,
+    show_default=True,
+    help="How long steady lasts, at the least.",
 )
 @click.option(
     "--report", "page", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML page."

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, Self
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from ghostwire.errors import InternalError
 from ghostwire.testing.processes import Child
 
 HOST: Final = "127.0.0.1"
@@ -105,8 +106,11 @@ class Subject:
 
     @property
     def _running(self) -> Child:
-        assert self._child is not None  # noqa: S101 - it was started
-        return self._child
+        child = self._child
+        assert child is not None  # noqa: S101 - it was started
+        if not child.running:
+            raise InternalError(f"the server ended with {child.stop()}:\n{child.tail()}")
+        return child
 
     def _ready(self) -> dict[str, Any] | None:
         found: dict[str, Any] = self.ask(lambda admin: admin.get("/v1/status"))

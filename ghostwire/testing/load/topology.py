@@ -37,8 +37,9 @@ class Topology:
 
     @property
     def cells(self) -> int:
-        """How many cells there are; the last one may be smaller."""
-        return math.ceil((self.nodes - 1) / self.cell_size)
+        """How many cells there are. The last one may be smaller, or have a node more: none is alone."""
+        whole, rest = divmod(self.nodes - 1, self.cell_size)
+        return max(1, whole + (rest > 1))
 
     @property
     def classes_a_cell(self) -> int:
@@ -48,19 +49,20 @@ class Topology:
     @property
     def audience(self) -> int:
         """How many nodes see the hub: whole cells."""
-        return min(self.nodes - 1, self._audience_cells * self.cell_size)
+        cells = self._audience_cells
+        return self.nodes - 1 if cells == self.cells else cells * self.cell_size
 
     def tag(self, node: int) -> str:
         """The tag of a node by its number."""
         if node == HUB:
             return HUB_TAG
-        cell, place = divmod(node - 1, self.cell_size)
+        cell, place = self._place(node)
         return _tag(cell, place % self.classes_a_cell)
 
     def neighbour(self, node: int) -> int:
         """Another node of the same cell."""
-        first = (node - 1) % self.cell_size == 0
-        return node + 1 if first else node - 1
+        _, place = self._place(node)
+        return node - 1 if place else node + 1
 
     def tags(self) -> list[str]:
         """Every class but the hub's, in order."""
@@ -74,6 +76,11 @@ class Topology:
         rules += [_rule([tag], tag, str(EXTRA_PORT)) for tag in opened]
         owners = {tag: ["autogroup:admin"] for tag in [HUB_TAG, *tags]}
         return json.dumps({"tagOwners": owners, "acls": rules}, separators=(",", ":"))
+
+    def _place(self, node: int) -> tuple[int, int]:
+        """A node's cell, and its number there."""
+        cell = min((node - 1) // self.cell_size, self.cells - 1)
+        return cell, node - 1 - cell * self.cell_size
 
     @property
     def _audience_cells(self) -> int:

@@ -30,13 +30,14 @@ def engine(topology: Topology, opened: tuple[str, ...] = ()) -> Engine:
     return Engine.build(Policy.parse(topology.policy(opened)), [], nodes)
 
 
-@pytest.mark.parametrize(("nodes", "visible"), [(20, 3), (300, 20), (403, 200)])
+@pytest.mark.parametrize(("nodes", "visible"), [(20, 3), (23, 20), (300, 20), (403, 200)])
 def test_the_policy_shows_each_node_its_cell_and_the_hub(nodes: int, visible: int) -> None:
     topology = Topology(nodes, visible)
     built = engine(topology)
     for number in range(1, nodes):
-        first = (number - 1) // topology.cell_size * topology.cell_size + 1
-        cell = set(range(first, min(first + topology.cell_size, nodes)))
+        own = topology.tag(number).partition("-")[0]
+        cell = {other for other in range(1, nodes) if topology.tag(other).partition("-")[0] == own}
+        assert 2 <= len(cell) <= topology.cell_size + 1
         assert set(built.visible(number)) == cell - {number} | {HUB}
     assert len(built.visible(HUB)) == topology.audience == nodes - 1
     rules = json.loads(topology.policy())["acls"]
@@ -53,11 +54,13 @@ def test_an_opened_port_changes_the_filters_of_its_class_only() -> None:
 
 
 def test_a_neighbour_is_of_the_same_cell() -> None:
-    topology = Topology(100, 20)
-    for number in range(1, 99):
-        neighbour = topology.neighbour(number)
-        assert neighbour != number
-        assert (neighbour - 1) // topology.cell_size == (number - 1) // topology.cell_size
+    for nodes in (23, 100, 107):
+        topology = Topology(nodes, 20)
+        for number in range(1, nodes):
+            neighbour = topology.neighbour(number)
+            assert neighbour != number
+            assert 1 <= neighbour < nodes
+            assert topology.tag(neighbour).partition("-")[0] == topology.tag(number).partition("-")[0]
 
 
 @given(st.floats(0, 1e7))
