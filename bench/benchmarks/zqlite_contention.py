@@ -1,6 +1,6 @@
 """What writing flat out does to those who read on the event loop, and to the loop itself.
 
-The interpreter's switch interval is the server's, 20 us: a read that has let go of the interpreter's lock waits as long
+The interpreter's switch interval is the server's, 50 us: a read that has let go of the interpreter's lock waits as long
 as that for the writer's thread to hand it back, which by default is 5 ms.
 """
 

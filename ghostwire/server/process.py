@@ -21,7 +21,7 @@ DONE: Final = 0
 FAILED: Final = 1
 COLLECT: Final = (50_000, 20, 50)
 """The collector's thresholds: nearly all that a server keeps is no garbage, and each full look stops the loop."""
-SWITCH_S: Final = 0.00002
+SWITCH_S: Final = 0.00005
 """How long a thread may keep the interpreter while another waits. A read on the loop lets go of it several times, and
 each time would wait for the writer's thread for the usual 5 ms."""
 Ready = Callable[[Server], Awaitable[None]]
