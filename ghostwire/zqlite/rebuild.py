@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import apsw
 import msgspec
@@ -41,10 +41,8 @@ BATCH_SECONDS: Final = 0.02
 """What a batch may take, and so for how long it holds other writers up."""
 LEAST_ROWS: Final = 16
 MOST_ROWS: Final = 8192
-NEARLY: Final = 64
-"""So few operations may be left for the swap."""
-FOLLOWED: Final = 512
-"""So many are followed in one batch."""
+FOLLOWED_BYTES: Final = 256 * 1024
+"""So much of the log is followed in one batch, a whole row of it at least."""
 
 _NAME: Final = r'(?:"(?:[^"]|"")+"|\w+)'
 _TABLE_HEAD = re.compile(rf"\s*CREATE\s+TABLE\s+({_NAME})\s*\(", re.IGNORECASE)
@@ -102,8 +100,9 @@ async def run(db: Store, form: Rebuild) -> None:
             progress, seconds = await db.work(lambda applier: _copy(applier, form, progress, count))  # noqa: B023
             count = min(count * 2, MOST_ROWS) if seconds < BATCH_SECONDS / 2 else count
             count = max(count // 2, LEAST_ROWS) if seconds > BATCH_SECONDS else count
-        while await db.work(lambda applier: applier.head.seq) - progress.seq > NEARLY:
-            progress = await db.work(lambda applier: _follow(applier, form, progress))  # noqa: B023
+        near = False
+        while not near:
+            progress, near = await db.work(lambda applier: _follow(applier, form, progress))  # noqa: B023
         await db.work(lambda applier: _swap(applier, form, progress))
     except (ConflictError, ValidationError):
         await db.work(lambda applier: _abandon(applier, form))
@@ -143,15 +142,16 @@ def _copy(applier: Applier, form: Rebuild, progress: Progress, count: int) -> tu
     return now, time.perf_counter() - started
 
 
-def _follow(applier: Applier, form: Rebuild, progress: Progress) -> Progress:
-    """Copy again what the next operations of the log have written."""
+def _follow(applier: Applier, form: Rebuild, progress: Progress) -> tuple[Progress, bool]:
+    """Copy again what the next operations of the log have written; whether that was the last of it."""
     with applier.alone(KIND), _explained(applier):
         way = _Way(applier, form)
-        until = min(progress.seq + FOLLOWED, applier.head.seq)
-        way.insert_again(_touched(applier, way.old, progress.seq, until))
+        keys, until = _touched(applier, way.old, progress.seq, FOLLOWED_BYTES)
+        way.insert_again(keys)
         now = msgspec.structs.replace(progress, seq=until)
         _keep(applier, form, now)
-    return now
+        near = until == applier.head.seq
+    return now, near
 
 
 def _swap(applier: Applier, form: Rebuild, progress: Progress) -> None:
@@ -159,7 +159,7 @@ def _swap(applier: Applier, form: Rebuild, progress: Progress) -> None:
     with _unreferenced(applier.connection), applier.alone(KIND), _explained(applier):
         way = _Way(applier, form)
         old = way.old
-        way.insert_again(_touched(applier, old, progress.seq, applier.head.seq))
+        way.insert_again(_touched(applier, old, progress.seq, None)[0])
         if way.count(old.name) != way.count(form.shadow):
             raise ConflictError(f"table {old.name}: rows that its new form takes for the same would be lost")
         triggers = _listed(applier.connection, "trigger", old.name)
@@ -250,26 +250,31 @@ class _Way:
         self._applier.run(Script(text, (), keys))
 
 
-def _touched(applier: Applier, old: Layout, since: int, until: int) -> list[tuple[Any, ...]]:
-    """The keys of the rows that were written after row `since` of the log, in the order of their last writing.
+def _touched(applier: Applier, old: Layout, since: int, most: int | None) -> tuple[list[tuple[Any, ...]], int]:
+    """The keys of the rows that were written after row `since` of the log, and the row up to which that is.
 
-    Raises ConflictError where the log does not reach so far back, or the table was altered meanwhile.
+    It ends behind `most` bytes of the log, or at its end. Raises ConflictError where the log does not reach so far
+    back, or the table was altered meanwhile.
     """
-    bodies: Any = applier.connection.execute(
-        "SELECT body FROM main.change WHERE seq > ? AND seq <= ? ORDER BY seq", (since, until)
-    ).fetchall()
-    if len(bodies) != until - since:
-        raise ConflictError(f"table {old.name}: the log was dropped beyond where its rebuild is: start again")
     keys: dict[tuple[Any, ...], None] = {}
-    for (body,) in bodies:
-        for entry in changelog.decode(body)[1]:
-            if entry[0] == SCHEMA:
-                if old.id in (entry[2] if entry[1] == "drop" else 0, *changelog.apply_schema({}, entry)):
-                    raise ConflictError(f"table {old.name} was altered while it was rebuilt: start again")
-            elif entry[0] == old.id:
-                for key in (entry[2], *entry[4:]):
-                    keys[tuple(key) if isinstance(key, list) else (key,)] = None
-    return list(keys)
+    size, until = 0, since
+    text = "SELECT seq, body FROM main.change WHERE seq > ? ORDER BY seq"
+    with contextlib.closing(applier.connection.cursor()) as rows:
+        for found in rows.execute(text, (since,)):
+            seq, body = cast("tuple[int, bytes]", found)
+            if seq != until + 1:
+                raise ConflictError(f"table {old.name}: the log was dropped beyond where its rebuild is: start again")
+            size, until = size + len(body), seq
+            for entry in changelog.decode(body)[1]:
+                if entry[0] == SCHEMA:
+                    if old.id in (entry[2] if entry[1] == "drop" else 0, *changelog.apply_schema({}, entry)):
+                        raise ConflictError(f"table {old.name} was altered while it was rebuilt: start again")
+                elif entry[0] == old.id:
+                    for key in (entry[2], *entry[4:]):
+                        keys[tuple(key) if isinstance(key, list) else (key,)] = None
+            if most is not None and size > most:
+                break
+    return list(keys), until
 
 
 def _pairs(connection: apsw.Connection, form: Rebuild, old: Layout, new: Layout) -> list[tuple[str, str]]:

@@ -186,6 +186,16 @@ async def test_a_table_that_is_altered_meanwhile_stays_as_it_is(nodes: zqlite.St
     assert await nodes.query("SELECT count(more) FROM node") == [(0,)]
 
 
+async def test_where_the_log_was_dropped_it_starts_anew(nodes: zqlite.Store) -> None:
+    await nodes.work(lambda applier: rebuild._start(applier, FORM))
+    await nodes.execute("UPDATE node SET n = 5 WHERE id = 9")
+    await nodes.retain((await nodes.snapshot()).seq)
+    with pytest.raises(ConflictError, match="start again"):
+        await rebuild.run(nodes, FORM)
+    await rebuild.run(nodes, FORM)
+    assert await nodes.query("SELECT twice FROM node WHERE id = 9") == [(10,)]
+
+
 async def test_rows_of_others_are_not_left_behind(nodes: zqlite.Store) -> None:
     form = Rebuild("node", "CREATE TABLE node(name TEXT, n INT)")
     with pytest.raises(GhostwireError):
