@@ -21,7 +21,7 @@ from ghostwire import zqlite
 from ghostwire.errors import ConflictError
 
 KEY = bytes(range(32))
-EXAMPLES = int(os.environ.get("GHOSTWIRE_INDEX_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("GHOSTWIRE_INDEX_EXAMPLES", "60"))
 MEMORY = Path("/dev/shm")
 
 NETWORKS = (
