@@ -111,8 +111,9 @@ def _trial(core: Core, old: PolicyTrial | None, new: PolicyTrial | None, now: No
 def _access(core: Core, old: AccessRequest | None, new: AccessRequest | None, now: Now) -> None:
     at = core.views.at
     stood, stands = (found is not None and found.state_at(at) == "approved" for found in (old, new))
-    if stood != stands:
-        _note(core, core.policies.access_changed(), now)
+    request = new or old
+    if request is not None and stood != stands:
+        _note(core, core.policies.access_changed(request), now)
         core.access.look_again()
         core.await_turn(now)
 

@@ -12,6 +12,7 @@ from ghostwire.coordinator.decision import Decision, answers_nothing
 from ghostwire.coordinator.network_mapper import LARGEST_DELTA, NetworkMapper
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import BINDINGS, Affected, Views, bindings_of, bindings_value
+from ghostwire.model.access import AccessRequest
 from ghostwire.model.node import Node
 from ghostwire.wire.messages import Parts
 
@@ -100,18 +101,21 @@ class PolicyControl:
         """Time has moved on for the policy: whose maps changed. Those with a session are told."""
         return self._follow(self._views.turn)
 
-    def access_changed(self) -> BitMap:
+    def access_changed(self, request: AccessRequest) -> BitMap:
         """Access stands that did not, or the other way round: whose maps changed. Those with a session are told."""
-        return self._follow(self._views.follow_access)
+        target = self._state.nodes.get(request.target)
+        ends = [*self._state.nodes_of.get(request.user_id, {}).values(), *([] if target is None else [target])]
+        return self._follow(self._views.follow_access, BitMap(node.slot for node in ends) & self._views.slots)
 
-    def _follow(self, change: Callable[[], Affected]) -> Affected:
+    def _follow(self, change: Callable[[], Affected], among: BitMap | None = None) -> Affected:
         """Make a change that answers whose peers, filter or class may be others, and tell them; None is none made.
 
         Those who see a node that shows another class now are told too. Sight is mutual, so who gains or loses a peer
-        does so among the affected.
+        does so among the affected: where these are known beforehand, `among` spares a look at everybody else.
         """
         by_slot = self._state.node_by_slot
-        seen = {slot: self._views.visible(slot) for slot in self._views.slots if self._is_live(by_slot[slot])}
+        looked_at = self._views.slots if among is None else among
+        seen = {slot: self._views.visible(slot) for slot in looked_at if self._is_live(by_slot[slot])}
         affected = change()
         if affected is None:
             return affected
@@ -122,6 +126,10 @@ class PolicyControl:
             affected |= self._views.visible(slot)
         if affected:
             self._remember(moved, affected)
+        for slot in moved - BitMap(seen):
+            if self._is_live(by_slot[slot]):
+                self._send_whole(by_slot[slot])
+        seen |= {slot: self._views.visible(slot) for slot in affected - moved}
         self._tell({slot: seen[slot] for slot in affected & BitMap(seen)}, changed)
         return affected
 

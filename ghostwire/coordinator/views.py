@@ -90,9 +90,13 @@ def _is_called(user: User | None, name: str) -> bool:
     return user is not None and name in (user.name, f"{user.name}@", user.email)
 
 
-def _has_postures(state: State) -> bool:
-    """Whether the policy may look at nodes one by one: its text would have to name postures or the key `ghostwire`."""
-    return state.policy is not None and any(word in state.policy.text.lower() for word in ("posture", "ghostwire"))
+def _looks_at_each(state: State) -> bool:
+    """Whether filters may change with any node: the policy's text would have to name postures, conditions or denials.
+
+    What these name goes beyond classes: what nodes report, or all the addresses of one.
+    """
+    text = "" if state.policy is None else state.policy.text.lower()
+    return "posture" in text or ("ghostwire" in text and ("condition" in text or "deny" in text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,7 @@ class Views:
         self.slots = BitMap(facts.id for facts in present)
         self._engine = self._build(present)
         self.numbers = ClassNumbers(1)
-        self._postured = _has_postures(state)
+        self._looks_at_each = _looks_at_each(state)
         self._aside: Aside | None = None
         self.bound = 0
         """Moves whenever names of the policy may have come to mean users."""
@@ -219,7 +223,7 @@ class Views:
             self._engine = ready.engine
             self._engine.turn(self.at)
             self._grant()
-        self._postured = _has_postures(self._state)
+        self._looks_at_each = _looks_at_each(self._state)
         self.bound += 1
         self.version += 1
         self.adopt(known, self.numbers.next)
@@ -299,7 +303,7 @@ class Views:
             renumbered = before is not None and self.numbers.leave(new.slot, before)
             renumbered |= self.numbers.enter(new.slot, after)
         routes = () if old is None else served_routes(old)
-        if renumbered or facts.routes != routes or self._postured:
+        if renumbered or facts.routes != routes or self._looks_at_each:
             self.version += 1
             return affected - BitMap([new.slot])
         return BitMap()
@@ -310,7 +314,7 @@ class Views:
         affected = self._engine.leave(old.slot)
         self._note(lambda engine: engine.leave(old.slot))
         self.slots.discard(old.slot)
-        if self.numbers.leave(old.slot, before) or served_routes(old) or self._postured:
+        if self.numbers.leave(old.slot, before) or served_routes(old) or self._looks_at_each:
             self.version += 1
             return affected - BitMap([old.slot])
         return BitMap()
@@ -342,7 +346,7 @@ class Views:
         affected = self._moving_classes(lambda: self._engine.edit(policy))
         if affected is None:
             return None
-        self._postured = _has_postures(self._state)
+        self._looks_at_each = _looks_at_each(self._state)
         return affected | self.turn()
 
     def directory(self, at: int) -> Directory:
@@ -391,7 +395,7 @@ class Views:
 
         Classes that nobody is in are left out: which ones the engine remembers depends on its history, and a map must
         not. So filters change only when a number gets its first node or loses its last one, when the routes change
-        that `*` covers, or, in a policy with postures, with any node.
+        that `*` covers, or, in a policy with postures, conditions or denials, with any node.
         """
         rules: list[FilterRule] = []
         for rule in self._engine.native_filter(slot):
