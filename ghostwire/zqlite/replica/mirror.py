@@ -5,6 +5,7 @@ All methods run on the writer's thread. What they are handed becomes one transac
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -103,7 +104,7 @@ class Mirror:
         head = Head(start.seq, start.ts, start.hash)
         connection = self._applier.connection
         shot = Snapshot(head, tuple(parts))
-        with connection:
+        with self._whole():
             for number, part in enumerate(parts):
                 row = (head.seq, number, head.ts, head.hash, part)
                 connection.execute("INSERT INTO zq_snapshot VALUES (?, ?, ?, ?, ?)", row).fetchall()
@@ -118,7 +119,7 @@ class Mirror:
     def follow(self, start: Start, standing: dict[str, str]) -> None:
         """Take over the epoch and the settings that the primary is in; `standing` are this copy's own."""
         self._applier.epoch = start.epoch
-        with self._applier.connection:
+        with self._whole():
             self._settings({**start.meta, **standing})
 
     def apply(self, rows: Rows) -> int:
@@ -126,27 +127,33 @@ class Mirror:
 
         Raises DatabaseError, with nothing of it applied, where it does not follow from what is here.
         """
-        applier, connection = self._applier, self._applier.connection
+        applier = self._applier
         head, catalogue = applier.head, applier.catalogue
         records = (ChangeRecord(*each) for each in rows.records)
         signatures = dict(rows.groups)
-        try:
-            with connection:
-                if rows.meta is not None:
-                    self._settings(rows.meta)
-                for record in changelog.verify(records, head.hash, head.seq):
-                    before = self._replay.schema
-                    self._replay.apply(record)
-                    changed = _difference(before, self._replay.schema)
-                    if changed:
-                        catalogue = catalogue.extended(record.seq, changed)
-                    self._enter(record, changed, signatures.get(record.seq))
-                    head = Head(record.seq, record.ts, record.hash)
-        except BaseException:
-            self._replay = LiveReplay(applier, lambda connection: None)
-            raise
+        with self._whole():
+            if rows.meta is not None:
+                self._settings(rows.meta)
+            for record in changelog.verify(records, head.hash, head.seq):
+                before = self._replay.schema
+                self._replay.apply(record)
+                changed = _difference(before, self._replay.schema)
+                if changed:
+                    catalogue = catalogue.extended(record.seq, changed)
+                self._enter(record, changed, signatures.get(record.seq))
+                head = Head(record.seq, record.ts, record.hash)
         applier.adopt(head, catalogue)
         return head.seq
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """One transaction: where it fails, nothing of it is in the file, and the replay stands where the file does."""
+        try:
+            with self._applier.connection:
+                yield
+        except BaseException:
+            self._replay = LiveReplay(self._applier, lambda connection: None)
+            raise
 
     def _enter(self, record: ChangeRecord, changed: dict[int, Layout | None], signature: bytes | None) -> None:
         connection = self._applier.connection

@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ghostwire.errors import ConflictError, GhostwireError
+from ghostwire.errors import ConflictError, GhostwireError, UnavailableError
 from ghostwire.zqlite import bootstrap, engine, fence
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.pool import LEAST, MOST, Pool
 from ghostwire.zqlite.replica import frames, mirror
 from ghostwire.zqlite.replica.frames import HandedOver, Hello, Rows, Tick
-from ghostwire.zqlite.replica.session import Session
+from ghostwire.zqlite.replica.session import SILENCE_S, Session
 from ghostwire.zqlite.store import Store
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class Replica:
         self._opened = opened
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
+        self._heard = asyncio.Event()
         self.query, self.query_one, self.read, self.run = store.query, store.query_one, store.read, store.run
         self.changes, self.as_of, self.verify = store.changes, store.as_of, store.verify
         self.backup, self.path, self.identity = store.backup, store.path, store.identity
@@ -118,7 +119,7 @@ class Replica:
         Raises UnavailableError when the primary cannot be reached, ConflictError when its log is another.
         """
         if self._task is not None:
-            await self._until(self.primary_head)
+            await self._until_current()
         else:
             session = await self._connect()
             try:
@@ -189,11 +190,18 @@ class Replica:
                 self.failed(error)
             await asyncio.sleep(AGAIN_S)
 
-    async def _until(self, seq: int) -> None:
-        async with contextlib.aclosing(self._store.pages(seq)) as pages:
-            async for _ in pages:
-                if self._has(seq):
-                    return
+    async def _until_current(self) -> None:
+        """Wait for the next word of the primary that is followed, then for the rows that it told of."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                await self._heard.wait()
+        except TimeoutError:
+            raise UnavailableError(f"the primary {self.primary} has said nothing for {SILENCE_S:g} s") from None
+        wanted = self.primary_head
+        if not self._has(wanted):
+            async with contextlib.aclosing(self._store.pages(wanted)) as pages:
+                await anext(pages)
 
     async def _connect(self) -> Session:
         head = self._store.head
@@ -220,6 +228,7 @@ class Replica:
                 session.confirm(await self._work(lambda: self._mirror.apply(rows)))  # noqa: B023 (awaited at once)
             elif isinstance(message, Tick):
                 self.primary_head = message.seq
+                self._heard.set()
             if enough(message):
                 return
 

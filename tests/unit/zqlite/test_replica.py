@@ -107,6 +107,8 @@ async def test_it_follows_and_goes_on_after_both_were_closed(pair: Pair, links: 
             await pair.db.execute("INSERT INTO renamed(v) VALUES (?)", (number,))
         while replica.head.seq < pair.db.head.seq:  # noqa: ASYNC110 (it is the file that is waited for)
             await asyncio.sleep(0.01)
+        await pair.db.execute("INSERT INTO renamed(v) VALUES ('now')")
+        assert await replica.sync() >= pair.db.head.seq
         assert replica.lag == 0
     await pair.db.execute("INSERT INTO renamed(v) VALUES ('last')")
     async with await pair.replica() as again:
