@@ -19,8 +19,6 @@ from ghostwire.model.policy import Connection, Origin, PolicyTrial, PolicyVersio
 from ghostwire.model.time import SECOND
 from ghostwire.policy import Engine
 
-LARGEST_TEXT: Final = 64 * 1024 * 1024
-"""Bytes of the largest policy text that is taken."""
 LONGEST_WAIT_S: Final = 7 * 86_400.0
 """The longest that a version may wait for its confirmation."""
 _TCP: Final = 6
@@ -56,8 +54,6 @@ class PolicyVersions:
         Raises `ValidationError` for a text that allows everything without saying so or whose own tests fail,
         `ConflictError` while another version waits and for what only `force` does.
         """
-        if len(command.text.encode()) > LARGEST_TEXT:
-            raise ValidationError(f"a policy text has at most {LARGEST_TEXT} bytes")
         waiting = self.waiting()
         if waiting is not None and not command.replace:
             raise ConflictError(
