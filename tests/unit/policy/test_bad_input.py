@@ -1,0 +1,121 @@
+"""Texts that are meant to hurt: an error with a place, in bounded time and memory, and the policy in force stays."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ghostwire.coordinator.commands import ApplyPolicy
+from ghostwire.errors import ValidationError
+from ghostwire.policy import Engine, Policy, UserFacts
+from ghostwire.testing.simnet import SimNet
+from tests.reference.netmap_check import check_all
+
+MIB = 1 << 20
+LIMITS = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, ({3 << 30}, {3 << 30}))
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+from ghostwire.errors import ValidationError
+from ghostwire.policy import Policy
+MIB = {MIB}
+try:
+    policy = Policy.parse(eval(sys.argv[1]))
+except ValidationError as error:
+    print(error.message)
+else:
+    print("read", len(policy))
+"""
+"""What a child does with a text, within 3 GiB of addresses and a minute of CPU: far more is a fault."""
+
+
+def outcome(expression: str) -> str:
+    """What becomes of a text, given as an expression so that it need not pass through a command line."""
+    done = subprocess.run([sys.executable, "-c", LIMITS, expression], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("'[' * 8 * MIB", "nested too deeply (line 1, column 66;"),
+        ("'{\"a\":' * (8 * MIB // 5)", "nested too deeply (line 1, column 326;"),
+        ("'{\"acls\":' + '[{\"src\":' * MIB", "nested too deeply (line 1,"),
+        ("'//\\n' * (8 * MIB // 3)", "the policy is empty (line 2796203, column 1;"),
+        ("'/*' * 4 * MIB", "(line 1, column 6)"),
+        ("'{\"groups\":{\"' + 'x' * 8 * MIB", "(line 1, column 12)"),
+        ("'{\"acls\":' + '9' * 8 * MIB", "(line 1,"),
+        ("'{\"acls\":[' + '0,' * 4 * MIB + ']}'", "(line 1, column 10"),
+        ("'{\"acls\":[' + '{},' * 2 * MIB + ']}'", "(line 1, column"),
+        ("b'\\xff' * 8 * MIB", "is not UTF-8 (line 1, column 1;"),
+        ("b' ' * MIB + b'\\n\\xc3'", "is not UTF-8 (line 2, column 1;"),
+        ("' ' * (64 * MIB + 1)", "the policy has 67108865 bytes (line 1, column 1; at most 67108864 are read)"),
+        ("'é' * (32 * MIB + 1)", "the policy has 67108866 bytes (line 1, column 1; at most 67108864 are read)"),
+        ("'{\"groups\":{' + ','.join('\"group:g%d\":[]' % i for i in range(10**6)) + '},\"acls\":[]}'", "read 0"),
+        (
+            '\'{"acls":[{"action":"accept","src":[\''
+            " + ','.join('\"10.%d.%d.0/%d\"' % (i >> 8 & 255, i & 255, 8 + i % 25) for i in range(300_000))"
+            ' + \'],"dst":["*:*"]}]}\'',
+            "read 1",
+        ),
+    ],
+)
+def test_a_text_that_is_too_much_is_refused_or_read_within_bounds(text: str, expected: str) -> None:
+    assert expected in outcome(text)
+
+
+FAULTS = [
+    ({"groups": {"group:a": ["group:b"], "group:b": ["group:a"]}}, "group members cannot be recursive (line 1,"),
+    ({"groups": {"group:a": ["group:a"]}}, "(line 1,"),
+    *(
+        ({"acls": [{"action": "accept", "src": ["*"], "dst": [f"*:{ports}"]}]}, "port range")
+        for ports in ("65536", "99999999999999999999", "-1", "2-1", "1-2-3", "0x10", "1e3", "22,", "", "٢٢")
+    ),
+    *(
+        ({"acls": [{"action": "accept", "src": [name], "dst": ["*:*"]}]}, "(line 1,")
+        for name in ("10.0.0.0/33", "256.0.0.1", "::/129", "10.0.0.0/-1", "10.0.0.0/", "\x00", "")
+    ),
+]
+DUPLICATES = ['{"acls":[],"acls":[]}', '{"groups":{"group:a":[],"group:a":[]},"acls":[]}', '{"acls":[],"ACLS":[]}']
+
+
+@pytest.mark.parametrize(("sections", "expected"), FAULTS)
+def test_what_makes_no_sense_is_refused_with_its_place(sections: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        Policy.parse(json.dumps(sections))
+    assert expected in refusal.value.message
+    assert ", column " in refusal.value.message
+
+
+@pytest.mark.parametrize("text", DUPLICATES)
+def test_a_key_stands_once(text: str) -> None:
+    with pytest.raises(ValidationError, match=r"\(line 1, column \d+"):
+        Policy.parse(text)
+
+
+def test_tags_that_own_each_other_give_nobody_anything() -> None:
+    """A ring of owners is legal in the original; whoever is asked for stands outside."""
+    count = 2_000
+    owners = {f"tag:t{i}": [f"tag:t{(i + 1) % count}"] for i in range(count)}
+    policy = Policy.parse(json.dumps({"tagOwners": owners, "acls": []}))
+    engine = Engine.build(policy, [UserFacts(id=1, name="ann", email="ann@example.com")], [])
+    assert not engine.owns_tag(1, "tag:t0")
+
+
+def test_the_policy_in_force_stays_whatever_is_refused() -> None:
+    net = SimNet(seed=1)
+    laptop = net.join("laptop", net.key("alice"))
+    web = net.join("web", net.key(None, tags=("tag:web",)))
+    fine = {"tagOwners": {"tag:web": []}, "acls": [{"action": "accept", "src": ["alice@"], "dst": ["tag:web:80"]}]}
+    net.ask(ApplyPolicy, text=json.dumps(fine), author="test")
+    held = laptop.netmap.digest
+    texts = ["", " ", "[" * MIB, "\ud800", "{", *DUPLICATES, *(json.dumps(sections) for sections, _ in FAULTS)]
+    for text in [*texts, " " * (64 * MIB + 1), "é" * (33 * MIB)]:
+        with pytest.raises(ValidationError):
+            net.ask(ApplyPolicy, text=text, author="test", force=True)
+        assert laptop.netmap.digest == held
+    assert net.coordinator.view.policy_versions()[-1].number == 1
+    assert laptop.netmap.peers.keys() == {web.id}
+    check_all(net)
