@@ -33,6 +33,8 @@ BEAT_S: Final = 20.0
 IDLE_S: Final = 1.0
 NAP_S: Final = 20e-6
 """While something is due soon: longer than this by what the kernel's timers add, and still far below a millisecond."""
+LAST_S: Final = 10.0
+"""How long the last answers may take before they count as never given."""
 AGAIN_S: Final = 0.1
 
 
@@ -243,7 +245,7 @@ class Prober:
         gc.disable()
         due = began = time.monotonic()
         turn = 0
-        while (now := time.monotonic()) < began + order.seconds + 1.0:
+        while (now := time.monotonic()) < began + order.seconds + LAST_S:
             while due <= now and due < began + order.seconds:
                 askers[numbers[turn % len(numbers)]].ask(due)
                 turn += 1
