@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import random
+import time
 from typing import Any
 
 import pytest
@@ -151,6 +153,44 @@ async def test_it_lives_through_renames_reopening_and_the_past(routes: zqlite.St
 async def test_refusals(routes: zqlite.Store, sql: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         await routes.execute(sql)
+
+
+async def test_readers_on_many_threads_beside_writers(routes: zqlite.Store) -> None:
+    done = asyncio.Event()
+
+    async def write(seed: int) -> None:
+        draw = random.Random(seed)
+        for _ in range(150):
+            row = (
+                draw.randrange(500),
+                f"10.{draw.randrange(9)}.0.0/16",
+                draw.choice(("linux", "macos")),
+                str(draw.randrange(9)),
+            )
+            await routes.execute("INSERT OR REPLACE INTO route VALUES (?, ?, ?, ?)", row)
+            await routes.execute("DELETE FROM route WHERE id = ?", (draw.randrange(500),))
+
+    def compare(reader: zqlite.Reader) -> int:
+        for index, table in (
+            ("bitmap_count(bitmap('by_os', 'linux'))", "count(*) FROM route WHERE os = 'linux'"),
+            ("hash_lookup('by_wallet', '3')", "min(id) FROM route NOT INDEXED WHERE wallet = '3'"),
+            ("cidr_lookup('by_prefix', '10.5.6.7')", "min(id) FROM route WHERE prefix = '10.5.0.0/16'"),
+        ):
+            assert reader.value(f"SELECT {index}") == reader.value(f"SELECT {table}")
+            time.sleep(0.001)  # for another thread to bring the index forward meanwhile
+        return 1
+
+    async def read() -> int:
+        count = 0
+        while not done.is_set():
+            count += await routes.run(compare)
+        return count
+
+    await routes.execute("DELETE FROM route")
+    readers = [asyncio.create_task(read()) for _ in range(4)]
+    await asyncio.gather(write(1), write(2))
+    done.set()
+    assert sum(await asyncio.gather(*readers)) > 10
 
 
 def test_what_was_changed_a_thousand_times_is_built_anew() -> None:
