@@ -25,6 +25,9 @@ class Population(_Order, frozen=True, tag="population"):
     tags: tuple[str, ...]
     keys: dict[str, str]
 
+    def __repr__(self) -> str:
+        return f"<Population of {len(self.numbers)}>"
+
 
 class Join(_Order, frozen=True, tag="join"):
     """Join: node number N is due at `at` + N / `rate`."""

@@ -47,6 +47,9 @@ class Meet(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="me
     keys: tuple[str, ...]
     peers: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return f"<Meet of {len(self.numbers)}>"
+
 
 class Again(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="again"):
     """The server was restarted: come back, however often that takes, within so many seconds."""
