@@ -196,7 +196,10 @@ class _Study:
             f"SELECT {name}, {table.row} FROM {quote(table.base)} WHERE {name} IS NOT NULL ORDER BY rowid DESC LIMIT ?",
             (SAMPLE_VALUES,),
         ):
-            value = ring.unseal(codec, table.place(column), column.kind, sealed, row)
+            try:
+                value = ring.unseal(codec, table.place(column), column.kind, sealed, row)
+            except DatabaseError:
+                continue  # a damaged value teaches nothing; whoever reads it is told
             sample.append(msgspec.msgpack.encode(value))
             size += len(sample[-1])
             if size > SAMPLE_BYTES:

@@ -223,3 +223,8 @@ async def test_what_does_not_open_stays_and_is_told(db: zqlite.Store) -> None:
     with pytest.raises(DatabaseError, match="1 sealed values do not open"):
         await db.rotate_keys()
     assert await db.query_one("SELECT count(*) FROM note WHERE id <> 2 AND secret = 'secret ' || id") == (19,)
+    await fill(db, 200, first=100)
+    await db.execute("UPDATE note_sealed SET both = x'0305' WHERE id = 150")
+    with pytest.raises(DatabaseError, match="2 sealed values do not open"):
+        await db.train()
+    assert await db.query("SELECT count(*) FROM zq_dictionary") == [(2,)]
