@@ -1,7 +1,8 @@
 //! What denials leave of the sight between nodes: two see each other while something that a rule accepts between
 //! them, or through the routes that one of them serves, is not denied.
 use super::atoms::{Atom, SERVED, V4, V6, VIA};
-use super::links::{Effect, Link, Reach, Side};
+use super::classes::meets;
+use super::links::{Both, Effect, Link, Reach, Side};
 use super::portsets::{PortSet, SEEN};
 use super::{Engine, Slot};
 use crate::address::{Span, Spans};
@@ -9,19 +10,48 @@ use crate::directory::Node;
 use crate::selector::Selector;
 use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
 
 /// More pairs of slots than this are not looked at one by one when denials change.
 const MOST_PAIRS: usize = 1 << 18;
 
-/// Whether traffic may flow between two slots, of one owner or not, as far as it is known.
+/// What is known of the sight between slots until links change.
 #[derive(Debug, Default)]
-pub(super) struct Known(FxHashMap<(Slot, Slot, bool), bool>);
+pub(super) struct Known {
+    /// Whether traffic may flow between two slots, of one owner or not.
+    flows: FxHashMap<(Slot, Slot, bool), bool>,
+    wide: Option<Arc<Both<Wide>>>,
+}
 
 impl Known {
     pub fn forget(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 }
+
+/// Links with any source by what they name as targets, and the other way round.
+#[derive(Debug, Default)]
+struct Wide {
+    by_target: FxHashMap<Atom, Vec<u32>>,
+    by_source: FxHashMap<Atom, Vec<u32>>,
+}
+
+/// The links that name a node, by what they name at the other end ([`ANYONE`] where that is any node).
+#[derive(Default)]
+struct Paths {
+    out: FxHashMap<Atom, Vec<u32>>,
+    into: FxHashMap<Atom, Vec<u32>>,
+}
+
+/// A node's atoms, and what links it with others.
+struct Around {
+    slot: Slot,
+    atoms: Vec<Atom>,
+    paths: Both<Paths>,
+    wide: Arc<Both<Wide>>,
+}
+
+const ANYONE: Atom = Atom::MAX;
 
 /// What nodes in some slots see of others, before denials change.
 #[derive(Default)]
@@ -50,35 +80,98 @@ impl Engine {
             near.extend(self.by_owner.get(&owner).into_iter().flatten());
         }
         near &= &*found;
+        let mut around = None;
         for other in near {
             let Some(there) = self.slots.get(other as usize).copied().flatten() else { continue };
             let own = owner.is_some() && self.nodes.get(&other).and_then(Node::untagged_owner) == owner;
-            if !self.flows(slot, there, own) {
+            if !self.flows(slot, there, own, &mut around) {
                 found.remove(other);
             }
         }
     }
 
-    /// Whether some traffic may flow between nodes in two slots, in either direction.
-    fn flows(&mut self, left: Slot, right: Slot, own: bool) -> bool {
+    /// Whether some traffic may flow between nodes in two slots, in either direction. `around` is kept between
+    /// questions about one slot.
+    fn flows(&mut self, left: Slot, right: Slot, own: bool, around: &mut Option<Around>) -> bool {
         let key = (left.min(right), left.max(right), own);
-        if let Some(known) = self.hidden.0.get(&key) {
+        if let Some(known) = self.hidden.flows.get(&key) {
             return *known;
         }
-        let flows = self.passes(left, right, own) || self.passes(right, left, own);
-        self.hidden.0.insert(key, flows);
+        if around.as_ref().is_none_or(|known| known.slot != left) {
+            *around = Some(self.around(left));
+        }
+        let around = around.as_ref().expect("it was just looked up");
+        let there = self.atoms_in(right);
+        let flows = [true, false].into_iter().any(|leaving| self.passes(around, &there, own, leaving));
+        self.hidden.flows.insert(key, flows);
         flows
     }
 
-    fn passes(&self, source: Slot, target: Slot, own: bool) -> bool {
-        let (from, to) = (self.atoms_in(source), self.atoms_in(target));
-        let denied = self.between(Effect::Deny, &from, &to, own).into_iter().filter(|link| !link.beyond);
+    fn around(&mut self, slot: Slot) -> Around {
+        let wide = match &self.hidden.wide {
+            Some(wide) => wide.clone(),
+            None => Arc::new(Both { accept: self.wide(Effect::Accept), deny: self.wide(Effect::Deny) }),
+        };
+        self.hidden.wide = Some(wide.clone());
+        let atoms = self.atoms_in(slot);
+        let paths = Both { accept: self.paths(Effect::Accept, &atoms), deny: self.paths(Effect::Deny, &atoms) };
+        Around { slot, atoms, paths, wide }
+    }
+
+    fn wide(&self, effect: Effect) -> Wide {
+        let (links, mut wide) = (self.links.get(effect), Wide::default());
+        for id in &links.from_any {
+            note(&mut wide.by_target, &links.get(*id).targets, *id);
+        }
+        for id in &links.to_any {
+            note(&mut wide.by_source, &links.get(*id).sources, *id);
+        }
+        wide
+    }
+
+    fn paths(&self, effect: Effect, atoms: &[Atom]) -> Paths {
+        let (links, mut paths) = (self.links.get(effect), Paths::default());
+        for (id, link) in links.from(atoms).filter(|(_, link)| link.reach == Reach::Nodes) {
+            note(&mut paths.out, &link.targets, id);
+        }
+        for (id, link) in links.to(atoms).filter(|(_, link)| link.reach == Reach::Nodes) {
+            note(&mut paths.into, &link.sources, id);
+        }
+        paths
+    }
+
+    /// Whether some traffic may flow from a node to another, or (not `leaving`) from the other to it.
+    fn passes(&self, around: &Around, there: &[Atom], own: bool, leaving: bool) -> bool {
+        let (from, to) = if leaving { (&around.atoms[..], there) } else { (there, &around.atoms[..]) };
+        let denied = self.between(Effect::Deny, around, there, own, leaving).filter(|link| !link.beyond);
         let denied: Vec<&PortSet> = denied.map(|link| self.sets.get(link.ports)).collect();
-        self.between(Effect::Accept, &from, &to, own).into_iter().any(|link| match (link.beyond, link.ports) {
-            (true, _) => !self.is_denied_beyond(link, &from, &to),
+        let closed = denied.iter().any(|set| set.is_everything());
+        self.between(Effect::Accept, around, there, own, leaving).any(|link| match (link.beyond, link.ports) {
+            (true, _) => !self.is_denied_beyond(link, from, to),
+            (false, _) if closed => false,
             (false, SEEN) => !PortSet::everything().is_within(&denied),
             (false, ports) => !self.sets.get(ports).is_within(&denied),
         })
+    }
+
+    /// The links of one effect between a node and another, some more than once.
+    fn between<'a>(
+        &'a self,
+        effect: Effect,
+        around: &'a Around,
+        there: &'a [Atom],
+        own: bool,
+        leaving: bool,
+    ) -> impl Iterator<Item = &'a Link> {
+        let (links, paths, wide) = (self.links.get(effect), around.paths.get(effect), around.wide.get(effect));
+        let from = if leaving { &around.atoms[..] } else { there };
+        let (named, others) = if leaving { (&paths.out, &wide.by_target) } else { (&paths.into, &wide.by_source) };
+        let ends = there.iter().chain(std::iter::once(&ANYONE));
+        let named = ends.filter_map(move |atom| named.get(atom));
+        let others = there.iter().filter_map(move |atom| others.get(atom));
+        let beside = links.own.iter().filter(move |id| own && names(&links.get(**id).sources, from));
+        let ids = named.chain(others).flatten().chain(&links.any_to_any).chain(beside);
+        ids.map(move |id| links.get(*id)).filter(move |link| meets(&link.needs, from))
     }
 
     fn atoms_in(&self, slot: Slot) -> Vec<Atom> {
@@ -86,19 +179,6 @@ impl Engine {
         atoms.sort_unstable();
         atoms.dedup();
         atoms
-    }
-
-    /// The links of one effect from one node to another, given their atoms.
-    fn between(&self, effect: Effect, from: &[Atom], to: &[Atom], own: bool) -> Vec<&Link> {
-        let links = self.links.get(effect);
-        let mut ids: FxHashSet<u32> = links.from(from).map(|(id, _)| id).collect();
-        ids.extend(links.from_any.iter().chain(&links.any_to_any).chain(&links.own_any));
-        let fits = |link: &&Link| match link.reach {
-            Reach::Routed => false,
-            Reach::Own => own,
-            Reach::Nodes => names(&link.targets, to),
-        };
-        ids.into_iter().map(|id| links.get(id)).filter(fits).collect()
     }
 
     /// Whether all that a link opens through routes is denied: each part of it by one denial of everything.
@@ -118,7 +198,7 @@ impl Engine {
             targets.iter().all(|target| {
                 denials.iter().any(|denial| {
                     self.covers(&denial.sources, source, from)
-                        && super::classes::meets(&denial.needs, from)
+                        && meets(&denial.needs, from)
                         && self.covers(&denial.targets, target, to)
                 })
             })
@@ -186,9 +266,11 @@ impl Engine {
             return found;
         }
         for source in found.sources.keys() {
+            let mut around = None;
             for target in &seen {
                 for own in [false, true] {
-                    found.pairs.push((*source, *target, own, self.flows(*source, *target, own)));
+                    let flows = self.flows(*source, *target, own, &mut around);
+                    found.pairs.push((*source, *target, own, flows));
                 }
             }
         }
@@ -201,8 +283,9 @@ impl Engine {
             return before.sources.into_values().flatten().collect();
         }
         let mut changed = RoaringBitmap::new();
+        let mut around = None;
         for (source, target, own, flowed) in before.pairs {
-            if self.flows(source, target, own) == flowed {
+            if self.flows(source, target, own, &mut around) == flowed {
                 continue;
             }
             let nodes = &before.sources[&source];
@@ -221,4 +304,9 @@ impl Engine {
 
 fn names(side: &Side, atoms: &[Atom]) -> bool {
     side.any || side.atoms.iter().any(|atom| atoms.binary_search(atom).is_ok())
+}
+
+fn note(index: &mut FxHashMap<Atom, Vec<u32>>, side: &Side, id: u32) {
+    let anyone = side.any.then_some(&ANYONE);
+    side.atoms.iter().chain(anyone).for_each(|atom| index.entry(*atom).or_default().push(id));
 }
