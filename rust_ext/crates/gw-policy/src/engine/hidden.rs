@@ -15,12 +15,18 @@ use std::sync::Arc;
 /// More pairs of slots than this are not looked at one by one when denials change.
 const MOST_PAIRS: usize = 1 << 18;
 
+/// With so many near, what surrounds the one that looks is worth keeping.
+const FEW: u64 = 256;
+/// Slots of which the surroundings are kept.
+const MOST_KEPT: usize = 1024;
+
 /// What is known of the sight between slots until links change.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Whether traffic may flow between two slots, of one owner or not.
     flows: FxHashMap<(Slot, Slot, bool), bool>,
     wide: Option<Arc<Both<Wide>>>,
+    around: FxHashMap<Slot, Arc<Around>>,
 }
 
 impl Known {
@@ -37,15 +43,15 @@ struct Wide {
 }
 
 /// The links that name a node, by what they name at the other end ([`ANYONE`] where that is any node).
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Paths {
     out: FxHashMap<Atom, Vec<u32>>,
     into: FxHashMap<Atom, Vec<u32>>,
 }
 
 /// A node's atoms, and what links it with others.
+#[derive(Debug)]
 struct Around {
-    slot: Slot,
     atoms: Vec<Atom>,
     paths: Both<Paths>,
     wide: Arc<Both<Wide>>,
@@ -80,34 +86,36 @@ impl Engine {
             near.extend(self.by_owner.get(&owner).into_iter().flatten());
         }
         near &= &*found;
-        let mut around = None;
+        let keep = near.len() > FEW;
         for other in near {
             let Some(there) = self.slots.get(other as usize).copied().flatten() else { continue };
             let own = owner.is_some() && self.nodes.get(&other).and_then(Node::untagged_owner) == owner;
-            if !self.flows(slot, there, own, &mut around) {
+            if !self.flows(slot, there, own, keep) {
                 found.remove(other);
             }
         }
     }
 
-    /// Whether some traffic may flow between nodes in two slots, in either direction. `around` is kept between
-    /// questions about one slot.
-    fn flows(&mut self, left: Slot, right: Slot, own: bool, around: &mut Option<Around>) -> bool {
+    /// Whether some traffic may flow between nodes in two slots, in either direction. What surrounds one of them is
+    /// kept: the left one's if so asked, as of a slot about which more is asked.
+    fn flows(&mut self, left: Slot, right: Slot, own: bool, keep_left: bool) -> bool {
         let key = (left.min(right), left.max(right), own);
         if let Some(known) = self.hidden.flows.get(&key) {
             return *known;
         }
-        if around.as_ref().is_none_or(|known| known.slot != left) {
-            *around = Some(self.around(left));
-        }
-        let around = around.as_ref().expect("it was just looked up");
-        let there = self.atoms_in(right);
-        let flows = [true, false].into_iter().any(|leaving| self.passes(around, &there, own, leaving));
+        let known = |slot: &Slot| self.hidden.around.contains_key(slot);
+        let is_left = known(&left) || (!known(&right) && keep_left);
+        let (here, other) = if is_left { (left, right) } else { (right, left) };
+        let (around, there) = (self.around(here), self.atoms_in(other));
+        let flows = [true, false].into_iter().any(|leaving| self.passes(&around, &there, own, leaving));
         self.hidden.flows.insert(key, flows);
         flows
     }
 
-    fn around(&mut self, slot: Slot) -> Around {
+    fn around(&mut self, slot: Slot) -> Arc<Around> {
+        if let Some(known) = self.hidden.around.get(&slot) {
+            return known.clone();
+        }
         let wide = match &self.hidden.wide {
             Some(wide) => wide.clone(),
             None => Arc::new(Both { accept: self.wide(Effect::Accept), deny: self.wide(Effect::Deny) }),
@@ -115,7 +123,12 @@ impl Engine {
         self.hidden.wide = Some(wide.clone());
         let atoms = self.atoms_in(slot);
         let paths = Both { accept: self.paths(Effect::Accept, &atoms), deny: self.paths(Effect::Deny, &atoms) };
-        Around { slot, atoms, paths, wide }
+        let around = Arc::new(Around { atoms, paths, wide });
+        if self.hidden.around.len() >= MOST_KEPT {
+            self.hidden.around.clear();
+        }
+        self.hidden.around.insert(slot, around.clone());
+        around
     }
 
     fn wide(&self, effect: Effect) -> Wide {
@@ -265,11 +278,11 @@ impl Engine {
             found.all = true;
             return found;
         }
+        let keep = seen.len() > found.sources.len();
         for source in found.sources.keys() {
-            let mut around = None;
             for target in &seen {
                 for own in [false, true] {
-                    let flows = self.flows(*source, *target, own, &mut around);
+                    let flows = self.flows(*source, *target, own, keep);
                     found.pairs.push((*source, *target, own, flows));
                 }
             }
@@ -283,9 +296,8 @@ impl Engine {
             return before.sources.into_values().flatten().collect();
         }
         let mut changed = RoaringBitmap::new();
-        let mut around = None;
         for (source, target, own, flowed) in before.pairs {
-            if self.flows(source, target, own, &mut around) == flowed {
+            if self.flows(source, target, own, false) == flowed {
                 continue;
             }
             let nodes = &before.sources[&source];
