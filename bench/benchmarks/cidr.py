@@ -21,7 +21,7 @@ from tests.reference.cidr import first_match
 PREFIXES, RULES, QUESTIONS = 1_000_000, 100_000, 200_000
 
 
-def _rules() -> np.ndarray:
+def _rules(count: int = RULES) -> np.ndarray:
     draw = np.random.default_rng(5)
 
     def spans(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,10 +31,10 @@ def _rules() -> np.ndarray:
         return first.astype(np.uint32), (first | mask).astype(np.uint32)
 
     (s0, s1), (t0, t1) = spans(5_000), spans(20_000)
-    i, j = draw.integers(0, 5_000, RULES), draw.integers(0, 20_000, RULES)
-    first = draw.integers(0, 60_000, RULES).astype(np.uint32)
-    last = first + draw.integers(0, 5_000, RULES).astype(np.uint32)
-    protocols = np.array([(6, 6), (17, 17), (0, 255)], np.uint32)[draw.integers(0, 3, RULES)]
+    i, j = draw.integers(0, 5_000, count), draw.integers(0, 20_000, count)
+    first = draw.integers(0, 60_000, count).astype(np.uint32)
+    last = first + draw.integers(0, 5_000, count).astype(np.uint32)
+    protocols = np.array([(6, 6), (17, 17), (0, 255)], np.uint32)[draw.integers(0, 3, count)]
     return np.column_stack([s0[i], s1[i], t0[j], t1[j], first, last, protocols])
 
 
@@ -94,6 +94,21 @@ class Prefixes:
             theirs = _best(lambda: [get(address, cidr.NOTHING) for address in asked]) / len(asked) * 1e9
             ratios.append(theirs / ours())
         return sorted(ratios)[len(ratios) // 2]
+
+
+class Match:
+    """A hundred packets among 10,000 address rules."""
+
+    gate_calls = 200
+
+    def setup(self) -> None:
+        rows = _rules(10_000)
+        self.tree = cidr.Rules(rows)
+        source, target, port = (rows[:100, column].copy() for column in (0, 2, 4))
+        self.asked = source, target, np.full(100, 6, np.uint8), port.astype(np.uint16)
+
+    def time_match_many(self) -> None:
+        self.tree.match_many(*self.asked)
 
 
 class Rules:

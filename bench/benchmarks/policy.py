@@ -106,6 +106,22 @@ class Decide:
     track_batch_ns.unit = track_single_ns.unit = "ns"  # type: ignore[attr-defined]
 
 
+class Guarded:
+    """A hundred decisions in a network of 2,000 nodes under 2,000 rules."""
+
+    gate_calls = 200
+
+    def setup(self) -> None:
+        self.engine = policies.identity(rules=2_000, nodes=2_000).engine()
+        draw = np.random.default_rng(3)
+        nodes = [draw.integers(0, 2_000, 100, dtype=np.uint32) for _ in range(2)]
+        self.asked = *nodes, np.full(100, 6, np.uint8), np.full(100, 443, np.uint16)
+        self.engine.decide(0, 1, 6, 80)
+
+    def time_decide_many(self) -> None:
+        self.engine.decide_many(*self.asked)
+
+
 class AgainstRoaring:
     """Ratios to pyroaring over the identity network; answers are compared first."""
 
