@@ -11,7 +11,7 @@ from ghostwire.server.config.options import serve_options
 from ghostwire.server.options import Limits, ServeOptions
 
 # Of the machinery, not of the network: an operator has no reason to change them.
-FIXED = {"restart_grace_s", "flush_s", "retries", "window", "reserved_names"}
+FIXED = {"restart_grace_s", "flush_s", "coalesce_s", "retries", "window", "reserved_names"}
 
 
 def built(data: Path, environment: dict[str, str] | None = None) -> ServeOptions:
