@@ -51,7 +51,7 @@ def open_block(
     length = int.from_bytes(packed[:4], "little")
     body = Bytes(zstandard.ZstdDecompressor().decompress(packed[4:], max_output_size=max(length, 1)))
     version, count, rows = struct.unpack("<BBI", body.take(6))
-    assert version == 1
+    assert version in (1, 2)
     names = {code: name for name, code in _KINDS.items()}
     kinds = "".join(names[code] for code in body.take(count))
     columns = [_READ[kind](body, rows) for kind in kinds]
@@ -112,13 +112,26 @@ def _read_integers(body: Bytes, rows: int) -> list[Any]:
 
 def _read_groups(body: Bytes, count: int) -> Iterator[int]:
     while count > 0:
-        (width,) = body.take(1)
-        least = body.signed()
-        here = min(count, 128)
-        word = int.from_bytes(body.take(math.ceil(here * width / 8)), "little")
-        for at in range(here):
-            yield _wrap(least + (word >> (at * width) & ((1 << width) - 1)))
+        (head,) = body.take(1)
+        here, width = min(count, 128), head & 0x7F
+        if head >> 7:
+            common = body.signed()
+            others = list(_read_bits(body, here, 1))
+            values = _read_distances(body, sum(others), width)
+            yield from (next(values) if other else common for other in others)
+        else:
+            yield from _read_distances(body, here, width)
         count -= here
+
+
+def _read_distances(body: Bytes, count: int, width: int) -> Iterator[int]:
+    least = body.signed()
+    return iter([_wrap(least + distance) for distance in _read_bits(body, count, width)])
+
+
+def _read_bits(body: Bytes, count: int, width: int) -> Iterator[int]:
+    word = int.from_bytes(body.take(math.ceil(count * width / 8)), "little")
+    return iter([word >> (at * width) & ((1 << width) - 1) for at in range(count)])
 
 
 def _read_reals(body: Bytes, rows: int) -> list[Any]:

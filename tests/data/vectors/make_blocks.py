@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[str, list[list[Any]]]] = {
     "exceptions": ("f", [[0.5, 1.5, -0.0, 1e300] + [at / 4 for at in range(60)]]),
     "bits": ("f", [[1 / (at + 3) for at in range(50)]]),
     "texts": ("tb", [["tcp", "udp", "", "tcp"], [b"\x00", b"\xff", b"", b"\x00"]]),
+    "bursts": ("i", [[310 if at % 5 else at * 7919 % 16384 for at in range(300)]]),
 }
 
 

@@ -16,7 +16,9 @@ pub const MOST_PLAIN_BYTES: usize = 1 << 20;
 /// What a block may have before compression; the texts of one may be long.
 pub const MOST_BODY_BYTES: usize = 16 << 20;
 
-const VERSION: u8 = 1;
+/// What this release writes. Version 1 has no groups that are mostly one value; it is read in the same way.
+const VERSION: u8 = 2;
+const OLDEST: u8 = 1;
 const INTEGERS: u8 = 1;
 const REALS: u8 = 2;
 const TEXTS: u8 = 3;
@@ -205,7 +207,7 @@ impl Block {
         let (head, rest) = body.split_first_chunk::<6>().ok_or(BlockError::Damaged("it has no head"))?;
         let [version, columns, rows @ ..] = *head;
         let rows = u32::from_le_bytes(rows) as usize;
-        if version != VERSION {
+        if !(OLDEST..=VERSION).contains(&version) {
             return Err(BlockError::Damaged("its version is unknown: it was made by a newer release"));
         }
         if columns == 0 || rows.saturating_mul(8 * usize::from(columns)) > MOST_PLAIN_BYTES {

@@ -1,11 +1,8 @@
 //! Columns of integers: as distances from the first, divided by what divides them all, then plain, as differences or as
-//! differences of differences, then as runs or bit-packed in groups, each with a base and a width of its own.
+//! differences of differences, then as runs or bit-packed in groups (`groups`).
 
-use crate::bits;
 use crate::error::BlockError;
-use crate::varint;
-
-const GROUP: usize = 128;
+use crate::{groups, varint};
 
 const PLAIN: u8 = 0;
 const DELTAS: u8 = 1;
@@ -21,23 +18,23 @@ pub fn encode(out: &mut Vec<u8>, values: &[i64]) {
     let deltas = differences(&reduced);
     let seconds = differences(&deltas);
     let sizes = [
-        (packed_size(&reduced), PLAIN),
-        (packed_size(&deltas), DELTAS),
-        (packed_size(&seconds) + 10, SECOND_DELTAS),
+        (groups::size(&reduced), PLAIN),
+        (groups::size(&deltas), DELTAS),
+        (groups::size(&seconds) + 10, SECOND_DELTAS),
         (runs_size(&reduced), RUNS),
     ];
     let (_, form) = *sizes.iter().min().expect("four forms");
     out.push(form);
     match form {
-        PLAIN => pack(out, &reduced),
+        PLAIN => groups::pack(out, &reduced),
         RUNS => put_runs(out, &reduced),
         _ => {
             varint::put_signed(out, reduced[0]);
             if form == DELTAS {
-                pack(out, &deltas);
+                groups::pack(out, &deltas);
             } else {
                 varint::put_signed(out, deltas.first().copied().unwrap_or(0));
-                pack(out, &seconds);
+                groups::pack(out, &seconds);
             }
         }
     }
@@ -54,11 +51,11 @@ pub fn decode(data: &mut &[u8], rows: usize) -> Result<Vec<i64>, BlockError> {
     *data = rest;
     let mut values = Vec::with_capacity(rows);
     match form {
-        PLAIN => unpack(data, rows, |value| values.push(value))?,
+        PLAIN => groups::unpack(data, rows, |value| values.push(value))?,
         DELTAS => {
             let mut sum = varint::take_signed(data)?;
             values.push(sum);
-            unpack(data, rows - 1, |delta| {
+            groups::unpack(data, rows - 1, |delta| {
                 sum = sum.wrapping_add(delta);
                 values.push(sum);
             })?;
@@ -70,7 +67,7 @@ pub fn decode(data: &mut &[u8], rows: usize) -> Result<Vec<i64>, BlockError> {
             if rows > 1 {
                 sum = sum.wrapping_add(delta);
                 values.push(sum);
-                unpack(data, rows - 2, |second| {
+                groups::unpack(data, rows - 2, |second| {
                     delta = delta.wrapping_add(second);
                     sum = sum.wrapping_add(delta);
                     values.push(sum);
@@ -109,49 +106,12 @@ fn differences(values: &[i64]) -> Vec<i64> {
     values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect()
 }
 
-/// The least of a group and the bits of the others' distance from it.
-fn group(values: &[i64]) -> (i64, u32) {
-    let (least, most) = values.iter().fold((i64::MAX, i64::MIN), |(a, b), value| (a.min(*value), b.max(*value)));
-    (least, bits::width(most.wrapping_sub(least) as u64))
-}
-
-fn packed_size(values: &[i64]) -> usize {
-    let size = |chunk: &[i64]| {
-        let (least, width) = group(chunk);
-        1 + (bits::width(varint::zigzag(least)) as usize).div_ceil(7).max(1) + bits::size(chunk.len(), width)
-    };
-    values.chunks(GROUP).map(size).sum()
-}
-
-fn pack(out: &mut Vec<u8>, values: &[i64]) {
-    for chunk in values.chunks(GROUP) {
-        let (least, width) = group(chunk);
-        out.push(width as u8);
-        varint::put_signed(out, least);
-        bits::pack(out, chunk.iter().map(|value| value.wrapping_sub(least) as u64), width);
-    }
-}
-
-fn unpack(data: &mut &[u8], count: usize, mut each: impl FnMut(i64)) -> Result<(), BlockError> {
-    let mut left = count;
-    while left > 0 {
-        let (&width, rest) = data.split_first().ok_or(BlockError::Damaged("it ends before a group"))?;
-        *data = rest;
-        let least = varint::take_signed(data)?;
-        let here = left.min(GROUP);
-        bits::unpack(data, here, u32::from(width), |value| each(least.wrapping_add(value as i64)))?;
-        left -= here;
-    }
-    Ok(())
-}
-
 fn runs(values: &[i64]) -> impl Iterator<Item = (i64, usize)> {
     values.chunk_by(|a, b| a == b).map(|run| (run[0], run.len()))
 }
 
 fn runs_size(values: &[i64]) -> usize {
-    let bytes = |value: u64| (bits::width(value) as usize).div_ceil(7).max(1);
-    runs(values).map(|(value, length)| bytes(varint::zigzag(value)) + bytes(length as u64)).sum()
+    runs(values).map(|(value, length)| varint::size_signed(value) + varint::size(length as u64)).sum()
 }
 
 fn put_runs(out: &mut Vec<u8>, values: &[i64]) {
@@ -176,6 +136,7 @@ fn take_runs(data: &mut &[u8], rows: usize, values: &mut Vec<i64>) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bits;
     use proptest::prelude::*;
 
     fn round_trip(values: &[i64]) -> usize {

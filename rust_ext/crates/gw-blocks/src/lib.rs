@@ -9,6 +9,7 @@ mod bits;
 mod block;
 mod cache;
 mod error;
+mod groups;
 mod integers;
 mod reals;
 mod seal;

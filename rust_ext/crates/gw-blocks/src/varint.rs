@@ -1,6 +1,6 @@
 //! Integers of variable length: seven bits a byte, the lowest first; signed ones zigzagged.
 
-use crate::BlockError;
+use crate::{BlockError, bits};
 
 pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -12,6 +12,16 @@ pub fn put(out: &mut Vec<u8>, mut value: u64) {
 
 pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, zigzag(value));
+}
+
+/// The bytes that `put` takes.
+pub fn size(value: u64) -> usize {
+    (bits::width(value) as usize).div_ceil(7).max(1)
+}
+
+/// The bytes that `put_signed` takes.
+pub fn size_signed(value: i64) -> usize {
+    size(zigzag(value))
 }
 
 /// Reads from the front of `data` and leaves it behind what was read.
@@ -36,7 +46,7 @@ pub fn take_signed(data: &mut &[u8]) -> Result<i64, BlockError> {
     take(data).map(unzigzag)
 }
 
-pub fn zigzag(value: i64) -> u64 {
+fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
