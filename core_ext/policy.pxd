@@ -15,6 +15,19 @@ cdef struct Row:
     const uint32_t *pool
 
 
+cdef struct PortSet:
+    # One range of ports and one bit a protocol; or DETAILED, and the place of the details instead of ports.
+    uint16_t first
+    uint16_t last
+    uint32_t kinds
+
+
+cdef struct Traffic:
+    uint32_t kind          # the bit of the protocol in a plain port set; none for most protocols
+    uint16_t port
+    uint8_t protocol
+
+
 @cython.final
 cdef class Table:
     """What readers hold on to while they read: it is replaced, never freed under them."""
@@ -26,28 +39,25 @@ cdef class Table:
     cdef uint32_t stride
     cdef const uint32_t *own
     cdef const uint32_t *own_pool
-    cdef const uint32_t *heads
-    cdef const uint32_t *ranges
+    cdef const PortSet *port_sets
+    cdef const uint32_t *details
     cdef list kept
 
     cdef Table changed(
-        self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots
+        self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots
     )
     cdef bint _fits(self, object places)
     cdef _copy(self, Table new, bint full, object places)
     cdef _rows(self, object ids, object cells, object pool)
-    cdef _words(self, Table new, tuple own, object heads, object ranges)
+    cdef _words(self, Table new, tuple own, object port_sets, object details)
     cdef _place(self, object slots)
-    cdef bint _is_in(self, uint32_t port_set, uint8_t protocol, uint16_t port) noexcept nogil
-    cdef bint _allows(self, uint32_t cell, const uint32_t *pool, uint8_t protocol, uint16_t port) noexcept nogil
-    cdef bint _decide(
-        self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port
-    ) noexcept nogil
+    cdef bint _is_in(self, uint32_t port_set, Traffic what) noexcept nogil
+    cdef bint _is_in_detail(self, const uint32_t *detail, Traffic what) noexcept nogil
+    cdef bint _allows(self, uint32_t cell, const uint32_t *pool, Traffic what) noexcept nogil
+    cdef bint _decide(self, uint32_t source, uint32_t target, Traffic what) noexcept nogil
 
 
-@cython.final
 cdef class Decisions:
     cdef Table table
     cdef Table denials
-
-    cpdef bint decide(self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port)
+    cdef public bint current

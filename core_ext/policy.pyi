@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,24 +6,42 @@ from numpy.typing import NDArray
 @final
 class Table: ...
 
-@final
 class Decisions:
-    """Answers from the cells that `load` was given. Unknown nodes are denied."""
+    """Answers from the cells that `load` was given. Unknown nodes are denied.
 
-    def __new__(cls) -> Decisions: ...
+    Unless `current` is set, `refresh` is called before an answer: a subclass loads there what has changed.
+    """
+
+    current: bool
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     @property
     def chunks(self) -> int: ...
+    def refresh(self) -> None: ...
     def load(
-        self, full: bool, stride: int, chunks: list[Any], own: tuple[Any, ...], heads: Any, ranges: Any, slots: Any
+        self,
+        full: bool,
+        stride: int,
+        chunks: list[Any],
+        own: tuple[Any, ...],
+        port_sets: Any,
+        details: Any,
+        slots: Any,
     ) -> None: ...
     def load_denials(
-        self, full: bool, stride: int, chunks: list[Any], own: tuple[Any, ...], heads: Any, ranges: Any, slots: Any
+        self,
+        full: bool,
+        stride: int,
+        chunks: list[Any],
+        own: tuple[Any, ...],
+        port_sets: Any,
+        details: Any,
+        slots: Any,
     ) -> None: ...
-    def decide(self, source: int, target: int, protocol: int, port: int) -> bool: ...
+    def decide(self, src_id: int, dst_id: int, proto: int, port: int) -> bool: ...
     def decide_many(
         self,
-        sources: NDArray[np.uint32],
-        targets: NDArray[np.uint32],
-        protocols: NDArray[np.uint8],
+        src_ids: NDArray[np.uint32],
+        dst_ids: NDArray[np.uint32],
+        protos: NDArray[np.uint8],
         ports: NDArray[np.uint16],
     ) -> NDArray[np.bool_]: ...

@@ -11,7 +11,7 @@ aligned words written with the identity last.
 """
 
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -29,8 +29,10 @@ cdef extern from *:
 cdef uint32_t NOWHERE = 0xFFFFFFFF
 cdef uint32_t NO_PLACE = 0xFFFFFFFE
 cdef uint32_t LIST = 0x80000000
-cdef int HEAD = 12
 cdef int BLOCK = 32
+cdef uint32_t TCP = 1, UDP = 2, SCTP = 4, ICMP = 8, ICMP6 = 16
+cdef uint32_t PORTED = 7
+cdef uint32_t DETAILED = 0x80000000
 cdef uint32_t MOST_NODES = 1 << 22
 
 
@@ -43,53 +45,64 @@ cdef object view(object buffer):
     return np.frombuffer(buffer, dtype=np.uint32) if len(buffer) else np.zeros(1, np.uint32)
 
 
+cdef inline Traffic traffic(uint8_t protocol, uint16_t port) noexcept nogil:
+    cdef Traffic what
+    what.protocol, what.port = protocol, port
+    if protocol == 6:
+        what.kind = TCP
+    elif protocol == 17:
+        what.kind = UDP
+    elif protocol == 132:
+        what.kind = SCTP
+    elif protocol == 1:
+        what.kind = ICMP
+    else:
+        what.kind = ICMP6 if protocol == 58 else 0
+    return what
+
+
 @cython.final
 cdef class Table:
     def __cinit__(self):
         self.places = NULL
         self.rows = NULL
-        self.heads = self.ranges = self.own = self.own_pool = NULL
+        self.port_sets = NULL
+        self.details = self.own = self.own_pool = NULL
         self.kept = []
 
     def __dealloc__(self):
         free(self.places)
         free(self.rows)
 
-    cdef inline bint _is_in(self, uint32_t port_set, uint8_t protocol, uint16_t port) noexcept nogil:
-        cdef const uint32_t *head = self.heads + <uint64_t> port_set * HEAD
-        cdef uint32_t n, i
-        cdef const uint32_t *span
-        if not (head[protocol >> 5] >> (protocol & 31)) & 1:
+    cdef inline bint _is_in(self, uint32_t port_set, Traffic what) noexcept nogil:
+        cdef PortSet found = self.port_sets[port_set]
+        if found.kinds & what.kind:
+            return not what.kind & PORTED or found.first <= what.port <= found.last
+        return found.kinds == DETAILED and self._is_in_detail(self.details + found.first + (found.last << 16), what)
+
+    cdef bint _is_in_detail(self, const uint32_t *detail, Traffic what) noexcept nogil:
+        cdef uint32_t i
+        if not (detail[what.protocol >> 5] >> (what.protocol & 31)) & 1:
             return False
-        if protocol != 6 and protocol != 17 and protocol != 132:
+        if not what.kind & PORTED:
             return True
-        if head[10] <= port <= head[11]:
-            return True
-        n = head[8]
-        span = self.ranges + head[9]
-        for i in range(1, n):
-            if span[2 * i] <= port <= span[2 * i + 1]:
+        for i in range(9, 9 + detail[8]):
+            if (detail[i] & 0xFFFF) <= what.port <= (detail[i] >> 16):
                 return True
         return False
 
-    cdef inline bint _allows(
-        self, uint32_t cell, const uint32_t *pool, uint8_t protocol, uint16_t port
-    ) noexcept nogil:
+    cdef inline bint _allows(self, uint32_t cell, const uint32_t *pool, Traffic what) noexcept nogil:
         cdef const uint32_t *entry
         cdef uint32_t i
-        if cell == 0:
-            return False
         if not cell & LIST:
-            return self._is_in(cell, protocol, port)
+            return self._is_in(cell, what)
         entry = pool + (cell & ~LIST)
         for i in range(entry[0]):
-            if self._is_in(entry[1 + i], protocol, port):
+            if self._is_in(entry[1 + i], what):
                 return True
         return False
 
-    cdef inline bint _decide(
-        self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port
-    ) noexcept nogil:
+    cdef inline bint _decide(self, uint32_t source, uint32_t target, Traffic what) noexcept nogil:
         cdef Place *a
         cdef Place *b
         cdef Row *row
@@ -100,27 +113,27 @@ cdef class Table:
         if a.identity == NOWHERE or b.identity == NOWHERE:
             return False
         row = self.rows + a.identity
-        if self._allows(row.cells[b.identity], row.pool, protocol, port):
+        if self._allows(row.cells[b.identity], row.pool, what):
             return True
-        if b.place != NO_PLACE and self._allows(row.cells[b.place], row.pool, protocol, port):
+        if b.place != NO_PLACE and self._allows(row.cells[b.place], row.pool, what):
             return True
         if a.place != NO_PLACE:
             row = self.rows + a.place
-            if self._allows(row.cells[b.identity], row.pool, protocol, port):
+            if self._allows(row.cells[b.identity], row.pool, what):
                 return True
-            if b.place != NO_PLACE and self._allows(row.cells[b.place], row.pool, protocol, port):
+            if b.place != NO_PLACE and self._allows(row.cells[b.place], row.pool, what):
                 return True
         return a.owner != 0 and a.owner == b.owner and self._allows(
-            self.own[a.identity], self.own_pool, protocol, port
+            self.own[a.identity], self.own_pool, what
         )
 
     cdef Table changed(
-        self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots
+        self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots
     ):
         """The table after a change: this one, where only places are others."""
         cdef Table new
         places = view(slots) if len(slots) else None
-        if not full and not chunks and not len(heads) and places is not None and self._fits(places):
+        if not full and not chunks and not len(port_sets) and places is not None and self._fits(places):
             self._place(places)
             return self
         new = Table()
@@ -130,7 +143,7 @@ cdef class Table:
         self._copy(new, full, places)
         for rows, cells, pool in chunks:
             new._rows(view(rows), view(cells), view(pool))
-        self._words(new, own, heads, ranges)
+        self._words(new, own, port_sets, details)
         if places is not None:
             new._place(places)
         return new
@@ -174,7 +187,7 @@ cdef class Table:
             self.rows[list_ids[i]].pool = lists
         self.kept.append((cells, pool))
 
-    cdef _words(self, Table new, tuple own, object heads, object ranges):
+    cdef _words(self, Table new, tuple own, object port_sets, object details):
         """Own cells and port sets: those given, or the old ones."""
         if len(own[1]):
             own_cells, own_pool = view(own[1]), view(own[2])
@@ -182,12 +195,12 @@ cdef class Table:
             new.own, new.own_pool = words(own_cells), words(own_pool)
         else:
             new.own, new.own_pool = self.own, self.own_pool
-        if len(heads):
-            all_heads, all_ranges = view(heads), view(ranges)
-            new.kept.append((all_heads, all_ranges))
-            new.heads, new.ranges = words(all_heads), words(all_ranges)
+        if len(port_sets):
+            all_sets, all_details = view(port_sets), view(details)
+            new.kept.append((all_sets, all_details))
+            new.port_sets, new.details = <const PortSet *> words(all_sets), words(all_details)
         else:
-            new.heads, new.ranges = self.heads, self.ranges
+            new.port_sets, new.details = self.port_sets, self.details
 
     cdef _place(self, object slots):
         cdef const uint32_t *entry = words(slots)
@@ -201,47 +214,61 @@ cdef class Table:
             place.identity = entry[4 * i + 1]
 
 
-@cython.final
 cdef class Decisions:
-    """Answers from the cells that `load` was given. Unknown nodes are denied."""
+    """Answers from the cells that `load` was given. Unknown nodes are denied.
+
+    Unless `current` is set, `refresh` is called before an answer: a subclass loads there what has changed.
+    """
 
     def __cinit__(self):
         self.table = Table()
+        self.current = False
 
-    def load(self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots):
+    def refresh(self):
+        """Bring the cells up to date."""
+        self.current = True
+
+    def load(self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots):
         """Take in what changed: `full` forgets all that was known. Arguments are those of the engine's `sync`."""
-        self.table = self.table.changed(full, stride, chunks, own, heads, ranges, slots)
+        self.table = self.table.changed(full, stride, chunks, own, port_sets, details, slots)
 
     def load_denials(
-        self, bint full, uint32_t stride, list chunks, tuple own, object heads, object ranges, object slots
+        self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots
     ):
         """The same for the cells of what is denied. Until this is called nothing is."""
         cdef Table old = Table() if self.denials is None else self.denials
-        self.denials = old.changed(full, stride, chunks, own, heads, ranges, slots)
+        self.denials = old.changed(full, stride, chunks, own, port_sets, details, slots)
 
     @property
     def chunks(self):
         """How many parts the larger table is made of: more than a fresh one has, where much has changed."""
         return max(len(self.table.kept), 0 if self.denials is None else len(self.denials.kept))
 
-    cpdef bint decide(self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port):
-        """Whether node `source` may open `protocol` (IP number) to `port` of node `target`."""
-        return self.table._decide(source, target, protocol, port) and not (
-            self.denials is not None and self.denials._decide(source, target, protocol, port)
+    def decide(self, uint32_t src_id, uint32_t dst_id, uint8_t proto, uint16_t port):
+        """Whether node `src_id` may open `proto` (IP number) to `port` of node `dst_id`. Unknown nodes may not."""
+        cdef Traffic what = traffic(proto, port)
+        if not self.current:
+            self.refresh()
+        warm(self.table, src_id, dst_id)
+        return self.table._decide(src_id, dst_id, what) and not (
+            self.denials is not None and self.denials._decide(src_id, dst_id, what)
         )
 
-    def decide_many(self, object sources, object targets, object protocols, object ports):
-        """The same for arrays of equal length (uint32, uint32, uint8, uint16), without the GIL."""
-        cdef const uint32_t[::1] s = sources
-        cdef const uint32_t[::1] t = targets
-        cdef const uint8_t[::1] q = protocols
+    def decide_many(self, object src_ids, object dst_ids, object protos, object ports):
+        """Decide for arrays of equal length (uint32, uint32, uint8, uint16) at once, without the GIL."""
+        cdef const uint32_t[::1] s = src_ids
+        cdef const uint32_t[::1] t = dst_ids
+        cdef const uint8_t[::1] q = protos
         cdef const uint16_t[::1] p = ports
         cdef Py_ssize_t n = s.shape[0], i, start, end
+        if t.shape[0] != n or q.shape[0] != n or p.shape[0] != n:
+            raise ValidationError("arrays of unequal length")
+        if not self.current:
+            self.refresh()
         cdef Table table = self.table
         cdef Table denials = self.denials
         cdef bint denying = denials is not None
-        if t.shape[0] != n or q.shape[0] != n or p.shape[0] != n:
-            raise ValidationError("arrays of unequal length")
+        cdef Traffic what
         answers = np.empty(n, dtype=np.bool_)
         cdef uint8_t[::1] out = answers.view(np.uint8)
         with nogil:
@@ -253,8 +280,9 @@ cdef class Decisions:
                 for i in range(start, end):
                     warm_list(table, s[i], t[i])
                 for i in range(start, end):
-                    out[i] = table._decide(s[i], t[i], q[i], p[i]) and not (
-                        denying and denials._decide(s[i], t[i], q[i], p[i])
+                    what = traffic(q[i], p[i])
+                    out[i] = table._decide(s[i], t[i], what) and not (
+                        denying and denials._decide(s[i], t[i], what)
                     )
                 start = end
         return answers
@@ -294,4 +322,4 @@ cdef inline void warm_list(Table table, uint32_t source, uint32_t target) noexce
     if cell & LIST:
         prefetch(row.pool + (cell & ~LIST))
     else:
-        prefetch(table.heads + <uint64_t> cell * HEAD)
+        prefetch(table.port_sets + cell)

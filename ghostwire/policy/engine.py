@@ -24,9 +24,6 @@ from ghostwire.policy.facts import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ghostwire.policy.facts import AccessGrant, Change, NodeFacts, UserFacts
     from ghostwire.policy.language import Policy
 
@@ -36,19 +33,17 @@ POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
 _MOST_CHUNKS: Final = 4096
 
 
-class Engine:
+class Engine(policy_cells.Decisions):
     """A policy bound to users and nodes. Every answer is about the state after the last change handed in.
 
     It holds as of a time that is handed in (`build`, `turn`), never of a clock: which windows are open then.
     Names of users bind to ids when they first match; a bound name matches nobody else later (`bindings`).
     """
 
-    __slots__ = ("_cells", "_core", "_current")
+    __slots__ = ("_core",)
 
     def __init__(self, core: native.Engine) -> None:
         self._core = core
-        self._cells = policy_cells.Decisions()
-        self._current = False
 
     @classmethod
     def build(
@@ -98,7 +93,7 @@ class Engine:
 
     def turn(self, utc_ns: int) -> BitMap:
         """Come to a time: the ids of the nodes whose peers, class or filter change as windows open and close."""
-        self._current = False
+        self.current = False
         return BitMap.deserialize(self._core.turn(utc_ns))
 
     def set_access(self, grants: Iterable[AccessGrant]) -> BitMap:
@@ -106,7 +101,7 @@ class Engine:
 
         No `deny` rule yields to it, and none outlives its `until`. ValidationError says what cannot be read.
         """
-        self._current = False
+        self.current = False
         return BitMap.deserialize(self._core.set_access([access_row(grant) for grant in grants]))
 
     def join(self, node: NodeFacts) -> BitMap:
@@ -118,17 +113,17 @@ class Engine:
 
         Empty when nothing that counts is new.
         """
-        self._current = False
+        self.current = False
         return BitMap.deserialize(self._core.update(node_row(node)))
 
     def leave(self, node_id: int) -> BitMap:
         """Forget a node; the ids of the nodes that saw it, itself included. Empty when it was not known."""
-        self._current = False
+        self.current = False
         return BitMap.deserialize(self._core.leave(node_id))
 
     def set_users(self, users: Iterable[UserFacts]) -> BitMap:
         """Replace the users; the ids of the nodes whose peers, class or filter change."""
-        self._current = False
+        self.current = False
         return BitMap.deserialize(self._core.set_users([user_row(user) for user in users]))
 
     def affected(self, change: Change) -> BitMap:
@@ -142,7 +137,7 @@ class Engine:
 
         None, and nothing done, when the difference is more than that: build anew.
         """
-        self._current = False
+        self.current = False
         affected = self._core.edit(policy.core)
         return None if affected is None else BitMap.deserialize(affected)
 
@@ -173,24 +168,6 @@ class Engine:
                 node_id
             )
         )
-
-    def decide(self, src_id: int, dst_id: int, proto: int, port: int) -> bool:
-        """Whether node `src_id` may open `proto` (IP number) to `port` of node `dst_id`. Unknown nodes may not."""
-        if not self._current:
-            self._sync()
-        return self._cells.decide(src_id, dst_id, proto, port)
-
-    def decide_many(
-        self,
-        src_ids: NDArray[np.uint32],
-        dst_ids: NDArray[np.uint32],
-        protos: NDArray[np.uint8],
-        ports: NDArray[np.uint16],
-    ) -> NDArray[np.bool_]:
-        """Decide for arrays of equal length at once, without the GIL."""
-        if not self._current:
-            self._sync()
-        return self._cells.decide_many(src_ids, dst_ids, protos, ports)
 
     def decide_address(self, src_ip: str, dst_ip: str, proto: int, port: int) -> bool:
         """Whether a packet between two addresses may be, whether nodes have them or lie behind routers."""
@@ -244,10 +221,10 @@ class Engine:
         """Whether `autoApprovers` approve a route that the node advertises."""
         return self._core.approves(node_row(node), route)
 
-    def _sync(self) -> None:
+    def refresh(self) -> None:
         """Bring the decision cells up to date; the first time builds them all."""
-        self._current = True
-        anew = self._cells.chunks > _MOST_CHUNKS
-        self._cells.load(*self._core.sync(False, anew))
+        self.current = True
+        anew = self.chunks > _MOST_CHUNKS
+        self.load(*self._core.sync(False, anew))
         if self._core.has_denials():
-            self._cells.load_denials(*self._core.sync(True, anew))
+            self.load_denials(*self._core.sync(True, anew))

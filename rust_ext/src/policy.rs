@@ -38,18 +38,24 @@ pub mod policy {
 
     /// Words that readers see in place, through the buffer protocol.
     #[pyclass(frozen, module = "rust_ext.policy")]
-    struct Words(Vec<u32>);
+    struct Words(Box<dyn AsRef<[u32]> + Send + Sync>);
+
+    impl Words {
+        fn new(words: impl AsRef<[u32]> + Send + Sync + 'static) -> Self {
+            Self(Box::new(words))
+        }
+    }
 
     #[pymethods]
     impl Words {
         fn __len__(&self) -> usize {
-            self.0.len()
+            (*self.0).as_ref().len()
         }
 
         // SAFETY: `view` comes from the interpreter; the words live as long as the object that the view refers to,
         // and nothing writes to them.
         unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-            let words = &slf.get().0;
+            let words = (*slf.get().0).as_ref();
             let (data, length) = (words.as_ptr().cast_mut().cast(), (words.len() * 4) as ffi::Py_ssize_t);
             // SAFETY: as above.
             match unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), data, length, 1, flags) } {
@@ -289,11 +295,14 @@ pub mod policy {
             anew: bool,
         ) -> (bool, usize, Vec<ChunkRow>, ChunkRow, Words, Words, Words) {
             let effect = if denials { Effect::Deny } else { Effect::Accept };
-            let Matrix { full, stride, chunks, own, port_heads, port_ranges, slots } =
+            let Matrix { full, stride, chunks, own, port_heads, port_details, slots } =
                 py.detach(|| self.lock().sync(effect, anew));
-            let row = |chunk: gw_policy::engine::RowChunk| (Words(chunk.rows), Words(chunk.cells), Words(chunk.pool));
+            let row = |chunk: gw_policy::engine::RowChunk| {
+                (Words::new(chunk.rows), Words::new(chunk.cells), Words::new(chunk.pool))
+            };
             let chunks = chunks.into_iter().map(row).collect();
-            (full, stride, chunks, row(own), Words(port_heads), Words(port_ranges), Words(slots))
+            let [port_heads, port_details, slots] = [port_heads, port_details, slots].map(Words::new);
+            (full, stride, chunks, row(own), port_heads, port_details, slots)
         }
     }
 

@@ -7,13 +7,16 @@
 use super::Engine;
 use super::atoms::Atom;
 use super::links::{ClassId, Effect};
+use super::pages::Pages;
 use super::portsets::{PortSetId, PortSets, SEEN, WIDE};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Marks a cell that points to a list.
 pub const LIST: u32 = 1 << 31;
-/// Rows of one chunk.
-const CHUNK: usize = 256;
+/// Most rows of one chunk.
+const CHUNK: usize = 1024;
+/// Fewer rows than this are not worth a thread.
+const FEW_ROWS: usize = 32;
 const END: u32 = u32::MAX;
 /// Stands for the class of nodes whose addresses no rule names.
 pub const NO_PLACE: u32 = u32::MAX - 1;
@@ -24,8 +27,8 @@ pub const SLOT_WORDS: usize = 4;
 #[derive(Debug, Default)]
 pub struct RowChunk {
     pub rows: Vec<ClassId>,
-    pub cells: Vec<u32>,
-    pub pool: Vec<u32>,
+    pub cells: Pages,
+    pub pool: Pages,
 }
 
 /// What has changed since the last time.
@@ -40,7 +43,7 @@ pub struct Matrix {
     pub own: RowChunk,
     /// Empty when they are as before.
     pub port_heads: Vec<u32>,
-    pub port_ranges: Vec<u32>,
+    pub port_details: Vec<u32>,
     /// Node id, class of identity, class of addresses, owner (0 for none); classes of a node that is gone are all ones.
     pub slots: Vec<u32>,
 }
@@ -185,6 +188,16 @@ impl Joiner<'_> {
     }
 }
 
+/// What building one row leaves for the next: memory.
+#[derive(Default)]
+struct Scratch {
+    /// What a row's class may do at each target atom.
+    reached: Vec<u32>,
+    chain: Vec<(PortSetId, u32)>,
+    lists: Vec<u32>,
+    pool: Vec<u32>,
+}
+
 /// The targets of all rows: which atoms of each class links name, by dense numbers.
 struct Targets {
     numbers: FxHashMap<Atom, u32>,
@@ -215,9 +228,9 @@ impl Engine {
         let stride = state.stride;
         let chunks = self.row_chunks(effect, &rows);
         let own = if new_own { self.own_cells(effect) } else { RowChunk::default() };
-        let (port_heads, port_ranges) = if fresh { self.sets.export() } else { (Vec::new(), Vec::new()) };
+        let (port_heads, port_details) = if fresh { self.sets.export() } else { (Vec::new(), Vec::new()) };
         let slots = self.slot_words(effect, full);
-        Matrix { full, stride, chunks, own, port_heads, port_ranges, slots }
+        Matrix { full, stride, chunks, own, port_heads, port_details, slots }
     }
 
     /// Whether denials are in force, or a reader has cells of some that were.
@@ -227,19 +240,22 @@ impl Engine {
 
     fn row_chunks(&self, effect: Effect, rows: &[ClassId]) -> Vec<RowChunk> {
         let targets = self.targets(effect);
-        let parts: Vec<&[ClassId]> = rows.chunks(CHUNK).collect();
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len());
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(rows.len() / FEW_ROWS);
         if workers < 2 {
-            return parts.into_iter().map(|part| self.chunk(effect, part, &targets)).collect();
+            return self.chunks(effect, rows, &targets);
         }
-        let share = parts.len().div_ceil(workers);
         let targets = &targets;
         std::thread::scope(|scope| {
-            let work =
-                |part: &[&[ClassId]]| part.iter().map(|rows| self.chunk(effect, rows, targets)).collect::<Vec<_>>();
-            let threads: Vec<_> = parts.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
+            let shares = rows.chunks(rows.len().div_ceil(workers));
+            let threads: Vec<_> =
+                shares.map(|share| scope.spawn(move || self.chunks(effect, share, targets))).collect();
             threads.into_iter().flat_map(|thread| thread.join().expect("building rows does not panic")).collect()
         })
+    }
+
+    fn chunks(&self, effect: Effect, rows: &[ClassId], targets: &Targets) -> Vec<RowChunk> {
+        let mut scratch = Scratch { reached: vec![0; targets.numbers.len()], ..Scratch::default() };
+        rows.chunks(CHUNK).map(|part| self.chunk(effect, part, targets, &mut scratch)).collect()
     }
 
     fn targets(&self, effect: Effect) -> Targets {
@@ -258,19 +274,19 @@ impl Engine {
         Targets { numbers, starts, atoms, any }
     }
 
-    fn chunk(&self, effect: Effect, rows: &[ClassId], targets: &Targets) -> RowChunk {
+    fn chunk(&self, effect: Effect, rows: &[ClassId], targets: &Targets, scratch: &mut Scratch) -> RowChunk {
         let stride = self.cells.get(effect).stride;
-        let mut chunk = RowChunk { rows: rows.to_vec(), cells: wide_pages(rows.len() * stride), pool: Vec::new() };
-        let (mut chain, mut lists) = (Vec::new(), Vec::new());
-        let mut reached = vec![0; targets.numbers.len()];
-        for (class, cells) in rows.iter().zip(chunk.cells.chunks_mut(stride)) {
+        let mut all = Pages::zeroed(rows.len() * stride);
+        let Scratch { reached, chain, lists, pool } = scratch;
+        pool.clear();
+        for (class, cells) in rows.iter().zip(all.chunks_mut(stride)) {
             reached.fill(0);
-            let mut row = Row { cells: &mut reached, sets: &self.sets, chain: &mut chain, lists: &mut lists };
+            let mut row = Row { cells: reached, sets: &self.sets, chain, lists };
             let base = self.reach(effect, *class, &mut row, targets);
-            row.finish(&mut chunk.pool);
-            self.spread(&reached, base, targets, cells, &mut chunk.pool);
+            row.finish(pool);
+            self.spread(reached, base, targets, cells, pool);
         }
-        chunk
+        RowChunk { rows: rows.to_vec(), cells: all, pool: Pages::from(&pool[..]) }
     }
 
     /// What a class may do at each target atom; what it may do at every class comes back.
@@ -328,9 +344,9 @@ impl Engine {
 
     fn own_cells(&self, effect: Effect) -> RowChunk {
         let (links, stride) = (self.links.get(effect), self.cells.get(effect).stride);
-        let mut chunk = RowChunk { rows: Vec::new(), cells: vec![0; stride], pool: Vec::new() };
+        let (mut cells, mut pool) = (Pages::zeroed(stride), Vec::new());
         let (mut chain, mut lists) = (Vec::new(), Vec::new());
-        let mut row = Row { cells: &mut chunk.cells, sets: &self.sets, chain: &mut chain, lists: &mut lists };
+        let mut row = Row { cells: &mut cells, sets: &self.sets, chain: &mut chain, lists: &mut lists };
         for id in &links.own {
             let link = links.get(*id);
             let mut sources = vec![0u64; self.classes.list.len().div_ceil(64)];
@@ -341,8 +357,8 @@ impl Engine {
             }
             super::bits(&sources).for_each(|class| row.add(class, link.ports));
         }
-        row.finish(&mut chunk.pool);
-        chunk
+        row.finish(&mut pool);
+        RowChunk { rows: Vec::new(), cells, pool: Pages::from(&pool[..]) }
     }
 
     fn slot_words(&mut self, effect: Effect, full: bool) -> Vec<u32> {
@@ -364,20 +380,4 @@ impl Engine {
         }
         words
     }
-}
-
-/// Zeroes, on large pages where the system has them: cells are read all over the place.
-fn wide_pages(words: usize) -> Vec<u32> {
-    let zeroes = vec![0u32; words];
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 1 << 21;
-        let start = (zeroes.as_ptr() as usize).next_multiple_of(PAGE);
-        let length = (zeroes.as_ptr() as usize + words * 4).saturating_sub(start) / PAGE * PAGE;
-        if length > 0 {
-            // SAFETY: the range lies within the vector, and advice changes how memory is mapped, not what is in it.
-            unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_HUGEPAGE) };
-        }
-    }
-    zeroes
 }

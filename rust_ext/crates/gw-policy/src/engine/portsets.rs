@@ -9,6 +9,10 @@ pub type PortSetId = u32;
 pub const SEEN: PortSetId = 1;
 /// Every port of the default protocols.
 pub const WIDE: PortSetId = 2;
+/// Of which most sets are made: TCP, UDP, SCTP (which have ports), ICMP and ICMPv6.
+pub const PLAIN_PROTOCOLS: [u8; 5] = [6, 17, 132, 1, 58];
+/// Marks a set with other protocols or several ranges.
+pub const DETAILED: u32 = 1 << 31;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PortSet {
@@ -24,6 +28,9 @@ pub struct PortSets {
     ids: FxHashMap<PortSet, PortSetId>,
     /// Whether a set lies within [`WIDE`].
     minor: Vec<bool>,
+    /// As readers outside see them: see [`PortSets::export`].
+    heads: Vec<u32>,
+    details: Vec<u32>,
 }
 
 impl PortSet {
@@ -82,7 +89,13 @@ impl PortSet {
 
 impl Default for PortSets {
     fn default() -> Self {
-        let mut new = Self { sets: Vec::new(), ids: FxHashMap::default(), minor: Vec::new() };
+        let mut new = Self {
+            sets: Vec::new(),
+            ids: FxHashMap::default(),
+            minor: Vec::new(),
+            heads: Vec::new(),
+            details: Vec::new(),
+        };
         let nothing = PortSet { protocols: [0; 4], ranges: Vec::new() };
         new.push(nothing.clone());
         new.push(nothing);
@@ -95,6 +108,7 @@ impl PortSets {
     fn push(&mut self, set: PortSet) {
         let wide = self.sets.get(WIDE as usize).map_or(set.protocols, |wide| wide.protocols);
         self.minor.push((0..4).all(|word| set.protocols[word] & !wide[word] == 0));
+        self.describe(&set);
         self.sets.push(set);
     }
 
@@ -124,17 +138,37 @@ impl PortSets {
         self.sets.len()
     }
 
-    /// All sets, for readers outside: 12 words each (protocols as 8, number of ranges, place of the
-    /// ranges, the first range as two), and all ranges as pairs of words.
+    /// All sets, for readers outside: two words each, and those that are not plain in detail.
+    ///
+    /// The first word of a plain one is its only range (first port low, last one high), the second its protocols, one
+    /// bit each in the order of [`PLAIN_PROTOCOLS`]. Others have [`DETAILED`] there, and the place of their details
+    /// first: protocols as eight words, the number of ranges, the ranges.
     pub fn export(&self) -> (Vec<u32>, Vec<u32>) {
-        let (mut heads, mut ranges) = (Vec::with_capacity(self.sets.len() * 12), Vec::new());
-        for set in &self.sets {
-            heads.extend(set.protocols.iter().flat_map(|word| [*word as u32, (word >> 32) as u32]));
-            heads.extend([set.ranges.len() as u32, ranges.len() as u32]);
-            let first = set.ranges.first().copied().unwrap_or(Ports { first: 1, last: 0 });
-            heads.extend([u32::from(first.first), u32::from(first.last)]);
-            ranges.extend(set.ranges.iter().flat_map(|range| [u32::from(range.first), u32::from(range.last)]));
-        }
-        (heads, ranges)
+        (self.heads.clone(), self.details.clone())
     }
+
+    fn describe(&mut self, set: &PortSet) {
+        let range = |ports: &Ports| u32::from(ports.first) | u32::from(ports.last) << 16;
+        if let Some(kinds) = plain_kinds(set) {
+            self.heads.extend([set.ranges.first().map_or(0, range), kinds]);
+            return;
+        }
+        self.heads.extend([self.details.len() as u32, DETAILED]);
+        self.details.extend(set.protocols.iter().flat_map(|word| [*word as u32, (word >> 32) as u32]));
+        self.details.push(set.ranges.len() as u32);
+        self.details.extend(set.ranges.iter().map(range));
+    }
+}
+
+/// The protocols of a set of one range at most and of none but the plain ones.
+fn plain_kinds(set: &PortSet) -> Option<u32> {
+    let bit = |number: u8| (usize::from(number >> 6), 1u64 << (number & 63));
+    let (mut rest, mut kinds) = (set.protocols, 0);
+    for (place, number) in PLAIN_PROTOCOLS.into_iter().enumerate() {
+        let (word, bit) = bit(number);
+        kinds |= u32::from(rest[word] & bit != 0) << place;
+        rest[word] &= !bit;
+    }
+    let is_plain = rest == [0; 4] && (set.ranges.len() == 1 || kinds == 0);
+    is_plain.then_some(kinds)
 }
