@@ -20,6 +20,7 @@ from ghostwire.errors import InternalError
 if TYPE_CHECKING:
     from core_ext import cidr as cidr
     from core_ext import ipam as ipam
+    from core_ext import netmap as netmap
     from core_ext import policy as _cells
     from core_ext import timers as timers
     from rust_ext import blocks as blocks
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     policy_cells = _cells
 
-CYTHON_MODULES = frozenset({"cidr", "ipam", "policy_cells", "timers"})
+CYTHON_MODULES = frozenset({"cidr", "ipam", "netmap", "policy_cells", "timers"})
 _FILES = {"policy_cells": "policy"}
 """Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""
 RUST_MODULES = frozenset({"blocks", "policy", "token", "tunnel"})

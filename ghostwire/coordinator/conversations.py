@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from ipaddress import ip_address
+from itertools import chain
 from typing import Final
 
 from ghostwire.coordinator.agenda import Due
@@ -103,6 +105,8 @@ class Conversations:
         core.sessions.require(command.node, command.session, core.counters)
         core.counters.heartbeats["ok"] += 1
         core.liveness.heard(command.node, now, command.metrics)
+        if command.hits:
+            core.hits.report(command.node, command.hits, now.utc, core.views.engine.has_rule)
         core.volatile.note(command.node, now, core.settings.flush_s)
         if command.position is not None:
             self._check_map(core.nodes.get(command.node), command.session, command.position, command.digest, now)
@@ -118,7 +122,7 @@ class Conversations:
             presence.endpoints = endpoints
             core.presence_changed(core.nodes.get(command.node), now)
 
-    def resync(self, command: ResyncNode, now: Now) -> tuple[bytes, ...]:
+    def resync(self, command: ResyncNode, now: Now) -> Iterable[bytes]:
         """The frames of a node's map: the whole of it, or what came after the position that it holds."""
         core = self._core
         core.sessions.require(command.node, command.session, core.counters)
@@ -165,9 +169,8 @@ class Conversations:
             core.presence_turned(node, now)
         core.volatile.note(node.id, now, core.settings.flush_s)
         welcome = Welcome(token=text, node=node.id, session=session, heartbeat_s=core.settings.heartbeat_s, utc=now.utc)
-        frames = (codec.encode(welcome), *core.mapper.resume(node, resume))
-        if node.id in core.rotations:
-            frames = (*frames, _ROTATE)
+        order = (_ROTATE,) if node.id in core.rotations else ()
+        frames = chain((codec.encode(welcome),), core.mapper.resume(node, resume), order)
         return SessionOpened(node=node.id, slot=node.slot, session=session, frames=frames)
 
     def _check_map(self, node: Node, session: int, held: Position, digest: bytes, now: Now) -> None:

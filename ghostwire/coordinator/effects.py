@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -44,11 +45,14 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Send(msgspec.Struct, frozen=True, kw_only=True):
-    """Send frames to one node's live session, in order: its own map, an order to rotate."""
+    """Send frames to one node's live session, in order: its own map, an order to rotate.
+
+    They can be gone through once, and those of a map are made as they are asked for.
+    """
 
     node: int
     session: int
-    frames: tuple[bytes, ...]
+    frames: Iterable[bytes]
 
 
 class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,13 +102,15 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 class SessionOpened(msgspec.Struct, frozen=True, kw_only=True):
     """A session stands: send `frames` (welcome, then the map or that it is unchanged) before anything else.
 
+    They can be gone through once, and those of a map are made as they are asked for.
+
     `session` numbers the node's live session; the driver closes a connection of an older number of the same node.
     """
 
     node: int
     slot: int
     session: int
-    frames: tuple[bytes, ...]
+    frames: Iterable[bytes]
 
     def __repr__(self) -> str:
         return f"<SessionOpened {self.node}/{self.session}>"

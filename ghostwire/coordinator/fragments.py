@@ -1,16 +1,15 @@
-"""Parts of maps, each encoded once a version and shared by everyone who sees it, with their hashes in an array."""
+"""Parts of maps, each encoded once a version and shared by everyone who sees it."""
 
 from __future__ import annotations
 
 import sys
 
-import numpy as np
-from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from ghostwire._native import token
+from ghostwire._native import netmap, token
 from ghostwire.coordinator.liveness import Presence
 from ghostwire.coordinator.views import served_routes
+from ghostwire.errors import InternalError
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
 from ghostwire.wire.netmap import Peer, Profile, SelfNode, encode_part, part_hash
@@ -63,59 +62,45 @@ def profile_part(user: User) -> bytes:
 
 
 class Fragments:
-    """The peer part of every present node, by slot, its hash and its owner."""
+    """The peer part of every present node, by slot: one arena for all of them."""
 
     def __init__(self) -> None:
-        self.parts: dict[int, tuple[int, bytes]] = {}
-        self._hashes: NDArray[np.uint32] = np.zeros((1024, 4), dtype=np.uint32)
-        self._owners: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
+        self.arena = netmap.Arena()
 
     def keep(self, slot: int, node: Node, part: bytes) -> bool:
         """Keep a node's part; whether it differs from the one before."""
-        if self.parts.get(slot) == (node.id, part):
-            return False
-        if slot >= len(self._owners):
-            self._grow(slot)
-        self.parts[slot] = (node.id, part)
-        self._hashes[slot] = np.frombuffer(token.blake3(b"peer/%d\0" % node.id + part)[:16], dtype=">u4")
-        self._owners[slot] = node.user_id or 0
-        return True
+        return self.arena.put(slot, node.id, node.user_id or 0, part, token.blake3(b"peer/%d\0" % node.id + part))
 
     def drop(self, slot: int) -> None:
         """Forget a node's part."""
-        if self.parts.pop(slot, None) is not None:
-            self._hashes[slot] = 0
-            self._owners[slot] = 0
+        self.arena.drop(slot)
+
+    def one(self, slot: int) -> bytes:
+        """The part of a present node. Raises `InternalError` for a slot without one."""
+        part = self.arena.part(slot)
+        if part is None:
+            raise InternalError(f"no node is present in slot {slot}")
+        return part
 
     def of(self, slots: BitMap) -> dict[int, bytes]:
         """The parts of these nodes, by node id."""
-        parts = self.parts
-        return dict(parts[slot] for slot in slots)
+        return self.arena.parts(slots.to_array())
+
+    def ids(self, slots: BitMap) -> list[int]:
+        """The ids of those of these nodes that are present."""
+        return self.arena.ids(slots.to_array())
+
+    def size(self, slots: BitMap) -> int:
+        """The bytes that these nodes' parts take in pages."""
+        return self.arena.size(slots.to_array())
 
     def digest(self, slots: BitMap) -> int:
         """The sum of the hashes of these nodes' parts, modulo 2**128."""
-        if not slots:
-            return 0
-        chosen = np.frombuffer(slots.to_array(), dtype=np.uint32)
-        words: list[int] = self._hashes[chosen].sum(axis=0, dtype=np.uint64).tolist()
-        return ((words[0] << 96) + (words[1] << 64) + (words[2] << 32) + words[3]) & MASK
+        return self.arena.digest(slots.to_array())
 
     def owners(self, slots: BitMap) -> set[int]:
         """The users who own any of these nodes."""
-        if not slots:
-            return set()
-        chosen = np.frombuffer(slots.to_array(), dtype=np.uint32)
-        found: set[int] = set(np.unique(self._owners[chosen]).tolist())
-        found.discard(0)
-        return found
-
-    def _grow(self, slot: int) -> None:
-        size = max(slot + 1, 2 * len(self._owners))
-        hashes = np.zeros((size, 4), dtype=np.uint32)
-        hashes[: len(self._hashes)] = self._hashes
-        owners = np.zeros(size, dtype=np.int64)
-        owners[: len(self._owners)] = self._owners
-        self._hashes, self._owners = hashes, owners
+        return self.arena.owners(slots.to_array())
 
 
 class Profiles:

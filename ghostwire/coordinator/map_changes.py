@@ -77,10 +77,6 @@ class MapChanges:
         own = self_part(node, self._views.class_of(node.slot))
         return _Sight(node, peers, owners, own, self._mapper.filter_part(node))
 
-    def _names(self, slots: BitMap) -> set[int]:
-        parts = self._mapper.fragments.parts
-        return {parts[slot][0] for slot in slots if slot in parts}
-
     def _tell_viewers(self, before: _Sight, after: _Sight, shown: bool, retold: BitMap) -> None:
         """Everyone but the node itself: its part set or gone, its old owner gone, their own filter set."""
         gained = after.peers if shown else after.peers - before.peers
@@ -140,7 +136,7 @@ class MapChanges:
         rules = after.filter if after.filter != before.filter else None
         if not (gained or lost or own or rules):
             return False
-        moved = self._names(gained | lost)
+        moved = self._mapper.fragments.ids(gained | lost)
         owners = before.owners ^ after.owners
         touched = (node.id, *sorted(moved)) if len(moved) <= LARGEST_DELTA else ()
         self._window.add(self._mapper.position, touched, tuple(sorted(owners)), BitMap([node.slot]))
@@ -150,6 +146,6 @@ class MapChanges:
             peers=self._mapper.fragments.of(gained),
             profiles={user: self._mapper.profiles.part(user) for user in sorted(after.owners - before.owners)},
         )
-        gone = tuple(sorted(self._names(lost)))
+        gone = tuple(sorted(self._mapper.fragments.ids(lost)))
         self._mapper.push(BitMap([node.slot]), parts, gone, tuple(sorted(before.owners - after.owners)))
         return True

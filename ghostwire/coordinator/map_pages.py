@@ -1,15 +1,20 @@
-"""Frames of a map: whole ones in pages, deltas, and the word that nothing changed."""
+"""Frames of a map: whole ones in pages, each made when it is asked for, deltas, and the word that nothing changed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from ghostwire._native import netmap
+from ghostwire.coordinator.fragments import MASK
 from ghostwire.model.position import Position
 from ghostwire.wire import codec
-from ghostwire.wire.messages import MapDelta, MapFull, MapUnchanged, Parts
+from ghostwire.wire.messages import MapDelta, MapUnchanged, Parts
 
 PAGE_PEERS: Final = 512
 """Peers, or profiles, of one page at most."""
@@ -26,12 +31,58 @@ class MapParts(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
 
 
-def full_frames(parts: MapParts, position: Position) -> tuple[bytes, ...]:
-    """The pages of a whole map. Only the last one names the position: until then the old map stands."""
-    pages = list(_pages(parts))
-    frames = [codec.encode(MapFull(page=number, parts=page)) for number, page in enumerate(pages[:-1])]
-    last = MapFull(page=len(frames), parts=pages[-1], last=True, position=position, digest=parts.digest)
-    return (*frames, codec.encode(last))
+class MapPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole map as of one moment: its own parts and profiles, the slots of its peers, where it stands.
+
+    `stamp` is the arena's at that moment, `digest` the sum of the hashes of all parts but the peers'.
+    """
+
+    single: dict[str, bytes]
+    profiles: dict[int, bytes]
+    peers: NDArray[np.uint32]
+    stamp: int
+    digest: int
+    position: Position
+
+
+class _Page(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="netmap.full", omit_defaults=True):
+    """`MapFull`, with parts of which the peers are MessagePack already."""
+
+    page: int
+    parts: dict[str, Any]
+    last: bool = False
+    position: Position | None = None
+    digest: bytes = b""
+
+
+def full_frames(plan: MapPlan, arena: netmap.Arena) -> Iterator[bytes]:
+    """The pages of a whole map. Only the last one names the position: until then the old map stands.
+
+    Each page is made when it is asked for. A peer that has changed or gone meanwhile is in no later page: the delta
+    that says so is on its way behind the map, and the digest is of what the pages hold.
+    """
+    total, number, index = plan.digest, 0, 0
+    parts: dict[str, Any] = dict(plan.single)
+    profiles, rest = _profiles(plan.profiles, sum(map(len, parts.values())))
+    while rest:
+        yield codec.encode(_Page(page=number, parts={**parts, "profiles": profiles}))
+        number, parts = number + 1, {}
+        profiles, rest = _profiles(rest, 0)
+    taken = sum(map(len, parts.values())) + sum(map(len, profiles.values()))
+    while True:
+        room = max(PAGE_BYTES - taken, 1)
+        peers, index, found = arena.splice(plan.peers, index, PAGE_PEERS, room, plan.stamp)
+        total = (total + found) & MASK
+        if len(peers) > 1:
+            parts["peers"] = msgspec.Raw(peers)
+        if profiles:
+            parts["profiles"] = profiles
+        if index >= len(plan.peers):
+            digest = total.to_bytes(16, "big")
+            yield codec.encode(_Page(page=number, parts=parts, last=True, position=plan.position, digest=digest))
+            return
+        yield codec.encode(_Page(page=number, parts=parts))
+        number, parts, profiles, taken = number + 1, {}, {}, 0
 
 
 def delta_frame(position: Position, parts: Parts, gone: tuple[int, ...], gone_profiles: tuple[int, ...]) -> bytes:
@@ -44,22 +95,12 @@ def unchanged_frame(position: Position, digest: bytes) -> bytes:
     return codec.encode(MapUnchanged(position=position, digest=digest))
 
 
-def _pages(parts: MapParts) -> Iterator[Parts]:
-    """The own parts with the first page, then profiles, then peers, as many as fit."""
-    single: dict[str, Any] = dict(parts.single)
-    profiles: dict[int, bytes] = {}
-    peers: dict[int, bytes] = {}
-    size = sum(map(len, single.values()))
-    for user, part in parts.profiles.items():
-        if len(profiles) == PAGE_PEERS or size >= PAGE_BYTES:
-            yield Parts(**single, profiles=profiles)
-            single, profiles, size = {}, {}, 0
-        profiles[user] = part
-        size += len(part)
-    for node, part in parts.peers.items():
-        if len(peers) == PAGE_PEERS or size >= PAGE_BYTES:
-            yield Parts(**single, profiles=profiles, peers=peers)
-            single, profiles, peers, size = {}, {}, {}, 0
-        peers[node] = part
-        size += len(part)
-    yield Parts(**single, profiles=profiles, peers=peers)
+def _profiles(profiles: dict[int, bytes], size: int) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    """As many as a page has room for beside so many bytes, and the others."""
+    count = 0
+    for part in islice(profiles.values(), PAGE_PEERS):
+        if size >= PAGE_BYTES:
+            break
+        count, size = count + 1, size + len(part)
+    items = iter(profiles.items())
+    return dict(islice(items, count)), dict(items)

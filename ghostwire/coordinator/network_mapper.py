@@ -6,10 +6,11 @@ affected: on finding them, that is, since they all share the bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
+import numpy as np
 from pyroaring import BitMap
 
 from ghostwire.coordinator.change_window import ChangeWindow, Missed
@@ -17,7 +18,7 @@ from ghostwire.coordinator.counters import Counters
 from ghostwire.coordinator.effects import Push
 from ghostwire.coordinator.fragments import MASK, Fragments, Profiles, peer_part, self_part
 from ghostwire.coordinator.liveness import HeartbeatMonitor
-from ghostwire.coordinator.map_pages import MapParts, delta_frame, full_frames, unchanged_frame
+from ghostwire.coordinator.map_pages import MapParts, MapPlan, delta_frame, full_frames, unchanged_frame
 from ghostwire.coordinator.pacing import Batch, Pacer
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.state import State
@@ -96,15 +97,28 @@ class NetworkMapper:
         digest = self._sum(node, seen, profiles)
         return MapParts(single={**own, **self._shared}, peers=self.fragments.of(seen), profiles=profiles, digest=digest)
 
-    def full(self, node: Node) -> tuple[bytes, ...]:
-        """The frames of a node's whole map."""
+    def full(self, node: Node) -> Iterable[bytes]:
+        """The frames of a node's whole map as it is now, each made when it is asked for: once."""
         self.pacer.caught_up(node.slot)
-        parts = self.parts(node)
-        frames = full_frames(parts, self.position)
-        self._digests[node.slot] = (self._window.last_change(node.slot), parts.digest)
+        seen = self._views.visible(node.slot)
+        owners = self.owners(node, seen)
+        plan = MapPlan(
+            single={**self.own_parts(node), **self._shared},
+            profiles={user: self.profiles.part(user) for user in sorted(owners)},
+            peers=np.asarray(seen.to_array()),
+            stamp=self.fragments.arena.stamp,
+            digest=self._sum_beside_peers(node, owners),
+            position=self.position,
+        )
         self._counters.maps["full"] += 1
-        self._counters.observer.netmap_built(len(parts.peers), len(frames))
-        return frames
+        return self._pages(plan)
+
+    def _pages(self, plan: MapPlan) -> Iterator[bytes]:
+        pages = 0
+        for frame in full_frames(plan, self.fragments.arena):
+            pages += 1
+            yield frame
+        self._counters.observer.netmap_built(len(plan.peers), pages)
 
     def digest(self, node: Node) -> bytes:
         """The digest of a node's current map; computed once after each change to it."""
@@ -118,7 +132,7 @@ class NetworkMapper:
         self._digests[slot] = (changed, found)
         return found
 
-    def resume(self, node: Node, held: Position | None) -> tuple[bytes, ...]:
+    def resume(self, node: Node, held: Position | None) -> Iterable[bytes]:
         """The frames that bring a node from the position that it holds to this one."""
         self.pacer.caught_up(node.slot)
         first = None if held is None else self._window.after(held)
@@ -248,10 +262,11 @@ class NetworkMapper:
         return owners
 
     def _sum(self, node: Node, seen: BitMap, owners: Iterable[int]) -> bytes:
-        total = self._shared_digest + self.fragments.digest(seen) + self._own_digest(node)
-        for user in owners:
-            total += self.profiles.digest(user)
+        total = self.fragments.digest(seen) + self._sum_beside_peers(node, owners)
         return (total & MASK).to_bytes(16, "big")
+
+    def _sum_beside_peers(self, node: Node, owners: Iterable[int]) -> int:
+        return self._shared_digest + self._own_digest(node) + sum(map(self.profiles.digest, owners))
 
     def _own_digest(self, node: Node) -> int:
         """What a node's own parts add to its digest. They follow from its row and from the filters' version."""
@@ -271,7 +286,7 @@ class NetworkMapper:
         for touched in missed.touched:
             other = self._state.nodes.get(touched)
             if other is not None and other.slot in seen:
-                peers[touched] = self.fragments.parts[other.slot][1]
+                peers[touched] = self.fragments.one(other.slot)
             elif touched not in (0, node.id):
                 gone.append(touched)
         shown = {self._state.nodes[peer].user_id for peer in peers} | missed.owners

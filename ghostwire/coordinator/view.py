@@ -12,6 +12,7 @@ from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.counters import Counters
 from ghostwire.coordinator.pacing import Pacer
 from ghostwire.coordinator.policy_explain import Answer, Behind, Explainer
+from ghostwire.coordinator.rule_hits import RuleCount
 from ghostwire.coordinator.views import Directory, served_routes
 from ghostwire.errors import NotFoundError, ResourceExhaustedError
 from ghostwire.model.access import AccessRequest
@@ -127,10 +128,9 @@ class View:
         core = self._core
         seen = core.mapper.peer_ids(self.node(asker))
         if node is None and name is None and address is None:
-            parts = tuple(core.mapper.fragments.of(seen).values())
-            if sum(map(len, parts)) + _ROOM > MAX_SERVER_FRAME:
+            if core.mapper.fragments.size(seen) + _ROOM > MAX_SERVER_FRAME:
                 raise ResourceExhaustedError("there are more peers than one answer holds: name one")
-            return parts
+            return tuple(core.mapper.fragments.of(seen).values())
         found: Node | None
         if node is not None:
             found = core.state.nodes.get(node)
@@ -140,7 +140,7 @@ class View:
             found = core.state.node_by_address.get(address or "")
         if found is None or found.slot not in seen:
             _no_peer()
-        return (core.mapper.fragments.parts[found.slot][1],)
+        return (core.mapper.fragments.one(found.slot),)
 
     # Users, credentials, policy, pools.
 
@@ -186,6 +186,10 @@ class View:
     def policy_version(self, number: int) -> PolicyVersion:
         """One version; 0 is the default policy."""
         return self._core.versions.get(number)
+
+    def rule_counts(self) -> dict[int, RuleCount]:
+        """What nodes have reported of rules, by their ids."""
+        return self._core.hits.counts()
 
     def policy_trial(self) -> PolicyTrial | None:
         """The version that waits for its confirmation, if one does."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 from pyroaring import BitMap
@@ -31,7 +31,7 @@ class Live(Protocol):
     def push(self, framed: bytes) -> bool:
         """Send one broadcast frame; False where the session is behind and will be sent its whole map instead."""
 
-    def deliver(self, frames: tuple[bytes, ...]) -> None:
+    def deliver(self, frames: Iterable[bytes]) -> None:
         """Send messages of the session's own, which bring it up to date if it was behind."""
 
 
@@ -45,7 +45,7 @@ class _Broadcast:
 class _Own:
     __slots__ = ("frames", "live")
 
-    def __init__(self, frames: tuple[bytes, ...], live: Live) -> None:
+    def __init__(self, frames: Iterable[bytes], live: Live) -> None:
         self.frames, self.live = frames, live
 
 
@@ -105,7 +105,7 @@ class Fanout:
             self._number += 1
             self._add(_Broadcast(self._number, frame(effect.frame), iter(slots)))
 
-    def send(self, frames: tuple[bytes, ...], live: Live) -> None:
+    def send(self, frames: Iterable[bytes], live: Live) -> None:
         """Send to one session, after everything that was pushed before."""
         if self._jobs:
             self._add(_Own(frames, live))

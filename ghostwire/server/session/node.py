@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -225,10 +225,9 @@ class NodeSession:
         self.transport.send_framed(framed)
         return True
 
-    def deliver(self, frames: tuple[bytes, ...]) -> None:
+    def deliver(self, frames: Iterable[bytes]) -> None:
         """Send the session's own frames."""
-        for data in frames:
-            self.transport.send(data)
+        self.transport.send_all(frames)
 
     def end(self, code: str, reason: str) -> None:
         """Refuse whatever follows and close; a node that logged out is told that it did."""
@@ -407,7 +406,7 @@ class NodeSession:
     def _build_resync(self, op: int) -> ResyncNode:
         return ResyncNode(op=op, actor=self._actor, node=self.node, session=self.session)
 
-    def _resynced(self, frames: tuple[bytes, ...]) -> None:
+    def _resynced(self, frames: Iterable[bytes]) -> None:
         self._behind = False
         self._shell.counters.resyncs += 1
         self._shell.driver.fanout.send(frames, self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, cast
 
 from ghostwire.errors import ResourceExhaustedError, WireError
@@ -48,7 +49,7 @@ class SessionTransport(asyncio.Protocol):
         self._loop = loop
         self._reader = Reader(limit)
         self._transport: asyncio.Transport | None = None
-        self._backlog: deque[bytes] | None = None
+        self._backlog: deque[bytes | Iterator[bytes]] | None = None
         self._paused = False
         self._closing = False
 
@@ -85,9 +86,15 @@ class SessionTransport(asyncio.Protocol):
         self._paused = False
         backlog = self._backlog
         while backlog and not self._paused:
-            data = backlog.popleft()
-            self.waiting -= len(data)
-            self._write(data)
+            data = backlog[0]
+            if isinstance(data, bytes):
+                backlog.popleft()
+                self.waiting -= len(data)
+                self._write(data)
+            elif (message := next(data, None)) is not None:
+                self._write(frame(message))
+            else:
+                backlog.popleft()
         if not backlog:
             self._backlog = None
             if not self._paused:
@@ -110,14 +117,23 @@ class SessionTransport(asyncio.Protocol):
         """Send one message."""
         self.send_framed(frame(message))
 
+    def send_all(self, messages: Iterable[bytes]) -> None:
+        """Send messages one after another, each of them asked for when the node takes it. Others wait behind them."""
+        rest = iter(messages)
+        while not (self._paused or self._closing):
+            message = next(rest, None)
+            if message is None:
+                return
+            self._write(frame(message))
+        if not self._closing:
+            self._wait(rest)
+
     def send_framed(self, data: bytes) -> None:
         """Send bytes that are WebSocket frames already, as one broadcast's are."""
         if self._closing:
             return
         if self._paused:
-            if self._backlog is None:
-                self._backlog = deque()
-            self._backlog.append(data)
+            self._wait(data)
             self.waiting += len(data)
         else:
             self._write(data)
@@ -146,6 +162,11 @@ class SessionTransport(asyncio.Protocol):
     def paused(self) -> bool:
         """Whether the node does not keep up just now."""
         return self._paused
+
+    def _wait(self, data: bytes | Iterator[bytes]) -> None:
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append(data)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from pyroaring import BitMap
 
@@ -24,7 +25,7 @@ class Reader:
         self.seen.append(framed)
         return True
 
-    def deliver(self, frames: tuple[bytes, ...]) -> None:
+    def deliver(self, frames: Iterable[bytes]) -> None:
         self.seen += map(frame, frames)
 
 

@@ -1,0 +1,74 @@
+"""The slow twin of the fragment arena: a dictionary of parts, and pages that msgspec encodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+MODULUS = 1 << 128
+
+
+class Arena:
+    def __init__(self) -> None:
+        self.kept: dict[int, tuple[int, int, bytes, int, int]] = {}
+        self.stamp = 0
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __contains__(self, slot: int) -> bool:
+        return slot in self.kept
+
+    def put(self, slot: int, id: int, owner: int, part: bytes, digest: bytes) -> bool:
+        if slot in self.kept and self.kept[slot][:3] == (id, owner, part):
+            return False
+        self.stamp += 1
+        self.kept[slot] = (id, owner, part, int.from_bytes(digest[:16], "big"), self.stamp)
+        return True
+
+    def drop(self, slot: int) -> bool:
+        if self.kept.pop(slot, None) is None:
+            return False
+        self.stamp += 1
+        return True
+
+    def part(self, slot: int) -> bytes | None:
+        return self.kept[slot][2] if slot in self.kept else None
+
+    def id(self, slot: int) -> int:
+        return self.kept[slot][0] if slot in self.kept else 0
+
+    def owner(self, slot: int) -> int:
+        return self.kept[slot][1] if slot in self.kept else 0
+
+    def digest(self, slots: Iterable[int]) -> int:
+        return sum(self.kept[slot][3] for slot in slots if slot in self.kept) % MODULUS
+
+    def owners(self, slots: Iterable[int]) -> set[int]:
+        return {self.owner(slot) for slot in slots} - {0}
+
+    def ids(self, slots: Iterable[int]) -> list[int]:
+        return [self.id(slot) for slot in slots if slot in self.kept]
+
+    def parts(self, slots: Iterable[int]) -> dict[int, bytes]:
+        return {self.kept[slot][0]: self.kept[slot][2] for slot in slots if slot in self.kept}
+
+    def size(self, slots: Iterable[int]) -> int:
+        return sum(_size(*self.kept[slot][:3]) for slot in slots if slot in self.kept)
+
+    def splice(self, slots: list[int], first: int, most: int, room: int, stamp: int) -> tuple[bytes, int, int]:
+        page: dict[int, bytes] = {}
+        size = total = 0
+        while first < len(slots) and len(page) < most and size < room:
+            found = self.kept.get(slots[first])
+            if found is not None and found[4] <= stamp:
+                page[found[0]] = found[2]
+                size += _size(*found[:3])
+                total += found[3]
+            first += 1
+        return msgspec.msgpack.encode(page), first, total % MODULUS
+
+
+def _size(id: int, owner: int, part: bytes) -> int:
+    return len(msgspec.msgpack.encode(id)) + len(msgspec.msgpack.encode(part))

@@ -1,0 +1,80 @@
+"""Maps on their way to a node that reads slowly: pages are made as it takes them, and what follows waits behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from ghostwire.server.session.frames import frame
+from ghostwire.server.session.transport import SessionTransport
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.drains = 0
+
+    def opened(self) -> None: ...
+
+    def message(self, data: bytes) -> None: ...
+
+    def drained(self) -> None:
+        self.drains += 1
+
+    def closed(self) -> None: ...
+
+
+class Narrow(asyncio.Transport):
+    """Takes one message, then says that it is full until the node has read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.session: SessionTransport | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+        assert self.session is not None
+        self.session.pause_writing()
+
+
+async def opened() -> tuple[SessionTransport, Narrow, Owner]:
+    owner, narrow = Owner(), Narrow()
+    session = SessionTransport(owner, 65_536, asyncio.get_running_loop())
+    session.connection_made(narrow)
+    narrow.session = session
+    return session, narrow, owner
+
+
+async def test_messages_are_asked_for_as_the_node_takes_them() -> None:
+    session, narrow, owner = await opened()
+    made: list[bytes] = []
+
+    def pages() -> Iterator[bytes]:
+        for number in range(3):
+            made.append(b"%d" % number)
+            yield made[-1]
+
+    session.send_all(pages())
+    session.send(b"push")
+    session.send_all((b"later",))
+    assert made == [b"0"]
+    assert session.waiting == len(frame(b"push"))
+    for count in range(2, 6):
+        session.resume_writing()
+        assert len(narrow.written) == count
+        assert len(made) == min(count, 3)
+    assert owner.drains == 0
+    session.resume_writing()
+    assert narrow.written == [frame(data) for data in (b"0", b"1", b"2", b"push", b"later")]
+    assert (owner.drains, session.waiting) == (1, 0)
+
+
+async def test_what_was_not_made_when_the_connection_ends_is_never_made() -> None:
+    session, narrow, _ = await opened()
+    source = iter([b"first", b"second"])
+    session.send_all(source)
+    session.connection_lost(None)
+    session.resume_writing()
+    session.send_all(iter([b"third"]))
+    assert narrow.written == [frame(b"first")]
+    assert list(source) == [b"second"]
