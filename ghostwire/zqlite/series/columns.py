@@ -33,6 +33,10 @@ class Window(NamedTuple):
     def __len__(self) -> int:
         return len(self.at)
 
+    def part(self, start: int, end: int) -> Window:
+        """The samples from the position `start` until before `end`, without a copy of their numbers."""
+        return Window(self.at[start:end], tuple(values[start:end] for values in self.columns))
+
 
 def block(schema: Schema, times: Sequence[int] | NDArray[np.int64], columns: Sequence[Any]) -> blocks.Block:
     """Samples as a block. Raises ValidationError for values of another kind than their column's."""

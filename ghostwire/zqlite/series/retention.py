@@ -106,4 +106,4 @@ def _roll(applier: Applier, shelf: Shelf, known: Known, due: Due, cutoff: int, r
         before = buckets.of_rolled(columns.of_rows(rolled.known.schema, stands))
         sums = buckets.regroup(buckets.join([before, sums]), schema.bucket_ns)
     rolled.put(applier, sums.rows(due.key))
-    rolled.seal_full(applier, (due.key,))
+    rolled.seal(applier, (due.key,))

@@ -80,6 +80,11 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
         return BLOCK_BYTES // (8 * (len(self.columns) + 1))
 
     @property
+    def small(self) -> int:
+        """The samples that are worth a block before they fill one."""
+        return self.capacity // 8
+
+    @property
     def rows(self) -> Any:
         """The type of a list of samples, each a key, a time (UTC nanoseconds) and values."""
         sample = GenericAlias(tuple, (_Integer, _Integer, *(_TYPES[column.kind] for column in self.columns)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ghostwire.errors import DatabaseError
 from ghostwire.zqlite.series import columns
 from ghostwire.zqlite.series.directory import Entry, Span
 from ghostwire.zqlite.series.schema import END
@@ -61,6 +62,8 @@ def fetch(connection: apsw.Connection, shelf: Shelf, known: Known, key: int, num
 
     def load() -> bytes:
         rows: Any = connection.execute(_DATA, (number,)).fetchall()
+        if not rows:
+            raise DatabaseError(f"block {number} of the series {known.schema.name} is missing: the file is damaged")
         return bytes(rows[0][0])
 
     return shelf.cache.fetch(known.owner, number, shelf.sealer, known.place(key), load)

@@ -22,7 +22,7 @@ SECOND = 1_000_000_000
 SCHEMA = Schema(
     name="load", columns=(Column("cpu", "real"), Column("bytes", "integer"), Column("state", "text")), key="node"
 )
-SIZE = SCHEMA.capacity
+SIZE, SMALL = SCHEMA.capacity, SCHEMA.small
 
 
 def sample(key: int, at: int) -> tuple[int, int, float, int, str]:
@@ -64,8 +64,8 @@ async def test_open_samples_are_there_at_once(db: zqlite.Store) -> None:
 async def test_full_blocks_are_sealed_and_read_with_what_is_open(db: zqlite.Store) -> None:
     load = await made(db)
     times = range(1, 2 * SIZE + 10)
-    for start in range(0, len(times), 700):
-        await load.append(samples(7, *times[start : start + 700]))
+    for start in range(0, len(times), SMALL // 2):
+        await load.append(samples(7, *times[start : start + SMALL // 2]))
     assert await blocks_of(db) == 2
     everything = await load.window(7, 0, 10 * SIZE * SECOND)
     assert rows(everything) == expected(7, *times)
@@ -291,7 +291,7 @@ async def test_a_moved_block_does_not_open(path: Path) -> None:
 
 async def test_a_refused_write_leaves_nothing(db: zqlite.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     load = await made(db)
-    await load.append(samples(7, *range(1, SIZE)))
+    await load.append(samples(7, *range(1, SMALL)))
 
     def full(*_: Any) -> bytes:
         raise apsw.FullError("database or disk is full")
@@ -299,11 +299,22 @@ async def test_a_refused_write_leaves_nothing(db: zqlite.Store, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr("ghostwire.zqlite.series.tables.next_number", full)
         with pytest.raises(Exception, match="full"):
-            await load.append(samples(7, SIZE, SIZE + 1))
-    assert len(await load.window(7, 0, 10 * SIZE * SECOND)) == SIZE - 1
-    await load.append(samples(7, SIZE))
+            await load.append(samples(7, SMALL, SMALL + 1))
+    assert len(await load.window(7, 0, SIZE * SECOND)) == SMALL - 1
+    await load.append(samples(7, SMALL))
     assert await blocks_of(db) == 1
-    assert len(await load.window(7, 0, 10 * SIZE * SECOND)) == SIZE
+    assert len(await load.window(7, 0, SIZE * SECOND)) == SMALL
+
+
+async def test_small_blocks_become_a_full_one(db: zqlite.Store) -> None:
+    load = await made(db)
+    for start in range(0, 2 * SIZE, SMALL):
+        await load.append(samples(7, *range(start, start + SMALL)))
+        everything = await load.window(7, 0, 10 * SIZE * SECOND)
+        assert rows(everything) == expected(7, *range(start + SMALL))
+        sizes = [row[0] for row in await db.query("SELECT rows FROM zq_block ORDER BY first")]
+        assert sizes == [SIZE] * ((start + SMALL) // SIZE) + [SMALL] * ((start + SMALL) % SIZE // SMALL)
+    assert db.stats["blocks_blocks"] == 2, "what was joined leaves the cache"
 
 
 async def test_readers_while_it_is_written(db: zqlite.Store) -> None:
@@ -322,6 +333,7 @@ async def test_readers_while_it_is_written(db: zqlite.Store) -> None:
             assert found.tolist() == list(range(len(found)))
             assert len(found) >= least
             least = len(found)
+            await asyncio.sleep(0)  # what the cache has comes without a wait
 
     await asyncio.gather(write(), read(), read())
 

@@ -1,6 +1,6 @@
 //! Bit packing in groups, each with a base and a width of its own.
 //!
-//! A group is its width (1 byte), the least of its values, and the distances from that. Where at least half of the
+//! A group is its width (1 byte), the least of its values, and the distances from that. Where most of the
 //! values are one and the same, as between bursts, it is shorter to say which those are: the width then carries
 //! `MOSTLY_ONE`, and the value and a bit for each row, set for the others, stand before what is said of these.
 
@@ -10,25 +10,36 @@ use crate::{bits, varint};
 const GROUP: usize = 128;
 const MOSTLY_ONE: u8 = 0x80;
 
+/// How a group is written.
+struct Form {
+    /// The value that is set apart, where one is.
+    common: Option<i64>,
+    /// The least of the others and the bits of their distance from it.
+    least: i64,
+    width: u32,
+    size: usize,
+}
+
 /// The bytes that `pack` takes.
 pub fn size(values: &[i64]) -> usize {
-    values.chunks(GROUP).map(|group| size_of(group, frequent(group))).sum()
+    values.chunks(GROUP).map(|group| form(group).size).sum()
 }
 
 pub fn pack(out: &mut Vec<u8>, values: &[i64]) {
     for group in values.chunks(GROUP) {
-        let Some(common) = frequent(group) else {
-            let (least, width) = range(group.iter());
+        let Form { common, least, width, .. } = form(group);
+        let distance = |value: &i64| value.wrapping_sub(least) as u64;
+        if let Some(common) = common {
+            out.push(width as u8 | MOSTLY_ONE);
+            varint::put_signed(out, common);
+            bits::pack(out, group.iter().map(|value| u64::from(*value != common)), 1);
+            varint::put_signed(out, least);
+            bits::pack(out, group.iter().filter(|value| **value != common).map(distance), width);
+        } else {
             out.push(width as u8);
-            put(out, group.iter(), least, width);
-            continue;
-        };
-        let (least, width) = range(others(group, common));
-        out.push(width as u8 | MOSTLY_ONE);
-        varint::put_signed(out, common);
-        let set = group.iter().map(|value| u64::from(*value != common));
-        bits::pack(out, set, 1);
-        put(out, others(group, common), least, width);
+            varint::put_signed(out, least);
+            bits::pack(out, group.iter().map(distance), width);
+        }
     }
 }
 
@@ -74,46 +85,40 @@ fn take_mostly_one(data: &mut &[u8], count: usize, width: u32, mut each: impl Fn
     Ok(())
 }
 
-/// The value that saves room when it is set apart: one that at least half are (Boyer and Moore's majority vote).
-fn frequent(group: &[i64]) -> Option<i64> {
-    let (mut candidate, mut votes) = (group[0], 0usize);
+/// The shorter form of a group.
+fn form(group: &[i64]) -> Form {
+    let (least, width) = range(group.iter());
+    let plain =
+        Form { common: None, least, width, size: 1 + varint::size_signed(least) + bits::size(group.len(), width) };
+    let common = majority(group);
+    let others = group.iter().filter(|value| **value != common);
+    let count = others.clone().count();
+    if width <= 1 || 2 * count > group.len() {
+        return plain;
+    }
+    let (least, width) = range(others);
+    let size = 1 + varint::size_signed(common) + bits::size(group.len(), 1);
+    let size = size + varint::size_signed(least) + bits::size(count, width);
+    if size < plain.size { Form { common: Some(common), least, width, size } } else { plain }
+}
+
+/// The value that more than half of a group are, if any is (Boyer and Moore's vote); else one of them.
+fn majority(group: &[i64]) -> i64 {
+    let (mut candidate, mut votes) = (group[0], 0u32);
     for value in group {
         if votes == 0 {
             candidate = *value;
         }
         votes = if *value == candidate { votes + 1 } else { votes - 1 };
     }
-    let apart = size_of(group, Some(candidate));
-    (apart < size_of(group, None)).then_some(candidate)
-}
-
-fn others(group: &[i64], common: i64) -> impl Iterator<Item = &i64> {
-    group.iter().filter(move |value| **value != common)
-}
-
-fn size_of(group: &[i64], common: Option<i64>) -> usize {
-    let Some(common) = common else {
-        let (least, width) = range(group.iter());
-        return 1 + varint::size_signed(least) + bits::size(group.len(), width);
-    };
-    let (least, width) = range(others(group, common));
-    let apart = others(group, common).count();
-    1 + varint::size_signed(common) + bits::size(group.len(), 1) + varint::size_signed(least) + bits::size(apart, width)
+    candidate
 }
 
 /// The least of some values and the bits of the others' distance from it.
-fn range<'a>(values: impl Iterator<Item = &'a i64>) -> (i64, u32) {
-    let ends = values.fold(None, |ends, &value| {
-        let (least, most) = ends.unwrap_or((value, value));
-        Some((value.min(least), value.max(most)))
-    });
-    let (least, most) = ends.unwrap_or((0, 0));
+fn range<'a>(mut values: impl Iterator<Item = &'a i64>) -> (i64, u32) {
+    let Some(&first) = values.next() else { return (0, 0) };
+    let (least, most) = values.fold((first, first), |(least, most), &value| (value.min(least), value.max(most)));
     (least, bits::width(most.wrapping_sub(least) as u64))
-}
-
-fn put<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a i64>, least: i64, width: u32) {
-    varint::put_signed(out, least);
-    bits::pack(out, values.map(|value| value.wrapping_sub(least) as u64), width);
 }
 
 #[cfg(test)]
