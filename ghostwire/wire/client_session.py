@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, Protocol
 
 import msgspec
 
 from ghostwire.errors import WireError
 from ghostwire.model.node import NodeFacts, NodeMetrics
+from ghostwire.model.position import Position
 from ghostwire.wire import codec
 from ghostwire.wire.keys import public_key
 from ghostwire.wire.messages import (
@@ -41,7 +44,6 @@ from ghostwire.wire.messages import (
     ServerBye,
     Welcome,
 )
-from ghostwire.wire.netmap import NetMap
 from ghostwire.wire.proof import Purpose, Transcript, prove
 
 
@@ -68,6 +70,22 @@ class MapChanged(msgspec.Struct, frozen=True):
 Event = Welcome | Pending | Refusal | MapChanged | HeartbeatAck | Answer | RotateOrder | Rotated | LogHead | ServerBye
 
 
+class Holder(Protocol):
+    """What holds the map that a session brings: a `NetMap`, or what stands for one. Each raises `WireError`."""
+
+    position: Position | None
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes over every part."""
+
+    def apply_page(self, page: MapFull) -> bool:
+        """Take one page of a full map; True when the new map stands."""
+
+    def apply_delta(self, delta: MapDelta) -> None:
+        """Take a change of the map that stands."""
+
+
 class ClientSession:
     """One connection's protocol state. `netmap` outlives it: hand the same one to the next session to resume.
 
@@ -75,7 +93,7 @@ class ClientSession:
     Call `receive` with each frame and send whatever `poll_transmit` gives.
     """
 
-    def __init__(self, credentials: Credentials, netmap: NetMap, origin: str, spki: bytes = b"") -> None:
+    def __init__(self, credentials: Credentials, netmap: Holder, origin: str, spki: bytes = b"") -> None:
         self.credentials = credentials
         self.netmap = netmap
         self.welcome: Welcome | None = None
@@ -110,9 +128,10 @@ class ClientSession:
             return self._rotated(message)
         return message
 
-    def heartbeat(self, metrics: NodeMetrics | None) -> None:
-        """Queue a sign of life."""
-        self._send(Heartbeat(position=self.netmap.position, digest=self.netmap.digest, metrics=metrics))
+    def heartbeat(self, metrics: NodeMetrics | None, hits: Mapping[int, int] = MappingProxyType({})) -> None:
+        """Queue a sign of life; with it, what the filter's rules did since the last report."""
+        held = self.netmap
+        self._send(Heartbeat(position=held.position, digest=held.digest, metrics=metrics, hits=dict(hits)))
 
     def endpoints(self, endpoints: tuple[str, ...]) -> None:
         """Queue where the tunnel may be reached."""

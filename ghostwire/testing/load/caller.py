@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 
+from ghostwire._native import inbox
 from ghostwire.errors import UnavailableError
-from ghostwire.testing.load.link import Frames, masked, upgrade_request
+from ghostwire.testing.load.link import masked, upgrade_request
+from ghostwire.wire.messages import MAX_SERVER_FRAME
 
 CHUNK = 1 << 18
 TIMEOUT_S = 10.0
@@ -15,7 +17,7 @@ class Caller:
     """One WebSocket connection to a local server."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._frames = Frames()
+        self._frames = inbox.Frames(MAX_SERVER_FRAME)
         self.socket = socket.create_connection((host, port), timeout=TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(upgrade_request(f"{host}:{port}"))

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-_DELTA: Final = b"\xa4type\xacnetmap.delta"
+DELTA: Final = b"\xa4type\xacnetmap.delta"
+"""What follows the first byte of a change of a map."""
 _ANSWER: Final = b"\xa4type\xa6answer"
-
-
-def is_delta(payload: bytes) -> bool:
-    """Whether it is a change of a map."""
-    return payload.startswith(_DELTA, 1)
 
 
 def is_answer(payload: bytes) -> bool:

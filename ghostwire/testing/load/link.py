@@ -6,8 +6,9 @@ import asyncio
 import time
 from typing import Final, Protocol, cast
 
+from ghostwire._native import inbox
 from ghostwire.errors import WireError
-from ghostwire.wire.messages import MAX_SERVER_FRAME, PATH, SUBPROTOCOL
+from ghostwire.wire.messages import PATH, SUBPROTOCOL
 
 _END: Final = b"\r\n\r\n"
 _BINARY: Final = 0x82
@@ -32,40 +33,25 @@ def upgrade_request(host: str) -> bytes:
     return _UPGRADE.format(host=host).encode("ascii")
 
 
-class Frames:
-    """Bytes of a server in, whole frames out: a server's frames are final and not masked."""
-
-    __slots__ = ("_rest",)
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """First byte and payload of each frame that is whole now. Raises `WireError` for what no node would take."""
-        buffer = self._rest + data if self._rest else data
-        found: list[tuple[int, bytes]] = []
-        at, have = 0, len(buffer)
-        while have - at >= 2:
-            size, start = buffer[at + 1], at + 2
-            if size == 126:
-                size, start = int.from_bytes(buffer[at + 2 : at + 4], "big"), at + 4
-            elif size == 127:
-                size, start = int.from_bytes(buffer[at + 2 : at + 10], "big"), at + 10
-            if size > MAX_SERVER_FRAME:
-                raise WireError(f"a frame of {size} bytes came: no node takes that")
-            if have < start + size:
-                break
-            found.append((buffer[at], buffer[start : start + size]))
-            at = start + size
-        self._rest = buffer[at:]
-        return found
+def retry_after(head: bytes) -> float | None:
+    """The seconds of a refusal's `Retry-After`; None where it has none."""
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"retry-after" and value.strip().isdigit():
+            return float(value)
+    return None
 
 
 class Receiver(Protocol):
-    """Whose connection it is."""
+    """Whose connection it is. What `inbox` keeps to itself is counted there."""
+
+    inbox: inbox.Inbox
 
     def received(self, payload: bytes, at: float) -> None:
         """One message came, at this monotonic second."""
+
+    def turned_away(self, seconds: float | None) -> None:
+        """The server refused the upgrade and perhaps said when to come back; `ended` follows."""
 
     def broke(self, error: WireError) -> None:
         """The server did what the protocol forbids; `ended` follows."""
@@ -77,12 +63,11 @@ class Receiver(Protocol):
 class Link(asyncio.Protocol):
     """One connection, from its upgrade request on."""
 
-    __slots__ = ("_frames", "_head", "_receiver", "_request", "_transport")
+    __slots__ = ("_head", "_receiver", "_request", "_transport")
 
     def __init__(self, receiver: Receiver, request: bytes) -> None:
         self._receiver, self._request = receiver, request
         self._head: bytes | None = b""
-        self._frames = Frames()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,16 +85,18 @@ class Link(asyncio.Protocol):
                 return
             self._head = None
             if b" 101 " not in head.partition(b"\r\n")[0]:
+                self._receiver.turned_away(retry_after(head))
                 self.close()
                 return
+        receiver = self._receiver
         try:
-            for first, payload in self._frames.feed(data):
+            for first, payload in receiver.inbox.feed(data, at):
                 if first == _BINARY:
-                    self._receiver.received(payload, at)
+                    receiver.received(payload, at)
                 elif first == _CLOSE:
                     self.close()
         except WireError as error:
-            self._receiver.broke(error)
+            receiver.broke(error)
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

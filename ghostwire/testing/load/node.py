@@ -5,37 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from functools import lru_cache
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
+from ghostwire._native import inbox
 from ghostwire.agent.backoff import Backoff
 from ghostwire.errors import WireError
 from ghostwire.model.node import NodeFacts
 from ghostwire.testing.load.counting import Counting
-from ghostwire.testing.load.kinds import is_delta
+from ghostwire.testing.load.held import NodeMap
 from ghostwire.testing.load.link import Link
-from ghostwire.testing.load.stamp import moment_of, stamped
-from ghostwire.wire import codec
+from ghostwire.testing.load.stamp import stamped
 from ghostwire.wire.client_session import ClientSession, Credentials, MapChanged
 from ghostwire.wire.keys import clamp, public_key
-from ghostwire.wire.messages import MapDelta, Refusal, ServerBye, Welcome
-from ghostwire.wire.netmap import NetMap
+from ghostwire.wire.messages import MAX_SERVER_FRAME, Refusal, ServerBye, Welcome
 
-REMEMBERED: Final = 256
-"""Broadcasts that are read once for all nodes of a process."""
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 """Linux, ip(7): not yet in Python's socket module."""
-
-
-class _Shown(msgspec.Struct, frozen=True):
-    """What is looked at of a peer's part."""
-
-    endpoints: tuple[str, ...] = ()
-
-
-_shown = msgspec.msgpack.Decoder(_Shown)
 
 
 class Site(Protocol):
@@ -63,21 +50,20 @@ class SimNode:
         "_site",
         "_source",
         "_who",
+        "inbox",
         "number",
-        "stands",
     )
 
     def __init__(self, site: Site, number: int, source: str, preauth_key: str) -> None:
         self._site, self._source = site, source
         self.number = number
-        self.stands = False
         self._who = Credentials(
             node_private=clamp(os.urandom(32)),
             machine_key=public_key(clamp(os.urandom(32))),
             facts=NodeFacts(hostname=f"sim-{number}"),
             preauth_key=preauth_key,
         )
-        self._netmap = NetMap()
+        self._netmap = NodeMap()
         self._session: ClientSession | None = None
         self._link: Link | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -85,6 +71,17 @@ class SimNode:
         self._beat: asyncio.TimerHandle | None = None
         self._retry: float | None = None
         self._due = 0.0
+        self.inbox = self._fresh_inbox()
+
+    @property
+    def stands(self) -> bool:
+        """Whether it has its session and its map."""
+        return self.inbox.live
+
+    def told(self) -> int:
+        """How many changes of its map reached it since it was last asked."""
+        found, self._netmap.held.told = self._netmap.held.told, 0
+        return found
 
     def join(self, due: float) -> None:
         """Register and take the first map; `due` is the scheduled moment."""
@@ -110,14 +107,9 @@ class SimNode:
         session = self._session
         if session is None:
             return
-        if is_delta(payload):
-            delta, moments = _read(payload)
-            self._netmap.apply_delta(delta)
-            self._moved("delta", at, moments)
-            return
         heard = session.receive(payload)
         if isinstance(heard, MapChanged):
-            self._moved(heard.how, at, ())
+            self._moved(heard, at)
         elif isinstance(heard, Welcome):
             self._who = msgspec.structs.replace(self._who, token=heard.token)
         elif isinstance(heard, Refusal | ServerBye):
@@ -125,6 +117,11 @@ class SimNode:
             if isinstance(heard, Refusal):
                 self._site.counting.refusals[heard.code] += 1
         self._transmit()
+
+    def turned_away(self, seconds: float | None) -> None:
+        """The server takes no connection now."""
+        self._retry = seconds
+        self._site.counting.refusals["turned away"] += 1
 
     def broke(self, error: WireError) -> None:
         """The server broke the protocol: what is held may not be what it thinks."""
@@ -135,13 +132,13 @@ class SimNode:
         """The connection is gone: come back as an agent does."""
         counting = self._site.counting
         if self.stands:
-            self.stands = False
             counting.sessions -= 1
             counting.lost += 1
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
         self._link = self._session = None
+        self.inbox = self._fresh_inbox()
         self._site.loop.call_later(self._backoff.next(self._retry), self._dial)
         self._retry = None
 
@@ -174,17 +171,20 @@ class SimNode:
             while (payload := session.poll_transmit()) is not None:
                 link.send(payload)
 
-    def _moved(self, how: Literal["full", "delta", "unchanged"], at: float, moments: tuple[float, ...]) -> None:
-        """The map is at a new position: the first time in a session it stands by that."""
-        counting = self._site.counting
+    def _moved(self, event: MapChanged, at: float) -> None:
+        """A map came that was not just told to everyone: the first of a session, or one that was asked for."""
         if not self.stands:
-            self._stand(how, at)
-        elif how != "unchanged":
-            counting.delivery(self.number, at, moments)
+            self._stand(event.how, at)
+        elif event.how != "unchanged":
+            self._netmap.held.told += 1
+            self._site.counting.broadcasts.count += 1
+
+    def _fresh_inbox(self) -> inbox.Inbox:
+        return inbox.Inbox(self._site.counting.broadcasts, self._netmap.held, MAX_SERVER_FRAME)
 
     def _stand(self, how: str, at: float) -> None:
         counting = self._site.counting
-        self.stands = True
+        self.inbox.live = True
         counting.sessions += 1
         counting.last_session = at
         self._backoff.reset()
@@ -205,13 +205,3 @@ class SimNode:
     def _pulse(self, period: float) -> None:
         self.beat()
         self._arm(period, period)
-
-
-@lru_cache(REMEMBERED)
-def _read(payload: bytes) -> tuple[MapDelta, tuple[float, ...]]:
-    """A delta, and the moments that the peers in it carry. Raises `WireError`."""
-    delta = codec.decode_from_server(payload)
-    if not isinstance(delta, MapDelta):
-        raise WireError("a frame that begins like a delta is none")
-    moments = (moment_of(_shown.decode(part).endpoints) for part in delta.parts.peers.values())
-    return delta, tuple(moment for moment in moments if moment is not None)

@@ -68,7 +68,7 @@ class Process:
             for place, node in enumerate(self._nodes):
                 self.loop.call_later(order.within_s * place / len(self._nodes), node.beat)
         else:
-            say(self.counting.take(time.monotonic()))
+            say(self._count())
 
     def _settle(self, order: orders.Population) -> None:
         self.server = (order.host, order.port)
@@ -81,7 +81,7 @@ class Process:
         # What was made here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        say(self.counting.take(time.monotonic()))
+        say(self._count())
 
     def _at(self, due: float, act: Callable[[float], None]) -> None:
         """The loop's clock is the machine's monotonic one, but it stands still during a turn."""
@@ -91,10 +91,18 @@ class Process:
         self._turn = (self._turn + 1) % len(self._nodes)
         self._nodes[self._turn].announce(due)
 
+    def _count(self) -> orders.Tally:
+        told = {node.number: times for node in self._nodes if (times := node.told())}
+        return self.counting.take(time.monotonic(), told)
+
     async def _tell(self) -> None:
         while True:
             counting = self.counting
-            say(orders.Progress(joined=counting.joined, sessions=counting.sessions, deliveries=counting.delivered))
+            say(
+                orders.Progress(
+                    joined=counting.joined, sessions=counting.sessions, deliveries=counting.broadcasts.count
+                )
+            )
             await asyncio.sleep(PROGRESS_S)
 
 

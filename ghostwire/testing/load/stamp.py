@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
+from socket import AF_INET6, inet_ntop, inet_pton
 from typing import Final
 
-_PREFIX: Final = 0xFD67_7700_0000_0000 << 64
-_MASK: Final = (1 << 64) - 1
+_PREFIX: Final = bytes.fromhex("fd67770000000000")
 _HEAD: Final = "[fd67:7700:"
+_TAIL: Final = "]:1"
 
 
 def stamped(moment: float) -> str:
     """The endpoint that carries a monotonic moment, in seconds."""
-    return f"[{IPv6Address(_PREFIX | round(moment * 1e9))}]:1"
+    return f"[{inet_ntop(AF_INET6, _PREFIX + round(moment * 1e9).to_bytes(8, 'big'))}{_TAIL}"
 
 
 def moment_of(endpoints: tuple[str, ...]) -> float | None:
     """The moment that endpoints carry; None where it was not this client that set them."""
     if len(endpoints) != 1 or not endpoints[0].startswith(_HEAD):
         return None
-    return (int(IPv6Address(endpoints[0][1:-3])) & _MASK) / 1e9
+    return int.from_bytes(inet_pton(AF_INET6, endpoints[0][1 : -len(_TAIL)])[8:], "big") / 1e9

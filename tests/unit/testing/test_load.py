@@ -1,19 +1,17 @@
 """The load client's own parts: what it simulates, how it measures, how it reads a server's bytes."""
 
 import json
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostwire.errors import WireError
 from ghostwire.model.position import Position
 from ghostwire.policy import Engine, NodeFacts, Policy
-from ghostwire.server.session.frames import Opcode, Reader, frame
-from ghostwire.testing.load.kinds import is_answer, is_delta
+from ghostwire.server.session.frames import Opcode, Reader
+from ghostwire.testing.load.kinds import DELTA, is_answer
 from ghostwire.testing.load.latencies import Latencies
-from ghostwire.testing.load.link import Frames, masked
+from ghostwire.testing.load.link import masked, retry_after
 from ghostwire.testing.load.stamp import moment_of, stamped
 from ghostwire.testing.load.topology import HUB, Topology
 from ghostwire.wire import codec
@@ -85,20 +83,6 @@ def test_merged_latencies_are_those_of_both(some: list[float], others: list[floa
     assert both.percentile(100) == pytest.approx(max(some + others) * 1000, rel=2e-3, abs=1e-3)
 
 
-@given(st.lists(st.binary(max_size=70_000), max_size=4), st.lists(st.integers(0, 300_000), max_size=6))
-def test_frames_are_read_however_they_are_cut(payloads: list[bytes], cuts: list[int]) -> None:
-    data = b"".join(map(frame, payloads))
-    bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    frames = Frames()
-    found = [payload for start, end in pairwise(bounds) for _, payload in frames.feed(data[start:end])]
-    assert found == payloads
-
-
-def test_a_frame_that_no_node_takes_is_refused() -> None:
-    with pytest.raises(WireError):
-        Frames().feed(b"\x82\x7f" + (1 << 40).to_bytes(8, "big"))
-
-
 @given(st.binary(max_size=65_535))
 def test_the_server_reads_what_a_client_sends(payload: bytes) -> None:
     reader = Reader(65_536)
@@ -109,6 +93,12 @@ def test_the_server_reads_what_a_client_sends(payload: bytes) -> None:
 def test_messages_are_told_by_their_first_bytes() -> None:
     position = Position(log=bytes(16), seq=1, boot=bytes(16), vseq=1)
     delta, answer = MapDelta(position=position, parts=Parts(), gone=(7,)), Answer(id=1)
-    told = [(is_delta(codec.encode(message)), is_answer(codec.encode(message))) for message in (delta, answer)]
-    assert told == [(True, False), (False, True)]
-    assert not is_delta(codec.encode(ServerBye(reason="netmap.delta")))
+    encoded = codec.encode(delta), codec.encode(answer), codec.encode(ServerBye(reason="netmap.delta"))
+    assert [payload.startswith(DELTA, 1) for payload in encoded] == [True, False, False]
+    assert [is_answer(payload) for payload in encoded] == [False, True, False]
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    assert retry_after(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nConnection: close") == 7.0
+    assert retry_after(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: Mon, 23 Nov 2026") is None
+    assert retry_after(b"HTTP/1.1 404 Not Found") is None

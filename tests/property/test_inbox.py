@@ -1,0 +1,135 @@
+"""The load client's compiled receiving end against its slow twin, and its map against the agent's own."""
+
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ghostwire._native import histogram, inbox
+from ghostwire.errors import WireError
+from ghostwire.model.position import Position
+from ghostwire.server.session.frames import frame
+from ghostwire.testing.load.held import NodeMap, read_change
+from ghostwire.testing.load.kinds import DELTA
+from ghostwire.testing.load.stamp import stamped
+from ghostwire.wire import codec
+from ghostwire.wire.messages import MapDelta, MapFull, Parts
+from ghostwire.wire.netmap import SINGLE_PARTS, NetMap
+from tests.reference import histogram as histogram_twin
+from tests.reference import inbox as twin
+
+IDS = st.integers(1, 12)
+HASH = st.binary(min_size=16, max_size=16)
+CHANGE = st.tuples(st.dictionaries(IDS, HASH, max_size=8), st.lists(IDS, unique=True, max_size=4))
+BYTES = st.binary(max_size=12)
+
+
+def position(seq: int) -> Position:
+    return Position(log=bytes(16), seq=seq, boot=bytes(16), vseq=0)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[start:end] for start, end in pairwise(bounds)]
+
+
+@given(st.lists(st.floats(-1, 1e6, allow_nan=False) | st.integers(0, 10_000).map(lambda micros: micros / 1e6)))
+def test_durations_fall_into_the_twins_buckets(durations: list[float]) -> None:
+    fast, slow = histogram.Histogram(), histogram_twin.Histogram()
+    for duration in durations:
+        fast.add(duration)
+        slow.add(duration)
+    assert fast.take() == slow.take()
+    assert fast.take() == []
+
+
+@given(st.lists(CHANGE))
+def test_a_held_map_has_the_twins_digest(changes: list[tuple[dict[int, bytes], list[int]]]) -> None:
+    fast, slow = inbox.HeldMap(), twin.HeldMap()
+    for parts, gone in changes:
+        fast.apply(inbox.Change(None, list(parts.items()), gone, []))
+        slow.apply(twin.Change(None, list(parts.items()), gone, []))
+        assert (len(fast), fast.digest) == (len(slow), slow.digest)
+    fast.clear()
+    assert (len(fast), fast.digest) == (0, bytes(16))
+
+
+@given(st.lists(st.tuples(st.booleans(), BYTES), max_size=6), st.lists(st.integers(0, 300)), st.floats(0, 10))
+def test_an_inbox_keeps_and_counts_what_its_twin_does(
+    messages: list[tuple[bool, bytes]], cuts: list[int], since: float
+) -> None:
+    counts = histogram.Histogram()
+    fast_held, slow_held = inbox.HeldMap(), twin.HeldMap()
+    made: list[tuple[Any, ...]] = [("p", [(len(body), body.ljust(16, b"x"))], [], [5.0]) for _, body in messages]
+    fast_shared = inbox.Broadcasts(lambda payload: inbox.Change(*made[payload[0]]), b"mark", counts)
+    slow_shared = twin.Broadcasts(lambda payload: twin.Change(*made[payload[0]]), b"mark")
+    fast_shared.since = slow_shared.since = since
+    fast, slow = inbox.Inbox(fast_shared, fast_held, 1 << 20), twin.Inbox(slow_shared, slow_held, 1 << 20)
+    fast.live = slow.live = True
+    stream = b"".join(
+        frame(bytes((number,)) + (b"mark" if hot else b"") + body) for number, (hot, body) in enumerate(messages)
+    )
+    for piece in pieces(stream, cuts):
+        assert fast.feed(piece, 12.0) == slow.feed(piece, 12.0)
+    assert (fast_held.digest, fast_held.told) == (slow_held.digest, slow_held.told)
+    assert (fast_shared.count, fast_shared.last_at) == (slow_shared.count, slow_shared.last_at)
+    assert [count for _, count in counts.take()] == ([len(slow_shared.late)] if slow_shared.late else [])
+
+
+@given(st.lists(st.binary(max_size=70_000), max_size=4), st.lists(st.integers(0, 300_000), max_size=6))
+def test_frames_are_read_however_they_are_cut(payloads: list[bytes], cuts: list[int]) -> None:
+    fast, slow = inbox.Frames(1 << 20), twin.Frames(1 << 20)
+    for piece in pieces(b"".join(map(frame, payloads)), cuts):
+        assert fast.feed(piece) == slow.feed(piece)
+
+
+@pytest.mark.parametrize("data", [b"\x82\x7f" + (1 << 40).to_bytes(8, "big"), b"\x82\x85\0\0\0\0hello"])
+def test_frames_that_no_node_takes_are_refused(data: bytes) -> None:
+    for frames in (inbox.Frames(1 << 20), twin.Frames(1 << 20)):
+        with pytest.raises(WireError):
+            frames.feed(data)
+
+
+@given(st.dictionaries(IDS, BYTES), st.lists(st.tuples(st.dictionaries(IDS, BYTES), st.lists(IDS))))
+def test_a_simulated_nodes_map_has_the_digest_of_an_agents(
+    first: dict[int, bytes], changes: list[tuple[dict[int, bytes], list[int]]]
+) -> None:
+    ours, agents = NodeMap(), NetMap()
+    single = dict.fromkeys(SINGLE_PARTS, b"\x80")
+    pages = [
+        MapFull(page=0, parts=Parts(**single, profiles={1: b"\x80"})),
+        MapFull(page=1, parts=Parts(peers=first), last=True, position=position(1)),
+    ]
+    for page in pages:
+        assert ours.apply_page(page) == agents.apply_page(page)
+    for seq, (peers, gone) in enumerate(changes):
+        delta = MapDelta(position=position(2 + seq), parts=Parts(peers=peers), gone=tuple(gone), gone_profiles=(1,))
+        ours.apply_delta(delta)
+        agents.apply_delta(delta)
+        assert (ours.digest, ours.position) == (agents.digest, agents.position)
+
+
+def test_a_map_out_of_order_or_of_another_digest_is_refused() -> None:
+    for page in (MapFull(page=1, parts=Parts()), MapFull(page=0, parts=Parts(), last=True, position=position(1))):
+        with pytest.raises(WireError):
+            NodeMap().apply_page(page)
+    parts = Parts(**dict.fromkeys(SINGLE_PARTS, b"\x80"))
+    with pytest.raises(WireError, match="digest"):
+        NodeMap().apply_page(MapFull(page=0, parts=parts, last=True, position=position(1), digest=bytes(16)))
+    with pytest.raises(WireError):
+        NodeMap().apply_delta(MapDelta(position=position(1), parts=Parts()))
+
+
+def test_a_change_says_when_what_it_tells_was_due() -> None:
+    peer = msgspec.msgpack.encode({"id": 3, "endpoints": [stamped(4.0)]})
+    payload = codec.encode(MapDelta(position=position(1), parts=Parts(peers={3: peer})))
+    counts = histogram.Histogram()
+    shared = inbox.Broadcasts(read_change, DELTA, counts)
+    found = inbox.Inbox(shared, inbox.HeldMap(), 1 << 20)
+    found.live = True
+    assert found.feed(frame(payload), 4.5) == []
+    assert counts.take() == [(499_968, 1)]
+    assert shared.count == 1
