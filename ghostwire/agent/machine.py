@@ -7,7 +7,7 @@ and perform the effects that `poll_effect` hands out, in order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from ghostwire.agent import heads
 from ghostwire.agent.backoff import Backoff, fraction
 from ghostwire.agent.effects import Dial, Effect, Forget, HangUp, Keep, KeepMap, Measure, Quit, Say, Transmit, Tune
+from ghostwire.agent.hits import RuleHits
 from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.plan import Plan
 from ghostwire.agent.reckoning import Reckoning
@@ -80,6 +81,7 @@ class Machine:
         self._rotating = False
         self._try_next = False
         self._metrics_at = 0.0
+        self._hits = RuleHits()
         self._next_end = 0
         self._timers: dict[str, float] = {"look": now.mono + LOOK_S, "keep": now.mono + KEEP_S}
 
@@ -151,8 +153,9 @@ class Machine:
             self._session.endpoints(endpoints)
             self._pump()
 
-    def measured(self, metrics: NodeMetrics, now: Now) -> None:
-        """The sample that `Measure` asked for: it goes with a heartbeat."""
+    def measured(self, metrics: NodeMetrics, hits: Mapping[int, int], now: Now) -> None:
+        """The sample that `Measure` asked for, and what the filter's rules did since the last one: for a heartbeat."""
+        self._hits.add(hits)
         self._beat(metrics, now)
 
     def rotate(self, now: Now) -> None:
@@ -382,7 +385,7 @@ class Machine:
     def _beat(self, metrics: NodeMetrics | None, now: Now) -> None:
         if self.phase != "live" or self._session is None or self._session.welcome is None:
             return
-        self._session.heartbeat(metrics)
+        self._session.heartbeat(metrics, {} if metrics is None else self._hits.take())
         self._timers.setdefault("answer", now.mono + ANSWER_S)
         self._timers["beat"] = now.mono + self._session.welcome.heartbeat_s
         self._pump()

@@ -90,6 +90,7 @@ class SetEndpoints(Command, frozen=True, kw_only=True):
 
 class ResyncNode(Command, frozen=True, kw_only=True):
     """Ask for the map of a live session: all of it, or what came after `resume`. Replies the frames to send.
+    hits: dict[int, int] = {}
 
     For a node that asks, and for the server when it had to skip frames of a slow session. Refused with
     `ResourceExhaustedError` when a node asks too often.

@@ -21,6 +21,7 @@ from ghostwire.coordinator.policy_control import PolicyControl
 from ghostwire.coordinator.policy_versions import PolicyVersions
 from ghostwire.coordinator.registration import Registrar
 from ghostwire.coordinator.reservations import Reservations
+from ghostwire.coordinator.rule_hits import HitLedger
 from ghostwire.coordinator.sessions import SessionManager
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.snapshot import Snapshot
@@ -62,6 +63,7 @@ class Core:
     versions: PolicyVersions
     access: AccessDesk
     windows: Windows
+    hits: HitLedger
     volatile: VolatileStream
     effects: deque[Effect]
     now: Now
@@ -84,6 +86,7 @@ class Core:
         views = Views(state, addresses.prefixes)
         window = ChangeWindow(snapshot.log_id, snapshot.boot, settings.window)
         counters = Counters()
+        hits = HitLedger()
         access = AccessDesk(state, views)
         mapper = NetworkMapper(state, views, liveness, window, counters, effects.append)
 
@@ -117,7 +120,8 @@ class Core:
             versions=PolicyVersions(state, views),
             access=access,
             windows=Windows(state, views, access),
-            volatile=VolatileStream(state, views, liveness, window, agenda),
+            hits=hits,
+            volatile=VolatileStream(state, views, liveness, window, agenda, hits),
             effects=effects,
             now=now,
         )

@@ -131,7 +131,7 @@ class Within:
 
     def plain(self, rules: Sequence[FilterRule]) -> list[tuple[object, ...]]:
         """A filter with its sources as groups, so that those of two engines can be compared."""
-        return [(self.of(rule.classes), *msgspec.structs.astuple(rule)[1:]) for rule in rules]
+        return [(self.of(rule.classes), msgspec.structs.replace(rule, classes=(), rule=0)) for rule in rules]
 
 
 def _sources(

@@ -25,6 +25,18 @@ class NodeSeen(msgspec.Struct, frozen=True, kw_only=True):
     class_id: int = 0
 
 
+class RuleHits(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a rule of the policy let something in or refused it, by its id; 0 stands for what no rule accepted.
+
+    `last` is when that was last told, UTC nanoseconds; `nodes` the ids of those who told, as a serialised bitmap.
+    """
+
+    rule: int
+    hits: int
+    last: int
+    nodes: bytes
+
+
 class MapChange(msgspec.Struct, frozen=True, kw_only=True):
     """One change of maps, kept so that nodes can resume across a restart. Its key is `number`, which only grows.
 
@@ -62,7 +74,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     `boot` is 16 random bytes of this run, `mac_key` the 32 bytes under which secrets are kept as MACs. `tables` holds
     every record of each table of `ghostwire.coordinator.state.TABLES` (an absent table is empty). `volatile`,
-    `changes` (by number) and `mark` are what flushes have left; `mark` is None when nothing was ever flushed.
+    `changes` (by number), `hits` and `mark` are what flushes have left; `mark` is None when nothing was ever flushed.
     """
 
     log_id: bytes
@@ -72,6 +84,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, tuple[Any, ...]] = {}
     volatile: tuple[NodeSeen, ...] = ()
     changes: tuple[MapChange, ...] = ()
+    hits: tuple[RuleHits, ...] = ()
     mark: FlushMark | None = None
 
     def __repr__(self) -> str:

@@ -8,6 +8,7 @@ from ghostwire.coordinator.agenda import Agenda, Due
 from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.effects import Flush
 from ghostwire.coordinator.liveness import HeartbeatMonitor
+from ghostwire.coordinator.rule_hits import HitLedger
 from ghostwire.coordinator.snapshot import FlushMark, NodeSeen
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import Views
@@ -21,13 +22,20 @@ class VolatileStream:
     """What is not on disk yet. `vseq` numbers what peers were shown in this run."""
 
     def __init__(
-        self, state: State, views: Views, liveness: HeartbeatMonitor, window: ChangeWindow, agenda: Agenda
+        self,
+        state: State,
+        views: Views,
+        liveness: HeartbeatMonitor,
+        window: ChangeWindow,
+        agenda: Agenda,
+        hits: HitLedger,
     ) -> None:
         self._state = state
         self._views = views
         self._liveness = liveness
         self._window = window
         self._agenda = agenda
+        self._hits = hits
         self._dirty: set[int] = set()
         self.vseq = 0
 
@@ -64,7 +72,7 @@ class VolatileStream:
             next_class=self._views.numbers.next,
             oldest=self._window.oldest,
         )
-        return Flush(facts=(*facts, *changes, mark))
+        return Flush(facts=(*facts, *changes, *self._hits.take_fresh(), mark))
 
     def _fact(self, node: int) -> NodeSeen:
         found = self._liveness.get(node)

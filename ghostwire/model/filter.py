@@ -14,6 +14,7 @@ class FilterRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     ports and only bind protocols that have ports; empty means every port. `protocols` are IP protocol numbers; empty
     means every protocol. A `deny` rule that matches refuses at once, whatever accepts stand beside it; with no match
     at all the packet is refused. `until` is the UTC nanosecond at which the rule ends by itself, 0 for never.
+    `rule` names the rule of the policy that it comes from, for counting what it does; 0 for none.
     """
 
     classes: tuple[int, ...] = ()
@@ -24,3 +25,4 @@ class FilterRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     protocols: tuple[int, ...] = ()
     deny: bool = False
     until: int = 0
+    rule: int = 0

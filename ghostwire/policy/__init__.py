@@ -16,6 +16,7 @@ from ghostwire.policy.facts import (
     RequestRule,
     RuleMatch,
     UserFacts,
+    WrittenRule,
 )
 from ghostwire.policy.language import Policy, default_policy
 
@@ -35,6 +36,7 @@ __all__ = [
     "RequestRule",
     "RuleMatch",
     "UserFacts",
+    "WrittenRule",
     "compare",
     "compile",
     "default_policy",

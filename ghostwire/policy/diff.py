@@ -62,11 +62,11 @@ def _members(engine: Engine, ids: list[int]) -> dict[int, bytes]:
 
 
 def _filter(engine: Engine, node_id: int, members: dict[int, bytes]) -> frozenset[tuple[object, ...]]:
-    """A node's filter with classes as their members; the order of rules decides nothing."""
+    """A node's filter with classes as their members; the order of rules decides nothing, nor which of the policy's."""
     return frozenset(
         (
             frozenset(members[number] for number in rule.classes if number in members),
-            msgspec.structs.replace(rule, classes=()),
+            msgspec.structs.replace(rule, classes=(), rule=0),
         )
         for rule in engine.native_filter(node_id)
     )

@@ -163,10 +163,19 @@ class Engine(policy_cells.Decisions):
                 protocols=tuple(protocols),
                 deny=deny,
                 until=until,
+                rule=rule,
             )
-            for classes, same_owner, prefixes, destinations, ports, protocols, deny, until in self._core.native_filter(
-                node_id
-            )
+            for (
+                classes,
+                same_owner,
+                prefixes,
+                destinations,
+                ports,
+                protocols,
+                deny,
+                until,
+                rule,
+            ) in self._core.native_filter(node_id)
         )
 
     def decide_address(self, src_ip: str, dst_ip: str, proto: int, port: int) -> bool:
@@ -208,6 +217,10 @@ class Engine(policy_cells.Decisions):
     def lint(self) -> tuple[Remark, ...]:
         """Return what is legal in the policy and probably not meant, in order of place."""
         return tuple(Remark(*remark) for remark in self._core.lint())
+
+    def has_rule(self, rule: int) -> bool:
+        """Whether the policy has a rule with this id (`Policy.rules`)."""
+        return self._core.has_rule(rule)
 
     def owns_tag(self, user_id: int, tag: str) -> bool:
         """Whether `tagOwners` lets the user give `tag` to a node."""

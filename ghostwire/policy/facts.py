@@ -61,6 +61,19 @@ class RequestRule(msgspec.Struct, frozen=True):
     longest_s: int
 
 
+class WrittenRule(msgspec.Struct, frozen=True):
+    """A rule and where it stands: section and place in it from 0, line and column from 1.
+
+    `id` names it by what it says: the same in every text that has the rule, and for rules that say the same.
+    """
+
+    section: str
+    index: int
+    line: int
+    column: int
+    id: int
+
+
 class Limit(msgspec.Struct, frozen=True):
     """A window that an answer rests on: the rule's own (`of` is empty), or a membership in the group `of`.
 

@@ -6,6 +6,7 @@ from typing import Self
 
 from ghostwire._native import policy as native
 from ghostwire.errors import ValidationError
+from ghostwire.policy.facts import WrittenRule
 
 
 class Policy:
@@ -34,6 +35,10 @@ class Policy:
     def allows_everything(self) -> bool:
         """Whether the text has neither `acls` nor `grants`, which means: everything is allowed."""
         return self.core.allows_everything
+
+    def rules(self) -> tuple[WrittenRule, ...]:
+        """Return every rule and where it stands: denials by their priority, `grants`, `acls`, those of `ghostwire`."""
+        return tuple(WrittenRule(*rule) for rule in self.core.rules())
 
     def __len__(self) -> int:
         """Return the number of rules in `acls` and `grants`."""

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from ghostwire.coordinator.commands import Committed, Failed
 from ghostwire.coordinator.effects import Flush, Persist
-from ghostwire.coordinator.snapshot import FlushMark, MapChange, NodeSeen, Snapshot
+from ghostwire.coordinator.snapshot import FlushMark, MapChange, NodeSeen, RuleHits, Snapshot
 from ghostwire.coordinator.state import TABLES, State
 from ghostwire.errors import ConflictError
 from ghostwire.model.change import Put, Write
@@ -39,6 +39,7 @@ class MemoryStore:
         self.log: list[LogRow] = []
         self.seen: dict[int, NodeSeen] = {}
         self.changes: dict[int, MapChange] = {}
+        self.hits: dict[int, RuleHits] = {}
         self.mark: FlushMark | None = None
         self._tables: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
         self._unique: dict[tuple[str, str], dict[Any, Any]] = {
@@ -66,6 +67,8 @@ class MemoryStore:
                 self.seen[fact.node_id] = fact
             elif isinstance(fact, MapChange):
                 self.changes[fact.number] = fact
+            elif isinstance(fact, RuleHits):
+                self.hits[fact.rule] = fact
             elif isinstance(fact, FlushMark):
                 if self.mark is None or self.mark.oldest != fact.oldest:
                     self.changes = {n: change for n, change in self.changes.items() if n >= fact.oldest}
@@ -85,6 +88,7 @@ class MemoryStore:
             tables=self.tables(),
             volatile=tuple(self.seen.values()),
             changes=tuple(self.changes[number] for number in sorted(self.changes)),
+            hits=tuple(self.hits.values()),
             mark=self.mark,
         )
 

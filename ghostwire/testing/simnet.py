@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ghostwire.coordinator import Coordinator, Settings
@@ -245,10 +245,10 @@ class SimNet:
         session, node.session = node.session, 0
         self.ask(SessionClosed, node=node.id, session=session, intent=intent)
 
-    def beat(self, node: SimNode, metrics: NodeMetrics | None = None) -> None:
-        """A node's sign of life."""
+    def beat(self, node: SimNode, metrics: NodeMetrics | None = None, hits: Mapping[int, int] | None = None) -> None:
+        """A node's sign of life, perhaps with what its filter's rules did."""
         held = node.netmap
-        fields = {"node": node.id, "session": node.session, "metrics": metrics}
+        fields = {"node": node.id, "session": node.session, "metrics": metrics, "hits": dict(hits or {})}
         self.ask(HeartbeatNode, **fields, position=held.position, digest=held.digest)
 
     # Effects.

@@ -6,7 +6,7 @@ that both sides hash the same bytes. docs/protocol.md describes the same for tho
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -19,6 +19,13 @@ MAX_CLIENT_FRAME: Final = 64 * 1024
 """Bytes of the largest frame that a coordinator takes from a node."""
 MAX_SERVER_FRAME: Final = 1024 * 1024
 """Bytes of the largest frame that a node takes from a coordinator."""
+MAX_HITS: Final = 256
+"""Rules that one heartbeat reports on at most."""
+MOST_HITS: Final = (1 << 32) - 1
+"""The highest count that one heartbeat reports of a rule; what is left comes with the next."""
+
+
+Hits = Annotated[dict[int, Annotated[int, msgspec.Meta(ge=0, le=MOST_HITS)]], msgspec.Meta(max_length=MAX_HITS)]
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -238,11 +245,16 @@ class ChallengeRequest(_Message, frozen=True, tag="challenge.request"):
 
 
 class Heartbeat(_Message, frozen=True, tag="heartbeat"):
-    """A sign of life, every 30 s. `digest` and `position` are of the map that the node holds."""
+    """A sign of life, every 30 s. `digest` and `position` are of the map that the node holds.
+
+    `hits`: what the filter's rules let in or refused since the last report, by `rule` of the filter; what none
+    accepted under 0.
+    """
 
     position: Position | None = None
     digest: bytes = b""
     metrics: NodeMetrics | None = None
+    hits: Hits = {}
 
 
 class Endpoints(_Message, frozen=True, tag="endpoints"):

@@ -26,8 +26,8 @@ pub mod policy {
     type NodeRow = (u32, Option<i64>, Vec<String>, Vec<String>, Vec<String>, Vec<(String, String)>);
     /// Number, user, source (none: all of the user's devices), nodes, other destinations, ports, end.
     type AccessRow = (u32, i64, Option<u32>, Vec<u32>, Vec<String>, Vec<String>, i64);
-    /// Classes, same owner, prefixes, destinations, ports, protocols, deny, until.
-    type FilterRow = (Vec<u32>, bool, Vec<String>, Vec<String>, Vec<(u16, u16)>, Vec<u8>, bool, i64);
+    /// Classes, same owner, prefixes, destinations, ports, protocols, deny, until, the rule it comes from.
+    type FilterRow = (Vec<u32>, bool, Vec<String>, Vec<String>, Vec<(u16, u16)>, Vec<u8>, bool, i64, u64);
     /// Group or nothing, schedule, end, open, next turn.
     type LimitRow = (String, String, i64, bool, i64);
     /// Section, index, line, column, whether source, target and ports match; open, limits, conditions, what is reported.
@@ -84,6 +84,15 @@ pub mod policy {
         #[getter]
         fn allows_everything(&self) -> bool {
             self.0.allows_everything
+        }
+
+        /// Section, index, line, column and id of each rule.
+        fn rules(&self) -> Vec<(&'static str, u32, u32, u32, u64)> {
+            let place = |rule: &gw_policy::model::Rule| {
+                let (line, column) = self.0.position(rule.at);
+                (rule.section.name(), rule.index, line, column, rule.id)
+            };
+            self.0.rules.iter().map(place).collect()
         }
 
         fn __len__(&self) -> usize {
@@ -226,7 +235,7 @@ pub mod policy {
                     let (sources, ports) = ((rule.classes, rule.same_owner, rule.prefixes), rule.ports);
                     let (classes, same_owner, prefixes) = sources;
                     let (protocols, deny, until) = (rule.protocols, rule.deny, rule.until);
-                    (classes, same_owner, prefixes, rule.destinations, ports, protocols, deny, until)
+                    (classes, same_owner, prefixes, rule.destinations, ports, protocols, deny, until, rule.rule)
                 })
                 .collect()
         }
@@ -279,6 +288,11 @@ pub mod policy {
         fn approves(&self, row: NodeRow, route: &str) -> PyResult<bool> {
             let (node, route) = (node(row)?, span(route)?);
             Ok(self.lock().approves(&node, &route))
+        }
+
+        /// Whether the policy has a rule with this id.
+        fn has_rule(&self, id: u64) -> bool {
+            self.lock().policy().places.contains_key(&id)
         }
 
         fn has_denials(&self) -> bool {

@@ -95,6 +95,10 @@ pub mod tunnel {
             Ok(PyBytes::new(py, &py.detach(|| self.0.stats()).map_err(errors::tunnel)?))
         }
 
+        fn take_hits(&self, py: Python<'_>) -> PyResult<HashMap<u64, u64>> {
+            py.detach(|| self.0.take_hits()).map(|hits| hits.into_iter().collect()).map_err(errors::tunnel)
+        }
+
         fn tick(&self, py: Python<'_>, utc_ns: u64) -> PyResult<()> {
             py.detach(|| self.0.tick(utc_ns)).map_err(errors::tunnel)
         }

@@ -101,7 +101,9 @@ def test_messages(case: dict[str, Any]) -> None:
 
 def raw(value: Any) -> Any:
     if isinstance(value, dict):
-        return bytes.fromhex(value["hex"]) if set(value) == {"hex"} else {key: raw(part) for key, part in value.items()}
+        if set(value) == {"hex"}:
+            return bytes.fromhex(value["hex"])
+        return {int(key) if key.isdigit() else key: raw(part) for key, part in value.items()}
     return [raw(part) for part in value] if isinstance(value, list) else value
 
 

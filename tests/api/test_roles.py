@@ -64,6 +64,7 @@ NEEDS = {
     "GET /v1/policy/versions": "read",
     "GET /v1/policy/versions/{number:int}": "read",
     "GET /v1/policy/versions/{number:int}/diff": "read",
+    "GET /v1/policy/versions/{number:int}/hits": "read",
     "POST /v1/policy/confirm": "admin",
     "POST /v1/policy/rollback": "admin",
     "GET /v1/access": "read",

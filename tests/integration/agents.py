@@ -52,6 +52,10 @@ class Coordinator:
             made = admin.post("/v1/preauth-keys", {"user": user, "tags": [], "uses": uses, "life_s": 3600})
         return made["key"], made["pin"]
 
+    def apply(self, policy: str) -> None:
+        with Admin.local(self.data) as admin:
+            admin.put("/v1/policy", {"text": policy})
+
     def post(self, path: str) -> None:
         with Admin.local(self.data) as admin:
             admin.post(path)

@@ -122,6 +122,7 @@ def test_every_field_of_the_model_is_understood() -> None:
         protocols=(6,),
         deny=True,
         until=1 << 62,
+        rule=1 << 52,
     )
     fields = {name: getattr(full, name) for name in FilterRule.__struct_fields__}
     assert not any(value == FilterRule.__struct_defaults__[index] for index, value in enumerate(fields.values()))

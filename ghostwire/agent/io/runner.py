@@ -68,6 +68,8 @@ class Runner:
     def stop(self) -> None:
         """Leave for now."""
         if self.machine.phase != "over":
+            # What was counted since the last report goes along.
+            self._measure()
             self.machine.stop(clock.now())
             self.stir()
 
@@ -188,7 +190,8 @@ class Runner:
     def _measure(self) -> None:
         now = clock.now()
         received, sent = self.tunnel.totals()
-        self.machine.measured(self._sampler.sample(now.mono, received, sent, self.machine.latency_s), now)
+        sample = self._sampler.sample(now.mono, received, sent, self.machine.latency_s)
+        self.machine.measured(sample, self.tunnel.take_hits(), now)
 
     def _set_timer(self) -> None:
         if self._timer is not None:

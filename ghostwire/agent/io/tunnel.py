@@ -120,6 +120,10 @@ class TunnelDriver:
         udp = self.stats()["udp"]
         return udp["rx_bytes"], udp["tx_bytes"]
 
+    def take_hits(self) -> dict[int, int]:
+        """What each rule of the policy let in or refused since the last call, by its id."""
+        return self._native.take_hits()
+
     def stats(self) -> dict[str, Any]:
         """All counters."""
         stats: dict[str, Any] = msgspec.json.decode(self._native.stats())

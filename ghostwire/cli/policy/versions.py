@@ -16,6 +16,7 @@ from ghostwire.cli.policy.files import FILE, allow_all_option, read_policy
 if TYPE_CHECKING:
     from ghostwire.cli.admin import Admin
 
+TEXT_WIDTH = 72
 DEFAULT = "// The default policy: each user's own devices see each other, nothing else."
 force_option = click.option(
     "--force", is_flag=True, help="Do it although its tests fail, it cuts you off, or it only takes access away."
@@ -24,13 +25,23 @@ note_option = click.option("--note", default="", metavar="TEXT", help="Why, for 
 
 
 @click.command(
-    "show", epilog="\b\nExamples:\n  ghostwire policy show >policy.hujson\n  ghostwire policy show --version 3"
+    "show",
+    epilog="""\b
+Examples:
+  ghostwire policy show >policy.hujson
+  ghostwire policy show --version 3
+  ghostwire policy show --hits""",
 )
 @click.option("--version", "number", type=click.IntRange(min=0), metavar="N", help="Another version; 0: the default.")
+@click.option("--hits", is_flag=True, help="How often each rule let something in or refused it, and when last.")
 @admin_options
-def show(admin: Admin, number: int | None, as_json: bool) -> None:
+def show(admin: Admin, number: int | None, hits: bool, as_json: bool) -> None:
     """Show the policy in force, or an earlier one."""
     policy = admin.get("/v1/policy" if number is None else f"/v1/policy/versions/{number}")
+    if hits:
+        counted = admin.get(f"/v1/policy/versions/{policy['number']}/hits")
+        screen.show(counted, as_json, lambda: _hits(counted))
+        return
     if policy["waits_until"] is not None and not as_json:
         screen.note(_waits(policy))
     screen.show(policy, as_json, (policy["text"] if policy["text"] is not None else DEFAULT).rstrip)
@@ -104,6 +115,17 @@ def rollback(admin: Admin, number: int | None, note: str, force: bool, as_json: 
     It becomes a new version, and ends the wait of one that waits.
     """
     _done(admin.post("/v1/policy/rollback", {"number": number} | _change(note, force)), as_json)
+
+
+def _hits(counted: Any) -> str:
+    rows = [_hit(f"{rule['section']}[{rule['index']}]:{rule['line']}", rule, rule["text"]) for rule in counted["rules"]]
+    rows.append(_hit("-", counted["refused"], "what no rule accepts"))
+    return screen.columns(("rule", "hits", "last", "nodes", "text"), rows, "")
+
+
+def _hit(place: str, count: Any, text: str) -> tuple[object, ...]:
+    short = text if len(text) <= TEXT_WIDTH else f"{text[: TEXT_WIDTH - 1]}…"
+    return place, count["hits"], screen.moment(count["last"]), count["nodes"], short
 
 
 def _change(note: str, force: bool) -> dict[str, Any]:

@@ -26,12 +26,14 @@ from ghostwire.server.rest.policy_views import (
     Confirmation,
     DiffView,
     PolicyCheck,
+    PolicyHits,
     PolicyRemarks,
     PolicyTest,
     PolicyText,
     PolicyView,
     Rollback,
     VersionList,
+    hits_view,
     policy_view,
     version_view,
 )
@@ -193,6 +195,11 @@ class PolicyRoutes(Controller):
     async def version(self, desk: AtDesk, number: Number) -> PolicyView:
         """A version with its text."""
         return shown(desk, desk.view.policy_version(number))
+
+    @get("/versions/{number:int}/hits", opt={"scope": "read"}, summary="What the rules of a version did")
+    async def hits(self, desk: AtDesk, number: Number) -> PolicyHits:
+        """How often each rule of a version let something in or refused it, as nodes report every minute."""
+        return await desk.aside(hits_view, number, desk.view.policy_version(number).text, desk.view.rule_counts())
 
     @get("/versions/{number:int}/diff", opt={"scope": "read"}, summary="What a version of the policy changed")
     async def version_diff(self, desk: AtDesk, number: Number) -> DiffView:

@@ -10,6 +10,8 @@ import msgspec
 
 from ghostwire.coordinator.policy_diff import EdgeGroup, Pairs, PolicyDiff
 from ghostwire.coordinator.policy_versions import LONGEST_WAIT_S
+from ghostwire.coordinator.rule_hits import NO_RULE, RuleCount
+from ghostwire.coordinator.views import policy_of
 from ghostwire.model.policy import Connection, Origin, PolicyTrial, PolicyVersion
 from ghostwire.policy import Remark
 from ghostwire.server.rest.views import View, moment
@@ -106,6 +108,43 @@ class PolicyRemarks(View, frozen=True, kw_only=True):
     remarks: tuple[Remark, ...]
 
 
+class HitsView(View, frozen=True, kw_only=True):
+    """How often something was let in or refused, when that was last told, and how many nodes ever told."""
+
+    hits: int
+    last: datetime | None
+    nodes: int
+
+    @classmethod
+    def of(cls, count: RuleCount) -> HitsView:
+        """The view of a count."""
+        return cls(hits=count.hits, last=moment(count.last), nodes=count.nodes)
+
+
+class RuleHitsView(HitsView, frozen=True, kw_only=True):
+    """What a rule did. `index` is its place in its section, from 0, `text` the line on which it begins.
+
+    Counted are flows that it let in, and attempts that it refused, by the nodes that were to be reached.
+    """
+
+    section: str
+    index: int
+    line: int
+    column: int
+    text: str
+
+
+class PolicyHits(View, frozen=True, kw_only=True):
+    """What each rule of a version did, in the order of the text; `refused` is what no rule accepted.
+
+    A rule keeps its count as long as it says the same, also across versions.
+    """
+
+    number: int
+    rules: list[RuleHitsView]
+    refused: HitsView
+
+
 class PolicyTest(View, frozen=True, kw_only=True):
     """Whether a policy's own tests hold for the users and nodes there are; else the first that does not."""
 
@@ -180,3 +219,21 @@ def version_view(record: PolicyVersion, head: PolicyVersion | None, trial: Polic
 def policy_view(record: PolicyVersion, head: PolicyVersion | None, trial: PolicyTrial | None) -> PolicyView:
     """The view of a version."""
     return PolicyView(**msgspec.structs.asdict(version_view(record, head, trial)), text=record.text or None)
+
+
+def hits_view(number: int, text: str, counts: Mapping[int, RuleCount]) -> PolicyHits:
+    """The view of a version with this text; an empty one is the default policy, whose rule is not counted by."""
+    lines, nothing = text.split("\n"), RuleCount()
+    rules = sorted(policy_of(text).rules(), key=lambda rule: (rule.line, rule.column)) if text else []
+    found = [
+        RuleHitsView(
+            section=rule.section,
+            index=rule.index,
+            line=rule.line,
+            column=rule.column,
+            text=lines[rule.line - 1].strip(),
+            **msgspec.structs.asdict(HitsView.of(counts.get(rule.id, nothing))),
+        )
+        for rule in rules
+    ]
+    return PolicyHits(number=number, rules=found, refused=HitsView.of(counts.get(NO_RULE, nothing)))

@@ -355,6 +355,7 @@ class NodeSession:
                 position=heard.position,
                 digest=heard.digest,
                 metrics=heard.metrics,
+                hits=heard.hits,
             ),
             self._heard,
         )

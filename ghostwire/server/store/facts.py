@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ghostwire.coordinator.snapshot import FlushMark, MapChange, NodeSeen
+from ghostwire.coordinator.snapshot import FlushMark, MapChange, NodeSeen, RuleHits
 from ghostwire.errors import DatabaseError, InternalError
 from ghostwire.zqlite.operation import Statement
 
@@ -17,6 +17,7 @@ _FORGET: Final = "DELETE FROM fact WHERE kind = 'map_change' AND key < ?"
 _KINDS: Final[dict[str, type[msgspec.Struct]]] = {
     "node_seen": NodeSeen,
     "map_change": MapChange,
+    "rule_hits": RuleHits,
     "flush_mark": FlushMark,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
@@ -27,6 +28,7 @@ class Facts(NamedTuple):
 
     seen: tuple[NodeSeen, ...]
     changes: tuple[MapChange, ...]
+    hits: tuple[RuleHits, ...]
     mark: FlushMark | None
 
 
@@ -52,10 +54,17 @@ def read(rows: Iterable[Any]) -> Facts:
                 "history.db was written by another release: move it away; only what may be lost is in it"
             ) from error
     marks = found["flush_mark"]
-    return Facts(tuple(found["node_seen"]), tuple(found["map_change"]), marks[0] if marks else None)
+    return Facts(
+        tuple(found["node_seen"]),
+        tuple(found["map_change"]),
+        tuple(found["rule_hits"]),
+        marks[0] if marks else None,
+    )
 
 
 def _key(fact: msgspec.Struct) -> int:
     if isinstance(fact, NodeSeen):
         return fact.node_id
+    if isinstance(fact, RuleHits):
+        return fact.rule
     return fact.number if isinstance(fact, MapChange) else 0

@@ -105,6 +105,7 @@ class ServerStore:
             tables=tables,
             volatile=kept.seen,
             changes=kept.changes,
+            hits=kept.hits,
             mark=kept.mark,
         )
 

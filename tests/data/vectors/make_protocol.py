@@ -154,7 +154,7 @@ def messages() -> list[dict[str, Any]]:
         Hello(body=HELLO, proof=proof),
         RotateKey(body=ROTATE, old_proof=proof, new_proof=proof),
         ChallengeRequest(),
-        Heartbeat(position=here, digest=seeded("digest", 16), metrics=metrics),
+        Heartbeat(position=here, digest=seeded("digest", 16), metrics=metrics, hits={0: 2, 8_314_159_265_358_979: 1}),
         Heartbeat(),
         Endpoints(endpoints=("192.0.2.1:51820", "[2001:db8::1]:51820")),
         Query(id=2, name="phone"),
@@ -188,7 +188,7 @@ def peer(node: int, **more: Any) -> bytes:
 
 def the_map() -> list[dict[str, Any]]:
     own = SelfNode(id=1, name="laptop", key=NODE_KEY, ipv4="100.64.0.1", ipv6="fd7a:115c:a1e0::1", owner=1)
-    rules = (FilterRule(same_owner=True), FilterRule(classes=(3,), ports=((443, 443),), protocols=(6,)))
+    rules = (FilterRule(same_owner=True), FilterRule(classes=(3,), ports=((443, 443),), protocols=(6,), rule=271_828))
     network = Network(id="example", domain="mesh.ghost", max_age_s=604800.0, heartbeat_s=30.0)
     first = Parts(
         self=encode_part(own),

@@ -225,19 +225,20 @@ def test_heartbeats_keep_their_interval_and_carry_metrics_each_minute() -> None:
     for _ in range(41):
         meeting.pass_time(3)
         for _ in meeting.take(Measure):
-            meeting.machine.measured(NodeMetrics(load_factor=0.5), meeting.now)
+            meeting.machine.measured(NodeMetrics(load_factor=0.5), {7: 2}, meeting.now)
             meeting.settle()
         meeting.say(HeartbeatAck(utc=meeting.now.utc))
     beats = [heard for heard in meeting.heard if isinstance(heard, Heartbeat)]
     assert 4 <= len(beats) <= 5
     assert [beat.metrics is not None for beat in beats][:4] == [True, False, True, False]
+    assert [beat.hits for beat in beats][:4] == [{7: 2}, {}, {7: 2}, {}]
     assert beats[0].digest == meeting.machine.netmap.digest
 
 
 def test_an_unanswered_heartbeat_ends_the_connection() -> None:
     meeting = joined()
     meeting.pass_time(31)
-    meeting.machine.measured(NodeMetrics(), meeting.now)
+    meeting.machine.measured(NodeMetrics(), {}, meeting.now)
     meeting.settle()
     meeting.pass_time(16)
     assert meeting.take(HangUp)

@@ -25,5 +25,16 @@ def test_devices_beside_one_that_a_rule_of_owners_names_are_reached() -> None:
     assert engine.native_filter(1)
 
 
+def test_rules_that_stay_are_explained_where_they_stand_now() -> None:
+    """A rule above them moves them down, in the section and in the text."""
+    text = '{"acls": [\n%s{"action": "accept", "src": ["100.64.0.1"], "dst": ["100.64.0.2:80"]},\n]}'
+    above = '{"action": "accept", "src": ["100.64.0.2"], "dst": ["100.64.0.1:22"]},\n'
+    engine = Engine.build(Policy.parse(text % ""), [ALICE], [device(1, os=""), device(2, os="")])
+    for edited, place in ((above, (1, 3)), (above * 2, (2, 4)), ("", (0, 2))):
+        assert engine.edit(Policy.parse(text % edited)) is not None
+        (rule,) = engine.explain(1, 2, 6, 80).rules
+        assert (rule.index, rule.line) == place
+
+
 def device(number: int, os: str) -> NodeFacts:
     return NodeFacts(id=number, user=ALICE.id, tags=(), addresses=(f"100.64.0.{number}",), routes=(), os=os)

@@ -2,7 +2,8 @@
 use crate::flow::{self, FlowKey, Flows, Opened};
 use crate::fragment::Fragments;
 use crate::header::{self, Fragment, Headers, TCP, Transport, has_ports};
-use crate::rule::{Question, RuleSet, Sender};
+use crate::rule::{Judgement, Question, RuleSet, Sender};
+use hashbrown::HashMap;
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -48,12 +49,15 @@ pub struct Filter {
     owner: u64,
     flows: Flows,
     fragments: Fragments,
+    /// What rules that are no longer in force did, by the policy's rules they came from.
+    hits: HashMap<u64, u64>,
     pub counters: Counters,
 }
 
 impl Filter {
     /// Replace the rules. Follow it with [`Filter::judge`].
     pub fn set_rules(&mut self, rules: RuleSet) {
+        self.rules.take_hits(&mut self.hits);
         self.rules = rules;
     }
 
@@ -61,6 +65,13 @@ impl Filter {
     pub fn set_own(&mut self, addresses: Vec<IpAddr>, owner: u64) {
         self.own = addresses;
         self.owner = owner;
+    }
+
+    /// What each rule of the policy let in or refused since this was last asked: flows, and attempts at them. What no
+    /// rule accepted is counted under 0.
+    pub fn take_hits(&mut self) -> HashMap<u64, u64> {
+        self.rules.take_hits(&mut self.hits);
+        std::mem::take(&mut self.hits)
     }
 
     #[must_use]
@@ -106,7 +117,12 @@ impl Filter {
             None => self.is_about_own_flow(sender, headers, packet, now),
         };
         if !known {
-            if !self.rules.starts(Some(headers), sender, self.owner, &self.own, now.utc) {
+            let judgement = self.judge_start(sender, headers, now);
+            // Of a SYN that is sent again only the first counts.
+            if key.is_none_or(|key| self.flows.get(&key, now.ms) != Some(Opened::Inbound)) {
+                self.rules.count(judgement);
+            }
+            if !judgement.accepted {
                 return Verdict::Drop(Reason::Denied);
             }
             if key.is_some_and(|key| !self.flows.open(key, Opened::Inbound, flags, now.ms)) {
@@ -114,6 +130,13 @@ impl Filter {
             }
         }
         if self.fragments.note(sender.peer, headers, now.ms) { Verdict::Pass } else { Verdict::Drop(Reason::Full) }
+    }
+
+    fn judge_start(&mut self, sender: Sender, headers: &Headers, now: Now) -> Judgement {
+        match Question::about(headers, sender, self.owner, &self.own, now.utc) {
+            Some(question) => self.rules.judge(&question),
+            None => Judgement { accepted: false, by: None },
+        }
     }
 
     /// Whether an ICMP error speaks of a packet that this node sent in a live flow with that peer.
@@ -164,7 +187,7 @@ impl Filter {
     /// Judge all live flows again, after rules, addresses, peers or the time changed. `sender` tells who a flow's peer
     /// is now; none if the flow's remote address is no longer that peer's. Returns the flows that were cut.
     pub fn judge(&mut self, sender: impl Fn(&FlowKey) -> Option<Sender>, now: Now) -> Vec<FlowKey> {
-        let Self { rules, own, owner, flows, fragments, counters } = self;
+        let Self { rules, own, owner, flows, fragments, counters, .. } = self;
         let cut = flows.judge(
             |key, opened| {
                 let Some(peer) = sender(key) else { return false };
@@ -294,6 +317,26 @@ mod tests {
         filter.set_rules(RuleSet::parse(br#"[{"classes":[5],"ports":[[1,65535]],"deny":true}]"#).expect("rules"));
         assert!(leaves(&mut filter, &packet((1, 999), (2, 53), UDP, 0)));
         assert!(arrives(&mut filter, &packet((2, 53), (1, 999), UDP, 0)));
+    }
+
+    #[test]
+    fn each_flow_counts_once_for_the_rule_that_decides() {
+        let mut filter = filter(
+            r#"[{"classes":[5],"ports":[[80,80]],"rule":7},{"classes":[5],"rule":8},
+                {"classes":[5],"ports":[[22,22]],"deny":true,"rule":9}]"#,
+        );
+        for _ in 0..3 {
+            assert!(arrives(&mut filter, &packet((2, 999), (1, 80), TCP, SYN)));
+            assert!(arrives(&mut filter, &packet((2, 999), (1, 80), TCP, ACK)));
+        }
+        assert!(arrives(&mut filter, &packet((2, 998), (1, 80), UDP, 0)));
+        assert!(arrives(&mut filter, &packet((2, 999), (1, 443), TCP, SYN)));
+        assert!(!arrives(&mut filter, &packet((2, 999), (1, 22), TCP, SYN)));
+        filter.set_rules(RuleSet::default());
+        filter.judge(|_| Some(PEER), NOW);
+        assert!(!arrives(&mut filter, &packet((2, 997), (1, 80), TCP, SYN)));
+        assert_eq!(filter.take_hits(), HashMap::from_iter([(7, 2), (8, 1), (9, 1), (0, 1)]));
+        assert!(filter.take_hits().is_empty());
     }
 
     #[test]

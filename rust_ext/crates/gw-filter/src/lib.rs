@@ -15,7 +15,7 @@ mod rule;
 pub use filter::{Counters, Filter, Now, Reason, Verdict};
 pub use flow::{FlowKey, Opened};
 pub use header::{Fragment, Headers, Transport};
-pub use rule::{Rule, RuleSet, Sender};
+pub use rule::{Judgement, Question, Rule, RuleSet, Sender};
 
 /// Why rules were not accepted.
 #[derive(Debug, thiserror::Error)]

@@ -19,6 +19,8 @@ pub struct Rule {
     pub deny: bool,
     /// UTC nanoseconds at which the rule ends by itself; 0 for never.
     pub until: u64,
+    /// The id of the policy's rule that it comes from; 0 for none.
+    pub rule: u64,
 }
 
 /// What the filter knows of the peer that sent a packet.
@@ -38,6 +40,8 @@ struct Compiled {
     protocols: Vec<u8>,
     deny: bool,
     until: u64,
+    rule: u64,
+    hits: u64,
 }
 
 /// All rules of a node, compiled.
@@ -46,6 +50,15 @@ pub struct RuleSet {
     rules: Vec<Compiled>,
     /// For each kind of sender the rules whose source may match, so that a large policy costs a sender its own rules.
     by_sender: HashMap<(u64, bool), Box<[u32]>>,
+    /// Packets that wanted to start something and that no rule is about.
+    unmatched: u64,
+}
+
+/// What became of a packet that wanted to start something; `by` is the place of the rule that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement {
+    pub accepted: bool,
+    pub by: Option<u32>,
 }
 
 fn network(text: &str) -> Result<IpNet, FilterError> {
@@ -68,6 +81,8 @@ impl Compiled {
             protocols: rule.protocols,
             deny: rule.deny,
             until: rule.until,
+            rule: rule.rule,
+            hits: 0,
         })
     }
 
@@ -121,23 +136,29 @@ impl RuleSet {
     /// When a prefix or a port range makes no sense.
     pub fn new(rules: Vec<Rule>) -> Result<Self, FilterError> {
         let rules = rules.into_iter().map(Compiled::new).collect::<Result<_, _>>()?;
-        Ok(Self { rules, by_sender: HashMap::new() })
+        Ok(Self { rules, ..Self::default() })
     }
 
     /// Whether a packet may start something: some accepting rule matches and no denying one.
     pub fn accepts(&mut self, question: &Question<'_>) -> bool {
-        let mut accepted = false;
-        let Self { rules, by_sender } = self;
+        self.judge(question).accepted
+    }
+
+    /// What becomes of a packet that wants to start something, and by which rule: the first that denies it, or else
+    /// the first that accepts it.
+    pub fn judge(&mut self, question: &Question<'_>) -> Judgement {
+        let mut accepting = None;
+        let Self { rules, by_sender, .. } = self;
         for &index in candidates(rules, by_sender, question) {
             let rule = &rules[index as usize];
-            if (!accepted || rule.deny) && rule.matches(question) {
+            if (accepting.is_none() || rule.deny) && rule.matches(question) {
                 if rule.deny {
-                    return false;
+                    return Judgement { accepted: false, by: Some(index) };
                 }
-                accepted = true;
+                accepting = Some(index);
             }
         }
-        accepted
+        Judgement { accepted: accepting.is_some(), by: accepting }
     }
 
     /// Whether a packet may start something; one that cannot be parsed, or is a later fragment, may not.
@@ -147,9 +168,27 @@ impl RuleSet {
             .is_some_and(|question| self.accepts(&question))
     }
 
+    /// Count what a judgement of these rules did.
+    pub fn count(&mut self, judgement: Judgement) {
+        match judgement.by {
+            Some(index) => self.rules[index as usize].hits += 1,
+            None => self.unmatched += 1,
+        }
+    }
+
+    /// Add what was counted since the last time to `hits`, by the rules of the policy; what no rule accepted under 0.
+    pub fn take_hits(&mut self, hits: &mut HashMap<u64, u64>) {
+        let counted = self.rules.iter_mut().filter(|rule| rule.rule != 0);
+        let counted = counted.map(|rule| (rule.rule, std::mem::take(&mut rule.hits)));
+        let unmatched = std::iter::once((0, std::mem::take(&mut self.unmatched)));
+        for (rule, count) in counted.chain(unmatched).filter(|(_, count)| *count > 0) {
+            *hits.entry(rule).or_default() += count;
+        }
+    }
+
     /// Whether a denying rule ends even replies: one that names the sender whatever the port.
     pub fn denies(&mut self, question: &Question<'_>) -> bool {
-        let Self { rules, by_sender } = self;
+        let Self { rules, by_sender, .. } = self;
         candidates(rules, by_sender, question)
             .iter()
             .map(|&index| &rules[index as usize])

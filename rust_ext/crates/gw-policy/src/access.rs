@@ -36,6 +36,7 @@ impl Approved {
             via: Vec::new(),
             postures: Vec::new(),
             window: Some(Arc::new(Window { schedule: None, expires: Some(self.until) })),
+            id: 0,
         }
     }
 }

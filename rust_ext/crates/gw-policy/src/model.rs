@@ -45,6 +45,8 @@ pub struct Policy {
     pub lines: Arc<[u32]>,
     /// One per rule: equal rules, equal numbers.
     pub fingerprints: Vec<u64>,
+    /// The place of each rule by its id, of equal ones the first.
+    pub places: FxHashMap<u64, u32>,
     /// Of everything that names in rules stand for.
     pub definitions: u64,
 }
@@ -97,6 +99,8 @@ pub struct Rule {
     pub postures: Vec<u32>,
     /// None for always.
     pub window: Option<Arc<Window>>,
+    /// Names the rule by what it says, the same in every text that has it; 0 where it was written nowhere.
+    pub id: u64,
 }
 
 /// Users who are in a group while a window is open.

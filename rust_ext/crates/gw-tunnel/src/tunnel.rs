@@ -224,6 +224,15 @@ impl Tunnel {
         Ok(serde_json::to_vec(&stats)?)
     }
 
+    /// What each rule of the policy let in or refused since this was last asked, by the rule's id; what none accepted
+    /// under 0.
+    ///
+    /// # Errors
+    /// When the tunnel is closed.
+    pub fn take_hits(&self) -> Result<Vec<(u64, u64)>, TunnelError> {
+        self.remote.call(|engine| engine.router.filter.take_hits().into_iter().collect())
+    }
+
     /// Hand in a wall clock (UTC nanoseconds). The highest seen counts: one set back opens nothing again.
     ///
     /// # Errors

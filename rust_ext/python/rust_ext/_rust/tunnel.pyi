@@ -57,6 +57,12 @@ class Tunnel:
     def stats(self) -> bytes:
         """JSON counters: `udp`, `tunnel`, `filter`, `proxy`, `flows`, `connections`, `peers`."""
 
+    def take_hits(self) -> dict[int, int]:
+        """What each rule of the policy let in or refused since the last call, by its id; what none accepted under 0.
+
+        Flows that were let in, and attempts that were refused. Only what is not zero.
+        """
+
     def tick(self, utc_ns: int) -> None:
         """Hand in a wall clock; the highest ever seen counts."""
 

@@ -200,6 +200,10 @@ impl Engine {
         std::thread::spawn(move || drop(old));
         self.in_order &= gone.is_empty() && fresh.is_empty();
         self.rules.splice(gone, fresh);
+        // What stays may stand elsewhere in the new text.
+        for (made, written) in self.rules.iter_mut().zip(&self.policy.rules) {
+            (made.rule.index, made.rule.at) = (written.index, written.at);
+        }
         affected
     }
 

@@ -133,6 +133,7 @@ fn simple_rule(source: SelectorId, target: SelectorId) -> Rule {
         via: Vec::new(),
         postures: Vec::new(),
         window: None,
+        id: 0,
     }
 }
 
@@ -376,8 +377,10 @@ impl Engine {
 }
 
 /// The classes whose bits are set.
-fn bits(words: &[u64]) -> impl Iterator<Item = ClassId> + '_ {
+fn bits(words: &[u64]) -> impl Iterator<Item = ClassId> + Clone + '_ {
     words.iter().enumerate().flat_map(|(word, bits)| {
-        (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word as ClassId * 64 + bit)
+        let rest = |bits: u64| (bits != 0).then_some(bits);
+        std::iter::successors(rest(*bits), move |bits| rest(bits & (bits - 1)))
+            .map(move |bits| word as ClassId * 64 + bits.trailing_zeros())
     })
 }

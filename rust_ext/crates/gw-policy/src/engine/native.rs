@@ -28,6 +28,8 @@ pub struct NativeRule {
     pub deny: bool,
     /// When the rule ends by itself, 0 for never.
     pub until: Instant,
+    /// The id of the policy's rule that it comes from, 0 for none.
+    pub rule: u64,
 }
 
 impl NativeRule {
@@ -124,6 +126,7 @@ impl Engine {
                     protocols: protocols.clone(),
                     deny: rule.denies(),
                     until: earlier(earlier(until, given), earlier(ends, source.until)),
+                    rule: rule.id,
                     ..source
                 };
                 if !found[first..].contains(&emitted) {

@@ -16,6 +16,9 @@ pub(crate) use rules::grant_ip;
 use rustc_hash::FxHashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+/// Ids of rules have 53 bits: every reader of JSON takes them.
+const ID_SHIFT: u32 = 11;
+
 const SECTIONS: [&str; 20] = [
     "acls",
     "grants",
@@ -151,7 +154,12 @@ impl Reader {
             }
             hasher.finish()
         });
-        self.policy.fingerprints = fingerprints.collect();
+        let fingerprints: Vec<u64> = fingerprints.collect();
+        for (place, (rule, print)) in (0..).zip(self.policy.rules.iter_mut().zip(&fingerprints)) {
+            rule.id = (print >> ID_SHIFT).max(1);
+            self.policy.places.entry(rule.id).or_insert(place);
+        }
+        self.policy.fingerprints = fingerprints;
     }
 
     fn intern(&mut self, text: &str) -> SelectorId {

@@ -232,6 +232,7 @@ impl Reader {
                 via: Vec::new(),
                 postures,
                 window,
+                id: 0,
             };
             found.push((priority, rule));
         }

@@ -59,6 +59,7 @@ impl Reader {
                 via: Vec::new(),
                 postures,
                 window,
+                id: 0,
             });
         }
         Ok(())
@@ -140,6 +141,7 @@ impl Reader {
                 via,
                 postures,
                 window,
+                id: 0,
             });
         }
         Ok(())
