@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
 from ghostwire.errors import WireError
 from ghostwire.model.node import NodeFacts, NodeMetrics
+from ghostwire.model.position import Position
 from ghostwire.wire import codec
 from ghostwire.wire.keys import public_key
 from ghostwire.wire.messages import (
@@ -43,7 +44,6 @@ from ghostwire.wire.messages import (
     ServerBye,
     Welcome,
 )
-from ghostwire.wire.netmap import NetMap
 from ghostwire.wire.proof import Purpose, Transcript, prove
 
 
@@ -70,6 +70,22 @@ class MapChanged(msgspec.Struct, frozen=True):
 Event = Welcome | Pending | Refusal | MapChanged | HeartbeatAck | Answer | RotateOrder | Rotated | LogHead | ServerBye
 
 
+class Holder(Protocol):
+    """What holds the map that a session brings: a `NetMap`, or what stands for one. Each raises `WireError`."""
+
+    position: Position | None
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes over every part."""
+
+    def apply_page(self, page: MapFull) -> bool:
+        """Take one page of a full map; True when the new map stands."""
+
+    def apply_delta(self, delta: MapDelta) -> None:
+        """Take a change of the map that stands."""
+
+
 class ClientSession:
     """One connection's protocol state. `netmap` outlives it: hand the same one to the next session to resume.
 
@@ -77,7 +93,7 @@ class ClientSession:
     Call `receive` with each frame and send whatever `poll_transmit` gives.
     """
 
-    def __init__(self, credentials: Credentials, netmap: NetMap, origin: str, spki: bytes = b"") -> None:
+    def __init__(self, credentials: Credentials, netmap: Holder, origin: str, spki: bytes = b"") -> None:
         self.credentials = credentials
         self.netmap = netmap
         self.welcome: Welcome | None = None
