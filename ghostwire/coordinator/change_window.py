@@ -5,14 +5,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from ghostwire.coordinator.snapshot import FlushMark, MapChange
+from ghostwire.coordinator.snapshot import FlushMark, MapChange, RunEnd
 from ghostwire.model.position import Position
+
+RUNS: Final = 64
+"""Earlier runs that positions are resumed from, at most."""
 
 
 class Entry(NamedTuple):
@@ -42,8 +45,8 @@ class Missed(NamedTuple):
 class _Run:
     """The part of the window that one run of the coordinator made.
 
-    `start` is the number of its first entry kept, `sums` seq + vseq of each, `floor` the sum of the last one that was
-    dropped. `limit` is how far an earlier run's changes are known.
+    `start` is the number of its first entry kept, or of the next change where it has none; `sums` are seq + vseq of
+    each, `floor` the sum of the last one that was dropped. `limit` is how far an earlier run's changes are known.
     """
 
     start: int
@@ -79,11 +82,15 @@ class ChangeWindow:
             )
         if self._entries:
             first = self._entries[0]
-            self._runs[first.boot].floor = 0 if first.number == 1 else first.seq + first.vseq - 1
+            # The change before it may have led to the same position: whoever holds an earlier one may have missed that.
+            self._runs[first.boot].floor = 0 if first.number == 1 else first.seq + first.vseq
         if mark is not None:
-            run = self._runs.setdefault(mark.boot, _Run(self._next))
-            run.limit = (mark.seq, mark.vseq)
+            for end in (*mark.ends, RunEnd(mark.boot, mark.seq, mark.vseq, self._next, 0)):
+                run = self._runs.setdefault(end.boot, _Run(end.upcoming))
+                run.limit, run.floor = (end.seq, end.vseq), max(run.floor, end.floor)
+        self._runs = {boot: run for boot, run in self._runs.items() if run.limit is not None}
         self._runs[self._boot] = _Run(self._next)
+        self._forget_runs()
         if mark is not None and mark.seq != seq:
             self.raise_wall()
 
@@ -97,6 +104,14 @@ class ChangeWindow:
         """The number of the oldest change kept."""
         return self._entries[0].number if self._entries else self._next
 
+    def ends(self) -> tuple[RunEnd, ...]:
+        """Where the runs before this one ended, as far as positions of theirs can still be resumed from."""
+        return tuple(
+            RunEnd(boot, *run.limit, run.start + len(run.sums), run.floor)
+            for boot, run in list(self._runs.items())[-RUNS:]
+            if run.limit is not None
+        )
+
     def add(self, position: Position, touched: tuple[int, ...], owners: tuple[int, ...], affected: BitMap) -> None:
         """Remember a change that brought the coordinator to `position`."""
         entry = Entry(self._next, position.boot, position.seq, position.vseq, touched, owners, affected)
@@ -106,7 +121,7 @@ class ChangeWindow:
             self._drop_oldest()
 
     def take_fresh(self) -> tuple[MapChange, ...]:
-        """The changes since the last call, to be flushed."""
+        """The changes since the last call, as far as they are still kept, to be flushed."""
         fresh, self._fresh = self._fresh, []
         return tuple(
             MapChange(
@@ -118,7 +133,8 @@ class ChangeWindow:
                 owners=entry.owners,
                 affected=entry.affected.serialize(),
             )
-            for entry in fresh[-self._size :]
+            for entry in fresh
+            if entry.number >= self.oldest
         )
 
     def after(self, position: Position) -> int | None:
@@ -160,12 +176,16 @@ class ChangeWindow:
         self._runs.setdefault(entry.boot, _Run(entry.number)).sums.append(entry.seq + entry.vseq)
         if not entry.affected:
             return
-        highest = entry.affected.max()
+        slots = entry.affected.to_array()
+        highest = slots[-1]
         if highest >= len(self._changed):
             grown = np.zeros(max(highest + 1, 2 * len(self._changed)), dtype=np.int64)
             grown[: len(self._changed)] = self._changed
             self._changed = grown
-        self._changed[np.frombuffer(entry.affected.to_array(), dtype=np.uint32)] = entry.number
+        if len(slots) == 1:
+            self._changed[highest] = entry.number
+        else:
+            self._changed[np.frombuffer(slots, dtype=np.uint32)] = entry.number
 
     def _drop_oldest(self) -> None:
         dropped = self._entries[: self._size]
@@ -178,5 +198,12 @@ class ChangeWindow:
             run = self._runs[boot]
             kept = sum(1 for entry in self._entries if entry.boot == boot)
             del run.sums[: len(run.sums) - kept]
-            if not kept and boot != self._boot:
-                del self._runs[boot]
+        self._forget_runs()
+
+    def _forget_runs(self) -> None:
+        """Changes that came after a run are forgotten: nothing can be resumed from it any more."""
+        self._runs = {
+            boot: run
+            for boot, run in self._runs.items()
+            if boot == self._boot or run.sums or run.start >= self.oldest
+        }

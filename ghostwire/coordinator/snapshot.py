@@ -53,12 +53,26 @@ class MapChange(msgspec.Struct, frozen=True, kw_only=True):
     affected: bytes
 
 
+class RunEnd(msgspec.Struct, frozen=True):
+    """How far an earlier run's changes are known: it stood at `seq` and `vseq`, `upcoming` is the next change's number.
+
+    Whoever holds a later position of that run has seen what no flush kept; changes up to the sum `floor` of both
+    counters are forgotten.
+    """
+
+    boot: bytes
+    seq: int
+    vseq: int
+    upcoming: int
+    floor: int
+
+
 class FlushMark(msgspec.Struct, frozen=True, kw_only=True):
     """The last fact of every flush: all facts up to here are in. One row, replaced each time.
 
     `boot` is the run of the coordinator, `vseq` its volatile position and `seq` its durable one at the flush, `utc`
     the highest time seen. `next_class` is the first class number never given. `MapChange` facts numbered below
-    `oldest` are no longer wanted.
+    `oldest` are no longer wanted. `ends` are those of the runs before that positions can still be resumed from.
     """
 
     boot: bytes
@@ -67,6 +81,7 @@ class FlushMark(msgspec.Struct, frozen=True, kw_only=True):
     utc: int
     next_class: int = 1
     oldest: int = 0
+    ends: tuple[RunEnd, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,6 +71,7 @@ class VolatileStream:
             utc=utc,
             next_class=self._views.numbers.next,
             oldest=self._window.oldest,
+            ends=self._window.ends(),
         )
         return Flush(facts=(*facts, *changes, *self._hits.take_fresh(), mark))
 

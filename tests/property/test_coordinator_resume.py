@@ -100,3 +100,15 @@ def test_whoever_comes_back_ends_with_a_fresh_map(seed: int, window: int, coales
         if node.connected:
             story.net.beat(node)
     assert story.net.coordinator.view.counters.digest_mismatches == 0
+
+
+def test_a_short_window_over_many_runs_never_calls_a_wrong_map_unchanged() -> None:
+    """Runs that end with changes still unflushed, and windows that forget within a run or across several."""
+    for seed in range(200):
+        story = Story(seed, window=3, coalesce_s=0.2 * (seed % 2))
+        for act in random.Random(seed).choices(ACTS, k=20):
+            getattr(story, act)()
+            check_all(story.net)
+        story.connect_all()
+        story.net.advance(2.0)
+        check_all(story.net)
