@@ -44,6 +44,7 @@ class Pool:
         if self.network.version == 4 and self.network.prefixlen < 8:
             raise ValidationError(f"the pool {prefix} is larger than a /8")
         self._first = int(self.network.network_address)
+        self._address = IPv4Address if self.network.version == 4 else IPv6Address
         self._span = min(self.network.num_addresses, ipam.MAX_SIZE)
         self._bitmap = ipam.Bitmap(self._span)
         self._next = 0
@@ -81,7 +82,7 @@ class Pool:
             raise ResourceExhaustedError(
                 f"the address pool {self.network} is used up: all of its {self.size} addresses are given or rest"
             )
-        return str(self.network[index])
+        return str(self._address(self._first + index))
 
     def claim(self, address: Address) -> bool:
         """Take this address; whether it was free."""
@@ -110,6 +111,7 @@ class IpAllocator:
         self.ipv6 = Pool(settings.ipv6_pool)
         if self.ipv4.network.version != 4 or self.ipv6.network.version != 6:
             raise ValidationError("ipv4_pool takes an IPv4 prefix and ipv6_pool an IPv6 prefix")
+        self._given: set[str] = set()
         self._draw = (lambda: int.from_bytes(entropy(8), "big")) if settings.allocation == "random" else None
 
     @property
@@ -121,10 +123,12 @@ class IpAllocator:
         """A free IPv4 and a free IPv6 address, taken. Raises `ResourceExhaustedError`, and then takes none."""
         ipv4 = self.ipv4.take(self._draw)
         try:
-            return ipv4, self.ipv6.take(self._draw)
+            given = ipv4, self.ipv6.take(self._draw)
         except ResourceExhaustedError:
             self.release(ipv4)
             raise
+        self._given.update(given)
+        return given
 
     def claim(self, address: str) -> None:
         """Take this very address. Raises `ConflictError` when it is taken and `ValidationError` outside the pools."""
@@ -137,6 +141,9 @@ class IpAllocator:
 
     def restore(self, address: str, *, resting: bool = False) -> None:
         """Take an address that the committed state names; one outside the pools, from older settings, stays outside."""
+        if address in self._given and not resting:
+            self._given.discard(address)  # it was taken when it was given
+            return
         parsed = _parse(address)
         pool = self._pool(parsed)
         if pool.claim(parsed) and resting:
@@ -159,6 +166,7 @@ class IpAllocator:
 
     def release(self, address: str) -> None:
         """Give back an address that no node ever came to have."""
+        self._given.discard(address)
         parsed = _parse(address)
         self._pool(parsed).release(parsed)
 

@@ -77,9 +77,10 @@ class Conversations:
             return found
         registered = found.answer(now) if isinstance(found, Decision) else found
         kind, writes = (found.kind, found.writes) if isinstance(found, Decision) else ("session.token", ())
+        arrives = registered.node if isinstance(found, Decision) else None
         core.counters.session_checks["minted"] += 1
         text, write = core.sessions.mint(registered.node, now.utc)
-        return Decision(kind, (*writes, write), lambda at: self._stand(registered.node, text, None, at))
+        return Decision(kind, (*writes, write), lambda at: self._stand(registered.node, text, None, at), arrives)
 
     def closed(self, command: SessionClosed, now: Now) -> None:
         """A connection is gone. Only the live session's end says anything of the node."""

@@ -185,7 +185,11 @@ class Coordinator:
         moved = core.state.apply_writes(pending.decision.writes, answer.seq)
         core.moved()
         pending.claim.release(committed=True)
+        arrives = pending.decision.arrives
+        came = arrives is not None and core.liveness.opened(arrives, now)
         follow(core, moved, now)
+        if came and arrives is not None:
+            core.counters.observer.presence(core.nodes.get(arrives), "online")
         if core.access.has_fallen():
             self._inbox.append((c.EndAccess(op=NOBODY, actor=ACTOR), 1))
         if core.policies.bindings_moved():

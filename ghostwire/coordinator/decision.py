@@ -12,11 +12,15 @@ from ghostwire.model.time import Now
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A change that is decided: `kind` names it in the log, `answer` gives the reply when it is committed."""
+    """A change that is decided: `kind` names it in the log, `answer` gives the reply when it is committed.
+
+    `arrives` is the node that the change writes and whose session opens with it: who sees it is told both at once.
+    """
 
     kind: str
     writes: tuple[Write, ...]
     answer: Callable[[Now], Any]
+    arrives: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

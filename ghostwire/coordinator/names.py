@@ -119,6 +119,8 @@ def check_routes(routes: tuple[str, ...]) -> tuple[str, ...]:
 
 def printable(text: str, limit: int = MAX_TEXT) -> str:
     """The text without control, formatting and unpaired characters, at most `limit` long."""
+    if text.isascii() and text.isprintable():
+        return text[:limit].strip()
     kept = (c for c in text[: 4 * limit] if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
     return "".join(kept)[:limit].strip()
 

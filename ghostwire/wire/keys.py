@@ -61,16 +61,32 @@ def check_pair(private: bytes, public: bytes) -> None:
         raise ValidationError("the private and the public key do not belong together")
 
 
+class Agreement:
+    """X25519 agreement of one private key with many public ones: loading a key costs as much as agreeing does."""
+
+    __slots__ = ("_private",)
+
+    def __init__(self, private: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(private)
+
+    def __repr__(self) -> str:
+        return "<Agreement>"
+
+    def secret(self, public: bytes) -> bytes:
+        """The shared secret. Raises `ValidationError` for keys that `validate_public_key` refuses, and for all zeros."""
+        validate_public_key(public)
+        try:
+            secret = self._private.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError as error:
+            raise ValidationError("the agreement gave no secret: the public key is of low order") from error
+        if equal(secret, bytes(32)):
+            raise ValidationError("the agreement gave no secret: the public key is of low order")
+        return secret
+
+
 def shared_secret(private: bytes, public: bytes) -> bytes:
-    """X25519 agreement. Raises `ValidationError` for keys that `validate_public_key` refuses and an all-zero result."""
-    validate_public_key(public)
-    try:
-        secret = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError as error:
-        raise ValidationError("the agreement gave no secret: the public key is of low order") from error
-    if equal(secret, bytes(32)):
-        raise ValidationError("the agreement gave no secret: the public key is of low order")
-    return secret
+    """X25519 agreement, once. Raises what `Agreement.secret` does."""
+    return Agreement(private).secret(public)
 
 
 def equal(a: bytes, b: bytes) -> bool:

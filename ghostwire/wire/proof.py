@@ -15,7 +15,7 @@ import msgspec
 
 from ghostwire._native import token
 from ghostwire.errors import AuthenticationError
-from ghostwire.wire.keys import equal, shared_secret
+from ghostwire.wire.keys import Agreement, equal, shared_secret
 
 Purpose = Literal["register", "hello", "rotate-old", "rotate-new"]
 _CONTEXT: Final = "ghostwire v1 node proof"
@@ -56,10 +56,10 @@ def prove(transcript: Transcript, private: bytes) -> bytes:
     return token.keyed_blake3(token.derive_key(_CONTEXT, secret), transcript.encode())
 
 
-def check(transcript: Transcript, challenge_private: bytes, mac: bytes) -> None:
-    """The coordinator's side. Raises `AuthenticationError` or, for unusable keys, `ValidationError`."""
+def check(transcript: Transcript, challenge: Agreement, mac: bytes) -> None:
+    """The coordinator's side, with its challenge key. Raises `AuthenticationError`; `ValidationError` for unusable keys."""
     key = transcript.new_key if transcript.purpose == "rotate-new" else transcript.node_key
-    secret = shared_secret(challenge_private, key)
+    secret = challenge.secret(key)
     if not equal(token.keyed_blake3(token.derive_key(_CONTEXT, secret), transcript.encode()), mac):
         raise AuthenticationError(
             "the proof does not hold: the node does not own that key, or the connection is not the one it thinks"

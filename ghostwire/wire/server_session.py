@@ -10,7 +10,7 @@ import msgspec
 from ghostwire.errors import AuthenticationError, UnavailableError, WireError
 from ghostwire.model.time import Now
 from ghostwire.wire import codec
-from ghostwire.wire.keys import public_key, validate_public_key
+from ghostwire.wire.keys import Agreement, public_key, validate_public_key
 from ghostwire.wire.messages import (
     Challenge,
     ChallengeRequest,
@@ -48,7 +48,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     network: str
-    private: bytes
+    private: Agreement
     public: bytes
     spki: bytes = b""
     origins: frozenset[str] = frozenset()
@@ -56,7 +56,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def open(cls, network: str, private: bytes, spki: bytes, origins: frozenset[str]) -> Gate:
         """A gate with the challenge key pair of `private`."""
-        return cls(network=network, private=private, public=public_key(private), spki=spki, origins=origins)
+        return cls(network=network, private=Agreement(private), public=public_key(private), spki=spki, origins=origins)
 
     def __repr__(self) -> str:
         return f"<Gate {self.network}>"

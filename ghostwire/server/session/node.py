@@ -333,9 +333,8 @@ class NodeSession:
         self._shell.counters.opened += 1
         self._shell.recovery.came(self.node, self._shell.driver.clock().mono)
         self._note("session.opened", "debug", node=self.node, session=self.session)
-        self.deliver(opened.frames)
-        if (head := self._shell.heads.frame) is not None:
-            self.deliver((head,))
+        head = self._shell.heads.frame
+        self.deliver(opened.frames if head is None else (*opened.frames, head))
         replaced = self._shell.driver.fanout.attach(self)
         if isinstance(replaced, NodeSession):
             replaced.replaced()
