@@ -73,7 +73,7 @@ class Agreement:
         return "<Agreement>"
 
     def secret(self, public: bytes) -> bytes:
-        """The shared secret. Raises `ValidationError` for keys that `validate_public_key` refuses, and for all zeros."""
+        """The shared secret. Raises `ValidationError` for all zeros and for keys that `validate_public_key` refuses."""
         validate_public_key(public)
         try:
             secret = self._private.exchange(X25519PublicKey.from_public_bytes(public))

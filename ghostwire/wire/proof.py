@@ -57,7 +57,7 @@ def prove(transcript: Transcript, private: bytes) -> bytes:
 
 
 def check(transcript: Transcript, challenge: Agreement, mac: bytes) -> None:
-    """The coordinator's side, with its challenge key. Raises `AuthenticationError`; `ValidationError` for unusable keys."""
+    """The coordinator's side. Raises `AuthenticationError` or, for unusable keys, `ValidationError`."""
     key = transcript.new_key if transcript.purpose == "rotate-new" else transcript.node_key
     secret = challenge.secret(key)
     if not equal(token.keyed_blake3(token.derive_key(_CONTEXT, secret), transcript.encode()), mac):
