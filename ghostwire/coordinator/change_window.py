@@ -203,7 +203,5 @@ class ChangeWindow:
     def _forget_runs(self) -> None:
         """Changes that came after a run are forgotten: nothing can be resumed from it any more."""
         self._runs = {
-            boot: run
-            for boot, run in self._runs.items()
-            if boot == self._boot or run.sums or run.start >= self.oldest
+            boot: run for boot, run in self._runs.items() if boot == self._boot or run.sums or run.start >= self.oldest
         }
