@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import apsw
 
@@ -42,6 +42,16 @@ class Start:
     epoch: int
 
 
+class Witness(Protocol):
+    """Keeps something beside the tables, and hears on the writer's thread what has become of them."""
+
+    def committed(self) -> None:
+        """What was written is on the disk; nobody has been told yet."""
+
+    def rolled_back(self) -> None:
+        """Something of what was written since the last commit is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """Where the applier stood, to return to when what came after is rolled back."""
@@ -66,6 +76,7 @@ class Applier:
         self.head = start.head
         self.signer = signer
         self.sealer = sealer
+        self.witnesses: list[Witness] = []
         self._clock = clock
         self._signed = start.head.seq
         self._capture = Capture(connection)
@@ -94,6 +105,8 @@ class Applier:
         self.head = mark.head
         self._schema.restore(mark.known)
         self.sealer.rolled_back()
+        for witness in self.witnesses:
+            witness.rolled_back()
 
     def adopt(self, head: Head, catalogue: Catalogue) -> None:
         """Go on behind rows that a primary sent: they are in the log and the tables already."""
@@ -118,6 +131,15 @@ class Applier:
             self._cursor.executemany(text, many, prepare_flags=_OWN)
         finally:
             guard.trusting = False
+
+    @contextlib.contextmanager
+    def within(self) -> Iterator[None]:
+        """For a function that a statement has called: within, `own` runs statements of its own."""
+        outer, self._cursor = self._cursor, self.connection.cursor()
+        try:
+            yield
+        finally:
+            self._cursor = outer
 
     def submit(self, operation: Operation) -> ChangeRecord:
         """Apply an operation; its row in the log. Raises what refused it, with nothing of it left."""
@@ -293,6 +315,8 @@ class Applier:
             self.own("INSERT INTO main.zq_group VALUES (?, ?)", (head.seq, signature))
         self.own("COMMIT")
         self._signed = head.seq
+        for witness in self.witnesses:
+            witness.committed()
 
     def undo(self) -> None:
         """Take the open operation back. SQLite may have taken back the whole transaction already."""

@@ -21,6 +21,7 @@ from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.pool import Pool
 from ghostwire.zqlite.sealer import Sealer
 from ghostwire.zqlite.sealing import Ring
+from ghostwire.zqlite.series import insert as series_insert
 from ghostwire.zqlite.series import shelf as shelves
 from ghostwire.zqlite.series import table as series_table
 from ghostwire.zqlite.signing import Signer
@@ -99,6 +100,7 @@ def open_store(
             signer = Signer(identity, secret, meta.get(signing.FORMER))
             start = Start(_catalogue(connection), _head(connection), meta["epoch"])
             applier = Applier(connection, start, signer, sealer, clock)
+            series_insert.register(applier, shelf)
         except BaseException:
             engine.forbid_checkpoint(connection)
             engine.close(connection)

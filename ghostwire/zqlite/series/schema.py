@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from types import GenericAlias
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
 from ghostwire.errors import ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Kind = Literal["integer", "real", "text"]
 
@@ -89,6 +92,14 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
         """The type of a list of samples, each a key, a time (UTC nanoseconds) and values."""
         sample = GenericAlias(tuple, (_Integer, _Integer, *(_TYPES[column.kind] for column in self.columns)))
         return GenericAlias(list, (sample,))
+
+    def samples(self, given: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Samples, checked. Raises ValidationError for a value of another kind than its column's."""
+        try:
+            rows: list[tuple[Any, ...]] = msgspec.convert(given, self.rows)
+        except msgspec.ValidationError as error:
+            raise ValidationError(f"a sample does not fit the series {self.name}: {error}") from error
+        return rows
 
     @property
     def rolled(self) -> Schema | None:

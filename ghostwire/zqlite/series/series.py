@@ -10,9 +10,8 @@ import msgspec
 import numpy as np
 
 from ghostwire.errors import ConflictError, ValidationError
-from ghostwire.zqlite.series import buckets, columns, retention, table, tables, window
+from ghostwire.zqlite.series import buckets, columns, insert, retention, table, tables, tail, window
 from ghostwire.zqlite.series.schema import END, Schema, Text
-from ghostwire.zqlite.series.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +21,11 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.series.buckets import Sums
     from ghostwire.zqlite.series.columns import Window
     from ghostwire.zqlite.series.shelf import Known
+    from ghostwire.zqlite.series.tail import Tail
     from ghostwire.zqlite.store import Store
 
 _ADD: Final = "INSERT INTO main.zq_series(name, mark, schema) VALUES (?, ?, ?)"
+_THERE: Final = "SELECT 1 FROM sqlite_schema WHERE name = ?"
 _STANDS: Final = "SELECT schema FROM main.zq_series WHERE name = ?"
 
 
@@ -55,8 +56,10 @@ async def create(db: Store, schema: Schema) -> Series:
 
     await db.work(make)
     for each in (schema, schema.rolled):
-        if each is not None and not await db.query("SELECT 1 FROM sqlite_schema WHERE name = ?", (each.name,)):
+        if each is not None and not await db.query(_THERE, (each.name,)):
             await db.execute(table.view(each), kind="series")
+    if not await db.query(_THERE, (insert.trigger_name(schema),)):
+        await db.execute(insert.trigger(schema), kind="series")
     return await open(db, schema.name)
 
 
@@ -72,16 +75,15 @@ async def open(db: Store, name: str) -> Series:
 
 
 class Series:
-    """An open series. One object a series and store: it counts what is not in blocks yet."""
+    """An open series."""
 
     def __init__(self, db: Store, known: Known, rolled: Known | None) -> None:
         self.schema = known.schema
         self._db = db
         self._shelf = db.shelf
         self._known = known
-        self._tail = Tail(db.shelf, known)
-        self._rolled = None if rolled is None else Tail(db.shelf, rolled)
-        self._rows = known.schema.rows
+        self._tail = tail.of(db.shelf, known)
+        self._rolled = None if rolled is None else tail.of(db.shelf, rolled)
 
     async def append(self, samples: Sequence[tuple[Any, ...]]) -> None:
         """Keep samples (key, time in UTC nanoseconds, values in the schema's order); returns once they are stored.
@@ -89,10 +91,7 @@ class Series:
         A second sample of a key at the same time takes the place of the first, as long as that is in no block. Raises
         ValidationError for a value of another kind than its column's.
         """
-        try:
-            rows = msgspec.convert(samples, self._rows)
-        except msgspec.ValidationError as error:
-            raise ValidationError(f"a sample does not fit the series {self.schema.name}: {error}") from error
+        rows = self.schema.samples(samples)
         if rows:
             await self._db.work(lambda applier: self._tail.append(applier, rows))
 
@@ -163,15 +162,15 @@ class Series:
 
     async def forget(self, key: int) -> None:
         """Drop everything of a key."""
-        for tail in (self._tail, self._rolled):
-            if tail is not None:
-                await self._expire(tail, END, None, key)
+        for each in (self._tail, self._rolled):
+            if each is not None:
+                await self._expire(each, END, None, key)
 
-    async def _expire(self, tail: Tail, cutoff: int, rolled: Tail | None, key: int | None = None) -> int:
-        due = await self._db.run(lambda reader: retention.find(reader, tail.known, cutoff))
+    async def _expire(self, ending: Tail, cutoff: int, rolled: Tail | None, key: int | None = None) -> int:
+        due = await self._db.run(lambda reader: retention.find(reader, ending.known, cutoff))
         gone = 0
         for piece in retention.pieces([each for each in due if key in (None, each.key)]):
-            gone += await self._db.work(partial(retention.drop, self._shelf, tail, piece, cutoff, rolled))
+            gone += await self._db.work(partial(retention.drop, self._shelf, ending, piece, cutoff, rolled))
         return gone
 
 

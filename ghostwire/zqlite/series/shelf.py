@@ -17,6 +17,8 @@ from ghostwire.zqlite.series.schema import Schema
 if TYPE_CHECKING:
     import apsw
 
+    from ghostwire.zqlite.series.tail import Tail
+
 CACHE_BYTES: Final = 64 * 1024 * 1024
 
 _PURPOSE: Final = b"ghostwire zqlite blocks"
@@ -45,6 +47,7 @@ class Shelf:
         self.sealer = blocks.Sealer(identity, secret)
         self.cache = blocks.Cache(cache_bytes)
         self.directory = Directory()
+        self.tails: dict[int, Tail] = {}
         self._known: dict[bytes, Known] = {}
         self._lock = threading.Lock()
 

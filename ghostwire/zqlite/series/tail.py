@@ -38,6 +38,11 @@ _USES: Final = 31
 """A key version seals 2**31 blocks at most: far below what random nonces of 96 bits allow."""
 
 
+def of(shelf: Shelf, known: Known) -> Tail:
+    """The open end of a series, one for whoever writes it."""
+    return shelf.tails.setdefault(known.id, Tail(shelf, known))
+
+
 class Tail:
     """How many open samples each key has, as far as it was asked. Belongs to the writer's thread."""
 

@@ -195,7 +195,43 @@ async def test_in_sql(db: zqlite.Store) -> None:
     )
     assert len(by_bucket) == SIZE // 300 + 1
     with pytest.raises((ValidationError, DatabaseError)):
-        await db.execute("INSERT INTO load VALUES (1, 1, 1.0, 1, 'a')")
+        await db.execute("DELETE FROM load")
+
+
+async def test_inserted_by_sql(db: zqlite.Store) -> None:
+    load = await made(db)
+    await load.append(samples(7, 1))
+    assert rows(await load.window(7, 0, 9 * SECOND)) == expected(7, 1)
+    await db.execute("INSERT INTO load(at, node, bytes, cpu, state) VALUES (?, 7, 2000, 0.5, 's2')", (2 * SECOND,))
+    assert rows(await load.window(7, 0, 9 * SECOND)) == expected(7, 1, 2)
+    times = range(3, SMALL + 9)
+    await db.executemany("INSERT INTO load VALUES (?, ?, ?, ?, ?)", samples(7, *times))
+    assert await blocks_of(db) == 1
+    assert rows(await load.window(7, 0, SIZE * SECOND)) == expected(7, 1, 2, *times)
+    await db.execute("INSERT INTO load SELECT 8, at, cpu, bytes, state FROM load WHERE node = 7")
+    assert rows(await load.window(8, 0, SIZE * SECOND)) == expected(8, 1, 2, *times)
+    await db.verify()
+
+
+async def test_an_insert_that_does_not_fit_is_taken_back_whole(db: zqlite.Store) -> None:
+    load = await made(db)
+    for wrong in ((7, 2, "x", 1, "a"), (7, 2, None, 1, "a"), (7, 2.5, 1.0, 1, "a"), (7, 2, 1.0, 1, "a" * 1025)):
+        with pytest.raises(ValidationError, match="does not fit the series load"):
+            await db.executemany("INSERT INTO load VALUES (?, ?, ?, ?, ?)", [*samples(7, *range(SMALL)), wrong])
+
+    async def give_up() -> None:
+        async with db.transaction() as tx:
+            await tx.execute("INSERT INTO load VALUES (7, 1, 1.0, 1, 'a')")
+            seen = await tx.query("SELECT count(*) FROM load")
+            assert seen[0][0] == 1
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        await give_up()
+    assert rows(await load.window(7, 0, SIZE * SECOND)) == []
+    await load.append(samples(7, *range(SMALL)))
+    assert await blocks_of(db) == 1, "what was taken back is not counted"
+    assert rows(await load.window(7, 0, SIZE * SECOND)) == expected(7, *range(SMALL))
 
 
 async def test_summaries_over_steps(db: zqlite.Store) -> None:
