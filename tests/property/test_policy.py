@@ -109,6 +109,38 @@ def test_visible_peers_are_the_twins(policy, network):
         assert set(engine.visible(node.id)) == twin.visible(node.id)
 
 
+def test_a_wide_network_answers_as_its_twin():
+    """Enough classes for several threads and parts of the cells, and nodes that see few of all."""
+    draw = random.Random(11)
+    count = 1_300
+    people = [UserFacts(id=i + 1, name=f"u{i}", email=f"u{i}@example.com") for i in range(count)]
+    address = [f"100.64.{i >> 8}.{i & 255}" for i in range(count)]
+    network = [NodeFacts(id=i, user=i + 1, addresses=(address[i],)) for i in range(count)]
+    pairs = [(draw.randrange(count), draw.randrange(count)) for _ in range(count)]
+    acls = [
+        {
+            "action": "accept",
+            "src": [f"u{src}@"],
+            "dst": [f"u{dst}@:{draw.choice(PORTS)}"],
+            "proto": draw.choice(PROTOS[:3]),
+        }
+        for src, dst in pairs
+    ]
+    acls.append({"action": "accept", "src": ["100.64.0.0/27"], "dst": ["100.64.1.0/28:443"]})
+    policy = {"acls": acls}
+    engine, twin = Engine.build(Policy.parse(json.dumps(policy)), people, network), Twin(policy, people, network)
+    asked = [(*draw.choice(pairs), 6, draw.choice((22, 85, 443))) for _ in range(150)]
+    asked += [(draw.randrange(40), 256 + draw.randrange(20), 6, 443) for _ in range(60)]
+    assert [engine.decide(*question) for question in asked] == [twin.decide(*question) for question in asked]
+    for i in [*range(0, 40, 3), *range(256, 276, 3), *(draw.randrange(count) for _ in range(40))]:
+        seen = {right if left == i else left for left, right in pairs if i in (left, right)} - {i}
+        if i < 32:
+            seen |= set(range(256, 272))
+        if 256 <= i < 272:
+            seen |= set(range(32))
+        assert set(engine.visible(i)) == seen
+
+
 def answers(engine, ids):
     """What a node is sent, as far as the policy decides: peers with class, owner, addresses and routes, and filter."""
     return {i: (set(engine.visible(i)), engine.class_of(i), engine.native_filter(i)) for i in ids}

@@ -10,6 +10,7 @@ use super::links::{ClassId, Effect};
 use super::pages::Pages;
 use super::portsets::{PortSetId, PortSets, SEEN, WIDE};
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// Marks a cell that points to a list.
 pub const LIST: u32 = 1 << 31;
@@ -198,12 +199,21 @@ struct Scratch {
     pool: Vec<u32>,
 }
 
+/// Classes with equally many target atoms, which therefore take the same steps.
+struct Alike {
+    of_addresses: bool,
+    classes: Vec<ClassId>,
+    /// So many atoms of each class, one class after another.
+    count: usize,
+    atoms: Vec<u32>,
+}
+
 /// The targets of all rows: which atoms of each class links name, by dense numbers.
 struct Targets {
     numbers: FxHashMap<Atom, u32>,
-    /// For each class where its atoms begin, and one end more.
-    starts: Vec<u32>,
-    atoms: Vec<u32>,
+    /// Classes without such atoms are reached only where all are.
+    alike: Vec<Alike>,
+    bare: Vec<ClassId>,
     /// What any source may reach, each port set once.
     any: Vec<(u32, PortSetId)>,
 }
@@ -261,17 +271,26 @@ impl Engine {
     fn targets(&self, effect: Effect) -> Targets {
         let links = self.links.get(effect);
         let numbers: FxHashMap<Atom, u32> = links.target_atoms().zip(0..).collect();
-        let (mut starts, mut atoms) = (vec![0], Vec::new());
-        for class in &self.classes.list {
-            atoms.extend(class.atoms.iter().filter_map(|atom| numbers.get(atom).copied()));
-            starts.push(atoms.len() as u32);
+        let mut alike: BTreeMap<(bool, usize), Alike> = BTreeMap::new();
+        let mut bare = Vec::new();
+        for (id, class) in self.classes.list.iter().enumerate() {
+            let own = class.atoms.iter().filter_map(|atom| numbers.get(atom).copied());
+            let (count, of_addresses) = (own.clone().count(), class.of_addresses);
+            if count == 0 {
+                bare.extend((!of_addresses).then_some(id as ClassId));
+                continue;
+            }
+            let new = || Alike { of_addresses, classes: Vec::new(), count, atoms: Vec::new() };
+            let group = alike.entry((of_addresses, count)).or_insert_with(new);
+            group.classes.push(id as ClassId);
+            group.atoms.extend(own);
         }
         let any = links.from_any.iter().map(|id| links.get(*id));
         let mut any: Vec<(u32, PortSetId)> =
             any.flat_map(|link| link.targets.atoms.iter().map(|atom| (numbers[atom], link.ports))).collect();
         any.sort_unstable();
         any.dedup();
-        Targets { numbers, starts, atoms, any }
+        Targets { numbers, alike: alike.into_values().collect(), bare, any }
     }
 
     fn chunk(&self, effect: Effect, rows: &[ClassId], targets: &Targets, scratch: &mut Scratch) -> RowChunk {
@@ -318,27 +337,28 @@ impl Engine {
     ) {
         let base = if base.is_empty() { 0 } else { listed(&mut base, &self.sets, pool) };
         let mut joiner = Joiner { known: &self.sets, pool, sets: Vec::new() };
+        if base != 0 {
+            targets.bare.iter().for_each(|class| cells[*class as usize] = base);
+        }
         let mut several: Vec<u32> = Vec::new();
-        for (class, cell) in cells.iter_mut().take(self.classes.list.len()).enumerate() {
-            let atoms = &targets.atoms[targets.starts[class] as usize..targets.starts[class + 1] as usize];
-            let everywhere = if base != 0 && !self.classes.list[class].of_addresses { base } else { 0 };
-            let mut found = everywhere;
-            several.clear();
-            for atom in atoms {
-                let more = reached[*atom as usize];
-                if more == 0 || more == found {
-                    continue;
+        for group in &targets.alike {
+            let everywhere = if group.of_addresses { 0 } else { base };
+            for (class, atoms) in group.classes.iter().zip(group.atoms.chunks_exact(group.count)) {
+                // Without a branch: what one class may do at another is as good as random.
+                let (mut found, mut differ) = (everywhere, false);
+                for atom in atoms {
+                    let more = reached[*atom as usize];
+                    found = if found == 0 { more } else { found };
+                    differ |= (more != 0) & (more != found);
                 }
-                if found == 0 {
-                    found = more;
-                    continue;
+                if differ {
+                    several.clear();
+                    several.extend((everywhere != 0).then_some(everywhere));
+                    several.extend(atoms.iter().map(|atom| reached[*atom as usize]).filter(|cell| *cell != 0));
+                    found = joiner.join(&several);
                 }
-                if several.is_empty() {
-                    several.push(found);
-                }
-                several.push(more);
+                cells[*class as usize] = found;
             }
-            *cell = if several.is_empty() { found } else { joiner.join(&several) };
         }
     }
 

@@ -2,11 +2,14 @@
 use super::atoms::Atom;
 use super::classes::{Class, meets};
 use super::links::{Both, ClassId, Effect, Link};
-use super::{Engine, Slot};
+use super::{Engine, Slot, bits};
 use roaring::RoaringBitmap;
 
 /// Changes of membership after which members are packed anew.
 const LOG_LIMIT: usize = 1 << 12;
+
+/// Where fewer than one in so many are members, these are looked up; else all nodes are asked.
+const SPARSE: usize = 8;
 
 /// What one class sees.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +31,11 @@ pub struct Views {
     /// Members of all classes one after another, as before the log, and where each class begins.
     packed: Vec<u32>,
     starts: Vec<u32>,
-    /// One bit per slot, for building rows.
+    /// The same by slot: the classes of a node's identity and of its addresses, or one more than there are.
+    homes: Vec<[u32; 2]>,
+    /// One bit per slot and one byte per class, for building rows.
     scratch: Vec<u8>,
+    seen: Vec<u8>,
 }
 
 impl Views {
@@ -53,11 +59,44 @@ impl Views {
         self.log.clear();
         self.packed.clear();
         self.starts.clear();
-        for class in classes {
+        self.homes.clear();
+        let slots = classes.iter().filter_map(|class| class.members.last()).max().map_or(0, |last| *last as usize + 1);
+        self.homes.resize(slots, [classes.len() as u32; 2]);
+        for (id, class) in classes.iter().enumerate() {
             self.starts.push(self.packed.len() as u32);
             self.packed.extend(&class.members);
+            for slot in &class.members {
+                self.homes[*slot as usize][usize::from(class.of_addresses)] = id as u32;
+            }
         }
         self.starts.push(self.packed.len() as u32);
+    }
+
+    /// Members of classes as they were packed, one bit per slot of `slots`.
+    fn gather(&mut self, classes: &[u64], slots: usize) {
+        let Self { starts, packed, homes, scratch, seen, .. } = self;
+        scratch.clear();
+        scratch.resize(slots.div_ceil(64) * 8, 0);
+        // Classes that came after the packing have their members in the log.
+        let last = starts.len() - 1;
+        let known = bits(classes).take_while(|class| (*class as usize) < last);
+        let ranges = known.clone().map(|class| starts[class as usize] as usize..starts[class as usize + 1] as usize);
+        if ranges.clone().map(|range| range.len()).sum::<usize>() < homes.len() / SPARSE {
+            for slot in ranges.flat_map(|range| &packed[range]) {
+                scratch[*slot as usize / 8] |= 1 << (slot % 8);
+            }
+            return;
+        }
+        seen.clear();
+        seen.resize(starts.len(), 0);
+        known.for_each(|class| seen[class as usize] = 1);
+        for (eight, homes) in scratch.chunks_exact_mut(8).zip(homes.chunks(64)) {
+            let mut word = 0u64;
+            for (bit, [identity, place]) in homes.iter().enumerate() {
+                word |= u64::from(seen[*identity as usize] | seen[*place as usize]) << bit;
+            }
+            eight.copy_from_slice(&word.to_le_bytes());
+        }
     }
 
     /// Whether any row is kept.
@@ -149,21 +188,8 @@ impl Engine {
         if self.views.is_packed_late() {
             self.views.pack(&self.classes.list);
         }
-        let Views { scratch, starts, packed, log, .. } = &mut self.views;
-        scratch.clear();
-        scratch.resize(self.slots.len().div_ceil(8), 0);
-        for (word, bits) in classes.iter().enumerate() {
-            let mut rest = *bits;
-            while rest != 0 {
-                let class = word * 64 + rest.trailing_zeros() as usize;
-                rest &= rest - 1;
-                // Classes that came after the packing have their members in the log.
-                let &[from, to] = starts.get(class..class + 2).unwrap_or(&[0, 0]) else { continue };
-                for slot in &packed[from as usize..to as usize] {
-                    scratch[*slot as usize / 8] |= 1 << (slot % 8);
-                }
-            }
-        }
+        self.views.gather(classes, self.slots.len());
+        let Views { scratch, log, .. } = &mut self.views;
         for (_, slot, came) in log.iter().filter(|(class, ..)| has(classes, *class)) {
             let (byte, bit) = (*slot as usize / 8, 1 << (slot % 8));
             if *came { scratch[byte] |= bit } else { scratch[byte] &= !bit }
