@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from ghostwire.coordinator.commands import (
@@ -334,7 +335,7 @@ class NodeSession:
         self._shell.recovery.came(self.node, self._shell.driver.clock().mono)
         self._note("session.opened", "debug", node=self.node, session=self.session)
         head = self._shell.heads.frame
-        self.deliver(opened.frames if head is None else (*opened.frames, head))
+        self.deliver(opened.frames if head is None else chain(opened.frames, (head,)))
         replaced = self._shell.driver.fanout.attach(self)
         if isinstance(replaced, NodeSession):
             replaced.replaced()

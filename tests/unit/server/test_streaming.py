@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 from ghostwire.server.session.frames import frame
-from ghostwire.server.session.transport import SessionTransport
+from ghostwire.server.session.transport import TOGETHER, SessionTransport
 
 
 class Owner:
@@ -51,13 +51,13 @@ async def test_messages_are_asked_for_as_the_node_takes_them() -> None:
 
     def pages() -> Iterator[bytes]:
         for number in range(3):
-            made.append(b"%d" % number)
+            made.append(b"%d" % number * TOGETHER)
             yield made[-1]
 
     session.send_all(pages())
     session.send(b"push")
     session.send_all((b"later",))
-    assert made == [b"0"]
+    assert made == [b"0" * TOGETHER]
     assert session.waiting == len(frame(b"push"))
     for count in range(2, 6):
         session.resume_writing()
@@ -65,16 +65,17 @@ async def test_messages_are_asked_for_as_the_node_takes_them() -> None:
         assert len(made) == min(count, 3)
     assert owner.drains == 0
     session.resume_writing()
-    assert narrow.written == [frame(data) for data in (b"0", b"1", b"2", b"push", b"later")]
+    assert narrow.written == [frame(data) for data in (*made, b"push", b"later")]
     assert (owner.drains, session.waiting) == (1, 0)
 
 
 async def test_what_was_not_made_when_the_connection_ends_is_never_made() -> None:
     session, narrow, _ = await opened()
-    source = iter([b"first", b"second"])
+    first = b"1" * TOGETHER
+    source = iter([first, b"second"])
     session.send_all(source)
     session.connection_lost(None)
     session.resume_writing()
     session.send_all(iter([b"third"]))
-    assert narrow.written == [frame(b"first")]
+    assert narrow.written == [frame(first)]
     assert list(source) == [b"second"]
