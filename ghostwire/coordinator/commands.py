@@ -71,13 +71,14 @@ class SessionClosed(Command, frozen=True, kw_only=True):
 
 
 class HeartbeatNode(Command, frozen=True, kw_only=True):
-    """A sign of life in a live session. Replies `None`."""
+    """A sign of life in a live session; with it, perhaps, what the filter's rules did. Replies `None`."""
 
     node: int
     session: int
     position: Position | None = None
     digest: bytes = b""
     metrics: NodeMetrics | None = None
+    hits: dict[int, int] = {}
 
 
 class SetEndpoints(Command, frozen=True, kw_only=True):
@@ -90,7 +91,6 @@ class SetEndpoints(Command, frozen=True, kw_only=True):
 
 class ResyncNode(Command, frozen=True, kw_only=True):
     """Ask for the map of a live session: all of it, or what came after `resume`. Replies the frames to send.
-    hits: dict[int, int] = {}
 
     For a node that asks, and for the server when it had to skip frames of a slow session. Refused with
     `ResourceExhaustedError` when a node asks too often.
