@@ -199,6 +199,17 @@ cdef class Arena:
                 found.append(entry.id)
         return found
 
+    def among(self, const uint32_t[::1] slots, ids):
+        """Those of these whose id is one of `ids`, a set, in order of the slots."""
+        cdef Py_ssize_t i
+        cdef Entry *entry
+        found = []
+        for i in range(slots.shape[0]):
+            entry = self._find(slots[i])
+            if entry != NULL and entry.id in ids:
+                found.append(slots[i])
+        return found
+
     def parts(self, const uint32_t[::1] slots):
         """These parts by id, in order of the slots."""
         cdef Py_ssize_t i

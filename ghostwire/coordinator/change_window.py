@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
@@ -39,6 +40,15 @@ class Missed(NamedTuple):
 
     touched: set[int]
     owners: set[int]
+
+
+class Reach(msgspec.Struct, frozen=True, array_like=True):
+    """From where on one run's changes are known (`start`, `floor`) and how far (`limit`); see `ChangeWindow`."""
+
+    boot: bytes
+    start: int
+    floor: int
+    limit: tuple[int, int] | None
 
 
 @dataclass(slots=True)
@@ -98,6 +108,27 @@ class ChangeWindow:
         """Forget everything: no position from before now can be resumed from, now or after another restart."""
         self._entries.clear()
         self._runs = {self._boot: _Run(self._next)}
+
+    # For those who follow.
+
+    def reaches(self) -> tuple[Reach, ...]:
+        """How far back, and how far, the changes of each run are known."""
+        return tuple(Reach(boot, run.start, run.floor, run.limit) for boot, run in self._runs.items())
+
+    def since(self, number: int) -> list[Entry]:
+        """The changes from this number on."""
+        return self._entries[max(number - self.oldest, 0) :]
+
+    def begin(self, reaches: Iterable[Reach], upcoming: int) -> None:
+        """Begin as another window stands; its changes follow, the oldest first, up to the one before `upcoming`."""
+        self._runs = {reach.boot: _Run(reach.start, reach.floor, [], reach.limit) for reach in reaches}
+        self._next = upcoming
+
+    def follow(self, entry: Entry) -> None:
+        """Take over a change of another window."""
+        self._append(entry)
+        if len(self._entries) >= 2 * self._size:
+            self._drop_oldest()
 
     @property
     def oldest(self) -> int:

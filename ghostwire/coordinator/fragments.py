@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Set
 
 from pyroaring import BitMap
 
 from ghostwire._native import netmap, token
+from ghostwire.coordinator.journal import Journal
 from ghostwire.coordinator.liveness import Presence
 from ghostwire.coordinator.views import served_routes
 from ghostwire.errors import InternalError
@@ -64,12 +66,20 @@ def profile_part(user: User) -> bytes:
 class Fragments:
     """The peer part of every present node, by slot: one arena for all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal) -> None:
         self.arena = netmap.Arena()
+        self._journal = journal
 
     def keep(self, slot: int, node: Node, part: bytes) -> bool:
         """Keep a node's part; whether it differs from the one before."""
-        return self.arena.put(slot, node.id, node.user_id or 0, part, token.blake3(b"peer/%d\0" % node.id + part))
+        return self.put(slot, node.id, node.user_id or 0, part)
+
+    def put(self, slot: int, node: int, owner: int, part: bytes) -> bool:
+        """Keep the part of the node with this id and owner (0 for none); whether it differs from the one before."""
+        if not self.arena.put(slot, node, owner, part, token.blake3(b"peer/%d\0" % node + part)):
+            return False
+        self._journal.part(slot)
+        return True
 
     def drop(self, slot: int) -> None:
         """Forget a node's part."""
@@ -85,6 +95,10 @@ class Fragments:
     def of(self, slots: BitMap) -> dict[int, bytes]:
         """The parts of these nodes, by node id."""
         return self.arena.parts(slots.to_array())
+
+    def among(self, slots: BitMap, ids: Set[int]) -> BitMap:
+        """Those of these nodes whose id is one of `ids`."""
+        return BitMap(self.arena.among(slots.to_array(), ids))
 
     def ids(self, slots: BitMap) -> list[int]:
         """The ids of those of these nodes that are present."""
@@ -106,8 +120,9 @@ class Fragments:
 class Profiles:
     """The profile part of users, encoded when first wanted."""
 
-    def __init__(self, users: dict[int, User]) -> None:
+    def __init__(self, users: dict[int, User], journal: Journal) -> None:
         self._users = users
+        self._journal = journal
         self._parts: dict[int, tuple[bytes, int]] = {}
 
     def part(self, user: int) -> bytes:
@@ -120,6 +135,7 @@ class Profiles:
 
     def forget(self, user: int) -> None:
         """The user has changed."""
+        self._journal.user(user)
         self._parts.pop(user, None)
 
     def _entry(self, user: int) -> tuple[bytes, int]:

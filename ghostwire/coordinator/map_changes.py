@@ -11,7 +11,8 @@ from pyroaring import BitMap
 
 from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.fragments import self_part
-from ghostwire.coordinator.network_mapper import LARGEST_DELTA, NetworkMapper
+from ghostwire.coordinator.maps import LARGEST_DELTA
+from ghostwire.coordinator.network_mapper import NetworkMapper
 from ghostwire.coordinator.views import Views, policy_facts
 from ghostwire.model.node import Node
 from ghostwire.wire.messages import Parts
@@ -43,6 +44,7 @@ class MapChanges:
         if present is None:
             return False
         slot = present.slot
+        self._views.journal.node(slot)
         before = self._sight(old)
         retold = self._move(old, new)
         if new is None:

@@ -7,18 +7,18 @@ affected: on finding them, that is, since they all share the bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 
 import msgspec
-import numpy as np
 from pyroaring import BitMap
 
-from ghostwire.coordinator.change_window import ChangeWindow, Missed
+from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.counters import Counters
 from ghostwire.coordinator.effects import Push
 from ghostwire.coordinator.fragments import MASK, Fragments, Profiles, peer_part, self_part
+from ghostwire.coordinator.kept_digests import KeptDigests
 from ghostwire.coordinator.liveness import HeartbeatMonitor
-from ghostwire.coordinator.map_pages import MapParts, MapPlan, delta_frame, full_frames, unchanged_frame
+from ghostwire.coordinator.map_pages import MapParts, MapPlan, delta_frame, full_frames
+from ghostwire.coordinator.maps import Maps
 from ghostwire.coordinator.pacing import Batch, Pacer
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.state import State
@@ -27,9 +27,6 @@ from ghostwire.model.node import Node
 from ghostwire.model.position import Position
 from ghostwire.wire.messages import Parts
 from ghostwire.wire.netmap import Dns, Network, Relays, encode_part, part_hash
-
-LARGEST_DELTA: Final = 512
-"""Peers that change for one node at once before it is sent a whole map instead."""
 
 
 class NetworkMapper:
@@ -50,14 +47,12 @@ class NetworkMapper:
         self._window = window
         self._counters = counters
         self._emit = emit
-        self.fragments = Fragments()
+        self.fragments = Fragments(views.journal)
         self.pacer = Pacer(0.0)
-        self.profiles = Profiles(state.users)
+        self.profiles = Profiles(state.users, views.journal)
         self.position = Position(log=b"", seq=0, boot=b"", vseq=0)
-        self._shared: dict[str, bytes] = {}
-        self._shared_digest = 0
-        self._digests: dict[int, tuple[int, bytes]] = {}
-        self._own_digests: dict[int, tuple[tuple[int, int, int], int]] = {}
+        self.maps = Maps(self, self.fragments, window)
+        self._own_digests = KeptDigests()
         self._filter: tuple[tuple[int, int, int], bytes] = ((0, 0, 0), b"")
 
     def begin(self, settings: Settings, position: Position) -> None:
@@ -71,12 +66,13 @@ class NetworkMapper:
             heartbeat_s=settings.heartbeat_s,
             key_rotation_s=settings.key_rotation_s,
         )
-        self._shared = {
-            "dns": encode_part(Dns(domain=settings.domain)),
-            "relays": encode_part(Relays()),
-            "network": encode_part(network),
-        }
-        self._shared_digest = sum(part_hash(name, part) for name, part in self._shared.items())
+        self.maps.share(
+            {
+                "dns": encode_part(Dns(domain=settings.domain)),
+                "relays": encode_part(Relays()),
+                "network": encode_part(network),
+            }
+        )
         for node in self._state.nodes.values():
             if not node.expired:
                 self.refresh(node)
@@ -90,28 +86,13 @@ class NetworkMapper:
 
     def parts(self, node: Node) -> MapParts:
         """Everything that a present node's map holds."""
-        slot = node.slot
-        seen = self._views.visible(slot)
-        own = self.own_parts(node)
-        profiles = {user: self.profiles.part(user) for user in sorted(self.owners(node, seen))}
-        digest = self._sum(node, seen, profiles)
-        return MapParts(single={**own, **self._shared}, peers=self.fragments.of(seen), profiles=profiles, digest=digest)
+        return self.maps.parts(node.slot)
 
-    def full(self, node: Node) -> Iterable[bytes]:
-        """The frames of a node's whole map as it is now, each made when it is asked for: once."""
+    def full(self, node: Node) -> Iterator[bytes]:
+        """The frames of a node's whole map as it is now, each made when it is asked for."""
         self.pacer.caught_up(node.slot)
-        seen = self._views.visible(node.slot)
-        owners = self.owners(node, seen)
-        plan = MapPlan(
-            single={**self.own_parts(node), **self._shared},
-            profiles={user: self.profiles.part(user) for user in sorted(owners)},
-            peers=np.asarray(seen.to_array()),
-            stamp=self.fragments.arena.stamp,
-            digest=self._sum_beside_peers(node, owners),
-            position=self.position,
-        )
         self._counters.maps["full"] += 1
-        return self._pages(plan)
+        return self._pages(self.maps.plan(node.slot))
 
     def _pages(self, plan: MapPlan) -> Iterator[bytes]:
         pages = 0
@@ -122,30 +103,16 @@ class NetworkMapper:
 
     def digest(self, node: Node) -> bytes:
         """The digest of a node's current map; computed once after each change to it."""
-        slot = node.slot
-        changed = self._window.last_change(slot)
-        kept = self._digests.get(slot)
-        if kept is not None and kept[0] == changed:
-            return kept[1]
-        seen = self._views.visible(slot)
-        found = self._sum(node, seen, self.owners(node, seen))
-        self._digests[slot] = (changed, found)
-        return found
+        return self.maps.digest(node.slot)
 
     def resume(self, node: Node, held: Position | None) -> Iterable[bytes]:
         """The frames that bring a node from the position that it holds to this one."""
         self.pacer.caught_up(node.slot)
-        first = None if held is None else self._window.after(held)
-        if first is None:
+        found = self.maps.resume(node.slot, held)
+        if found is None:
             return self.full(node)
-        if self._window.last_change(node.slot) < first:
-            self._counters.maps["unchanged"] += 1
-            return (unchanged_frame(self.position, self.digest(node)),)
-        missed = self._window.missed(node.slot, first)
-        if missed is None or len(missed.touched) > LARGEST_DELTA:
-            return self.full(node)
-        self._counters.maps["delta"] += 1
-        return (self._catch_up(node, missed),)
+        self._counters.maps[found.how] += 1
+        return (found.frame,)
 
     def is_current(self, node: Node, held: Position) -> bool:
         """Whether nothing on its way would change the map of a node that holds `held`."""
@@ -159,7 +126,7 @@ class NetworkMapper:
 
     def unchanged(self, node: Node) -> bytes:
         """The frame that moves a current map to this position."""
-        return unchanged_frame(self.position, self.digest(node))
+        return self.maps.unchanged(node.slot)
 
     def peer_ids(self, node: Node) -> BitMap:
         """The slots of a node's peers."""
@@ -238,14 +205,38 @@ class NetworkMapper:
                     break
         return found
 
-    # Parts of one node's map.
+    # What maps are made of.
 
-    def own_parts(self, node: Node) -> dict[str, bytes]:
-        """A node's `self` and `filter`, encoded."""
-        return {
-            "self": self_part(node, self._views.class_of(node.slot)),
-            "filter": self.filter_part(node),
-        }
+    def visible(self, slot: int) -> BitMap:
+        """The peers of a present node."""
+        return self._views.visible(slot)
+
+    def owner(self, slot: int) -> int:
+        """The user who owns a present node, 0 for none."""
+        return self.fragments.arena.owner(slot)
+
+    def own_parts(self, slot: int) -> dict[str, bytes]:
+        """A present node's `self` and `filter`, encoded."""
+        node = self._state.node_by_slot[slot]
+        return {"self": self_part(node, self._views.class_of(slot)), "filter": self.filter_part(node)}
+
+    def own_digest(self, slot: int) -> int:
+        """What a present node's own parts add to its digest. They follow from its row and from the filters' version."""
+        node = self._state.node_by_slot[slot]
+        version = (node.id, node.version, self._views.version)
+        found = self._own_digests.get(slot, version)
+        if found is None:
+            found = sum(part_hash(name, part) for name, part in self.own_parts(slot).items()) & MASK
+            self._own_digests.keep(slot, version, found)
+        return found
+
+    def profile(self, user: int) -> bytes:
+        """What peers are shown of an owner."""
+        return self.profiles.part(user)
+
+    def profile_digest(self, user: int) -> int:
+        """What that adds to a digest."""
+        return self.profiles.digest(user)
 
     def filter_part(self, node: Node) -> bytes:
         """A node's `filter`. The last one is kept: what happens to a node asks for it several times in a row."""
@@ -253,44 +244,3 @@ class NetworkMapper:
         if self._filter[0] != version:
             self._filter = (version, self.rules_part(node.slot))
         return self._filter[1]
-
-    def owners(self, node: Node, seen: BitMap) -> set[int]:
-        """Whose profiles belong in the map of a node with these peers: their owners' and its own."""
-        owners = self.fragments.owners(seen)
-        if node.user_id is not None:
-            owners.add(node.user_id)
-        return owners
-
-    def _sum(self, node: Node, seen: BitMap, owners: Iterable[int]) -> bytes:
-        total = self.fragments.digest(seen) + self._sum_beside_peers(node, owners)
-        return (total & MASK).to_bytes(16, "big")
-
-    def _sum_beside_peers(self, node: Node, owners: Iterable[int]) -> int:
-        return self._shared_digest + self._own_digest(node) + sum(map(self.profiles.digest, owners))
-
-    def _own_digest(self, node: Node) -> int:
-        """What a node's own parts add to its digest. They follow from its row and from the filters' version."""
-        version = (node.id, node.version, self._views.version)
-        kept = self._own_digests.get(node.slot)
-        if kept is None or kept[0] != version:
-            total = sum(part_hash(name, part) for name, part in self.own_parts(node).items())
-            kept = self._own_digests[node.slot] = (version, total)
-        return kept[1]
-
-    def _catch_up(self, node: Node, missed: Missed) -> bytes:
-        """One delta over everything that a node missed."""
-        seen = self._views.visible(node.slot)
-        owners = self.owners(node, seen)
-        peers: dict[int, bytes] = {}
-        gone: list[int] = []
-        for touched in missed.touched:
-            other = self._state.nodes.get(touched)
-            if other is not None and other.slot in seen:
-                peers[touched] = self.fragments.one(other.slot)
-            elif touched not in (0, node.id):
-                gone.append(touched)
-        shown = {self._state.nodes[peer].user_id for peer in peers} | missed.owners
-        profiles = {user: self.profiles.part(user) for user in owners if user in shown}
-        lost = tuple(sorted(user for user in missed.owners if user not in owners))
-        parts = Parts(**self.own_parts(node), peers=peers, profiles=profiles)
-        return delta_frame(self.position, parts, tuple(sorted(gone)), lost)

@@ -9,7 +9,8 @@ from pyroaring import BitMap
 
 from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.decision import Decision, answers_nothing
-from ghostwire.coordinator.network_mapper import LARGEST_DELTA, NetworkMapper
+from ghostwire.coordinator.maps import LARGEST_DELTA
+from ghostwire.coordinator.network_mapper import NetworkMapper
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import BINDINGS, Affected, Views, bindings_of, bindings_value
 from ghostwire.model.access import AccessRequest
@@ -166,8 +167,8 @@ class PolicyControl:
             if len(shown) + len(lost) > LARGEST_DELTA:
                 self._send_whole(node)
                 continue
-            known, owners = self._mapper.owners(node, was_seen), self._mapper.owners(node, now_seen)
-            own = self._mapper.own_parts(node)
+            known, owners = self._mapper.maps.owners(slot, was_seen), self._mapper.maps.owners(slot, now_seen)
+            own = self._mapper.own_parts(slot)
             told = _News(
                 own=own["self"] if slot in changed else None,
                 rules=own["filter"],

@@ -10,6 +10,7 @@ import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.access_standing import grants
+from ghostwire.coordinator.journal import Journal
 from ghostwire.coordinator.policy_aside import Aside, Built
 from ghostwire.coordinator.state import State
 from ghostwire.model.filter import FilterRule
@@ -196,6 +197,7 @@ class Views:
     def __init__(self, state: State, pools: tuple[str, ...]) -> None:
         self._state = state
         self._pools = pools
+        self.journal = Journal()
         present = [policy_facts(node) for node in state.nodes.values() if not node.expired]
         self.slots = BitMap(facts.id for facts in present)
         self._engine = self._build(present)
@@ -227,6 +229,7 @@ class Views:
         self.bound += 1
         self.version += 1
         self.adopt(known, self.numbers.next)
+        self.journal.moved(self.slots)
 
     def _build(self, present: Iterable[NodeFacts]) -> Engine:
         """The policy in force over these nodes, at the time that the log names, with the access that stands."""
@@ -305,7 +308,7 @@ class Views:
         routes = () if old is None else served_routes(old)
         if renumbered or facts.routes != routes or self._looks_at_each:
             self.version += 1
-            return affected - BitMap([new.slot])
+            return self._retold(affected, new.slot)
         return BitMap()
 
     def remove(self, old: Node) -> BitMap:
@@ -316,8 +319,14 @@ class Views:
         self.slots.discard(old.slot)
         if self.numbers.leave(old.slot, before) or served_routes(old) or self._looks_at_each:
             self.version += 1
-            return affected - BitMap([old.slot])
+            return self._retold(affected, old.slot)
         return BitMap()
+
+    def _retold(self, affected: BitMap, slot: int) -> BitMap:
+        """Whose filters may be others, but for the node itself that changed."""
+        others = affected - BitMap([slot])
+        self.journal.rules(others)
+        return others
 
     def set_users(self) -> BitMap:
         """Follow a change of the users: whose peers, filter or class may be another."""
@@ -380,6 +389,7 @@ class Views:
                 affected.add(slot)
                 self.numbers.leave(slot, was)
                 self.numbers.enter(slot, now)
+        self.journal.moved(affected)
         return affected
 
     def visible(self, slot: int) -> BitMap:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ghostwire.policy.facts import AccessGrant, Change, NodeFacts, UserFacts
     from ghostwire.policy.language import Policy
 
+Standpoint = tuple[int, int, int]
+"""A class of identities, a class of addresses, and an owner where rules are about devices of one owner, else 0."""
 POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
 """What `*` means as a source unless the network hands out other addresses."""
 
@@ -150,6 +152,21 @@ class Engine(policy_cells.Decisions):
     def visible(self, node_id: int) -> BitMap:
         """Return the peers with which traffic may flow, in either direction."""
         return BitMap.deserialize(self._core.visible(node_id))
+
+    def standpoint(self, node_id: int) -> Standpoint:
+        """Return where a node sees from: nodes with the same standpoint see the same nodes, each but itself.
+
+        Numbers of different engines cannot be compared. NotFoundError if the node is unknown.
+        """
+        return self._core.standpoint(node_id)
+
+    def standpoints(self) -> list[tuple[int, Standpoint]]:
+        """Return where each node sees from, by id."""
+        return self._core.standpoints()
+
+    def seen_from(self, node_id: int) -> BitMap:
+        """Return the peers of all nodes of this one's standpoint: its own, and itself where they see each other."""
+        return BitMap.deserialize(self._core.seen_from(node_id))
 
     def native_filter(self, node_id: int) -> tuple[FilterRule, ...]:
         """Return what may come in to a node, sources named by class, same owner or prefix."""

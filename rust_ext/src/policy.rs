@@ -8,7 +8,7 @@ pub mod policy {
     use gw_policy::access::{Approved, parse_ip};
     use gw_policy::address::{Address, Span};
     use gw_policy::directory::{Directory, Node, Tailnet, User};
-    use gw_policy::engine::{Effect, Explanation, Limit, Matrix};
+    use gw_policy::engine::{Effect, Explanation, Limit, Matrix, Standpoint};
     use gw_policy::scope::{Bindings, Scope};
     use gw_policy::selector::{Role, Selector};
     use pyo3::exceptions::PyBufferError;
@@ -33,6 +33,8 @@ pub mod policy {
     /// Section, index, line, column, whether source, target and ports match; open, limits, conditions, what is reported.
     type RuleRow =
         ((&'static str, u32, u32, u32, bool, bool, bool), bool, Vec<LimitRow>, Vec<(String, bool)>, Vec<String>);
+    /// Class of identity, class of addresses, owner.
+    type StandpointRow = (u32, u32, i64);
     /// Rows of a chunk, their cells, the pool of lists.
     type ChunkRow = (Words, Words, Words);
 
@@ -227,6 +229,19 @@ pub mod policy {
             portable(py, &self.lock().visible(id))
         }
 
+        /// Where every node sees from, by id.
+        fn standpoints(&self) -> Vec<(u32, StandpointRow)> {
+            self.lock().standpoints().map(|(id, found)| (id, standpoint_row(found))).collect()
+        }
+
+        fn standpoint(&self, id: u32) -> PyResult<StandpointRow> {
+            self.lock().standpoint(id).map(standpoint_row).ok_or_else(|| errors::unknown_node(id))
+        }
+
+        fn seen_from<'py>(&self, py: Python<'py>, id: u32) -> Bound<'py, PyBytes> {
+            portable(py, &self.lock().seen_from(id))
+        }
+
         fn native_filter(&self, id: u32) -> Vec<FilterRow> {
             let rules = self.lock().native_filter(id);
             rules
@@ -346,6 +361,10 @@ pub mod policy {
         let (section, index, line, column) = place;
         let fits = (section, index, line, column, rule.source_matches, rule.target_matches, rule.ports_match);
         (fits, rule.open, rule.limits.into_iter().map(limit).collect(), rule.conditions, rule.reported)
+    }
+
+    fn standpoint_row(standpoint: Standpoint) -> StandpointRow {
+        (standpoint.identity, standpoint.place, standpoint.owner)
     }
 
     fn approved((number, user, source, nodes, names, ip, until): AccessRow) -> PyResult<Approved> {

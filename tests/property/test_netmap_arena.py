@@ -50,6 +50,10 @@ class ArenaMachine(RuleBasedStateMachine):
         for answer in ("digest", "owners", "ids", "parts", "size"):
             assert getattr(self.fast, answer)(array("I", slots)) == getattr(self.slow, answer)(slots)
 
+    @rule(slots=CHOICES, ids=st.sets(IDS))
+    def among(self, slots: list[int], ids: set[int]) -> None:
+        assert self.fast.among(array("I", slots), ids) == self.slow.among(slots, ids)
+
     @rule(slots=CHOICES, most=st.integers(1, 20), room=st.integers(1, 70_000), back=st.integers(0, 5))
     def splice(self, slots: list[int], most: int, room: int, back: int) -> None:
         first, stamp = 0, max(self.slow.stamp - back, 0)

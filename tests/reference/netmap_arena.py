@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import msgspec
 
@@ -50,6 +50,9 @@ class Arena:
 
     def ids(self, slots: Iterable[int]) -> list[int]:
         return [self.id(slot) for slot in slots if slot in self.kept]
+
+    def among(self, slots: Iterable[int], ids: Set[int]) -> list[int]:
+        return [slot for slot in slots if slot in self.kept and self.id(slot) in ids]
 
     def parts(self, slots: Iterable[int]) -> dict[int, bytes]:
         return {self.kept[slot][0]: self.kept[slot][2] for slot in slots if slot in self.kept}

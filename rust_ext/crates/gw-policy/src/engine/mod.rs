@@ -12,6 +12,7 @@ mod queries;
 mod relink;
 mod requests;
 mod standing;
+mod standpoint;
 mod views;
 
 use crate::access::Approved;
@@ -36,6 +37,7 @@ pub use requests::Request;
 use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
 use standing::Standing;
+pub use standpoint::Standpoint;
 use std::sync::Arc;
 use views::Views;
 
