@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from ghostwire.cli.dumps import forbid_core_dumps
 from ghostwire.cli.options import data_option, json_option
 
 if TYPE_CHECKING:
+    from ghostwire.server.observer import Observer
     from ghostwire.server.server import Server
 
 FIRST_KEY_S = 3600.0
@@ -25,6 +28,7 @@ FIRST_KEY_S = 3600.0
 Examples:
   ghostwire serve
   ghostwire serve --data /srv/ghostwire --url https://mesh.example.com:8443
+  ghostwire serve --workers auto
   ghostwire serve --listen 127.0.0.1:8080 --tls off --behind-proxy""",
 )
 @click.option(
@@ -37,6 +41,7 @@ Examples:
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="F", help="Its private key (PEM).")
 @click.option("--tls", type=click.Choice(["on", "off"]), help="off: loopback, or --behind-proxy, only.")
 @click.option("--behind-proxy", is_flag=True, help="A proxy in front ends TLS.")
+@click.option("--workers", metavar="N|auto", help="Processes that share the port; 0: all in one [default: 0].")
 @click.option("--store-key", type=click.Path(path_type=Path), metavar="F", help="The file with the store's key.")
 @click.option(
     "--log-level",
@@ -53,21 +58,31 @@ def command(file: Path | None, data: Path, as_json: bool, **given: Any) -> int:
     from ghostwire.server.config.load import find_file, load
     from ghostwire.server.config.options import serve_options
     from ghostwire.server.process import run
+    from ghostwire.server.workers.processes import supervise
     from ghostwire.telemetry import open_telemetry
 
     forbid_core_dumps()
     loaded = load(find_file(file, data), os.environ, _flags(given))
     logging = loaded.config.logging
     options = serve_options(loaded.config, data, os.environ)
-    telemetry = open_telemetry("ghostwire-server", logging.level, logging.format, loaded.config.telemetry.otlp_endpoint)
+
+    @contextmanager
+    def observer(part: str = "server") -> Iterator[Observer]:
+        telemetry = open_telemetry(
+            f"ghostwire-{part}", logging.level, logging.format, loaded.config.telemetry.otlp_endpoint
+        )
+        try:
+            yield telemetry
+        finally:
+            telemetry.close()
 
     async def ready(server: Server) -> None:
         await _greet(server, data, as_json)
 
-    try:
-        return run(options, telemetry, ready)
-    finally:
-        telemetry.close()
+    if loaded.config.server.workers:
+        return supervise(options, loaded.config.server.workers, observer, ready)
+    with observer() as heard:
+        return run(options, heard, ready)
 
 
 FLAGS = {
@@ -77,6 +92,7 @@ FLAGS = {
     "tls_key": ("--tls-key", "server.tls_key"),
     "tls": ("--tls", "server.tls"),
     "behind_proxy": ("--behind-proxy", "server.behind_proxy"),
+    "workers": ("--workers", "server.workers"),
     "store_key": ("--store-key", "database.key_file"),
     "log_level": ("--log-level", "logging.level"),
 }
@@ -87,13 +103,22 @@ def _flags(given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     """The flags that were given, as the configuration takes them."""
     found = {}
     for name, (flag, path) in FLAGS.items():
-        value = given[name]
+        value = _workers(given[name]) if name == "workers" else given[name]
         if value is None or value is False or value == ():
             continue
         if isinstance(value, Path):
             value = str(value.absolute())
         found[path] = (flag, list(value) if isinstance(value, tuple) else value)
     return found
+
+
+def _workers(given: str | None) -> int | None:
+    """How many workers are asked for: `auto` is one a processor and at least four, so that one may die."""
+    if given is None or given.isdecimal():
+        return None if given is None else int(given)
+    if given != "auto":
+        raise click.BadParameter(f"{given!r} is neither a number nor auto", param_hint="--workers")
+    return max(4, os.cpu_count() or 1)
 
 
 async def _greet(server: Server, data: Path, as_json: bool) -> None:

@@ -42,6 +42,10 @@ def render(found: dict[str, Any]) -> str:
         ("log", f"position {found['position']} of {found['log'][:8]}"),
         ("state", screen.good("ready") if found["ready"] else screen.bad("not ready")),
     ]
+    workers = found["workers"]
+    for at, worker in enumerate(workers, 1):
+        told = f"{worker['sessions']} sessions, process {worker['pid']}, {worker['lag']} batches behind"
+        pairs.append((f"worker {at}", told))
     return screen.fields(pairs)
 
 

@@ -19,8 +19,8 @@ from ghostwire.model.position import Position
 from ghostwire.model.user import Role
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """What all commands carry."""
+class Command(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+    """What all commands carry. On a link they are arrays that begin with the command's name."""
 
     op: int
     actor: str
@@ -68,6 +68,18 @@ class SessionClosed(Command, frozen=True, kw_only=True):
     node: int
     session: int
     intent: bool = False
+
+
+class AdoptSession(Command, frozen=True, kw_only=True):
+    """A session that an earlier run of the coordinator opened lives on; its map is as of `held`.
+
+    Replies `SessionOpened` with what the node is still to be sent, which may be nothing. Refused with `NotFoundError`
+    when the node has another session by now, or may have none.
+    """
+
+    node: int
+    session: int
+    held: Position | None = None
 
 
 class HeartbeatNode(Command, frozen=True, kw_only=True):

@@ -12,13 +12,29 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from ghostwire.coordinator import Coordinator
-from ghostwire.coordinator.commands import Command, Committed, Failed, PolicyBuilt
+from ghostwire.coordinator.commands import (
+    ApplyPolicy,
+    ApproveRoutes,
+    Command,
+    Committed,
+    DeleteNode,
+    DeleteUser,
+    ExpireNode,
+    Failed,
+    LogoutNode,
+    PolicyBuilt,
+    RevokeAccess,
+    RollbackPolicy,
+    RotateNodeKey,
+    SetUserRole,
+    TagNode,
+)
 from ghostwire.coordinator.effects import BuildPolicy, CloseSession, Effect, Flush, Persist, Push, Refuse, Reply, Send
 from ghostwire.coordinator.policy_building import build_policy
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
 from ghostwire.model.time import Now
 from ghostwire.server.clock import Clock
-from ghostwire.server.fanout import Fanout, Live
+from ghostwire.server.status import WorkerStatus
 from ghostwire.server.witness import Witness
 
 Answer = Callable[[Any, GhostwireError | None], None]
@@ -28,6 +44,49 @@ Build = Callable[[int], Command]
 
 RETRY_S: Final = 0.001
 """The shortest time until a timer is looked at again."""
+REVOKING: Final = (
+    ApplyPolicy,
+    ApproveRoutes,
+    DeleteNode,
+    DeleteUser,
+    ExpireNode,
+    LogoutNode,
+    RevokeAccess,
+    RollbackPolicy,
+    RotateNodeKey,
+    SetUserRole,
+    TagNode,
+)
+"""Commands that may take something away: they are answered when those who lose it have been told."""
+
+
+class Outlet(Protocol):
+    """Where what the coordinator says to live sessions goes: to those of this process, or to workers that have them."""
+
+    def __len__(self) -> int:
+        """How many sessions live."""
+
+    @property
+    def depth(self) -> int:
+        """What is on its way."""
+
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        """The processes that have the sessions, where that is not this one."""
+
+    def push(self, effect: Push) -> None:
+        """Send one frame to all that live of these slots."""
+
+    def deliver(self, effect: Send) -> None:
+        """Send a session its own frames, after everything that was pushed before."""
+
+    def close(self, effect: CloseSession) -> None:
+        """End a session."""
+
+    def tell_some(self, frame: bytes, count: int) -> None:
+        """Send one message to so many sessions, to others each time."""
+
+    def settled(self, then: Callable[[], None]) -> None:
+        """Call `then` once everything that was pushed before has been handed to its sessions."""
 
 
 class Store(Protocol):
@@ -43,12 +102,11 @@ class Store(Protocol):
 class Driver:
     """Runs one coordinator on one event loop. All of its methods belong to that loop's thread."""
 
-    def __init__(self, coordinator: Coordinator, store: Store, fanout: Fanout, clock: Clock, witness: Witness) -> None:
+    def __init__(self, coordinator: Coordinator, store: Store, outlet: Outlet, clock: Clock, witness: Witness) -> None:
         self.coordinator = coordinator
         self._witness = witness
-        self.fanout = fanout
+        self.outlet = outlet
         self.clock = clock
-        self.close_session: Callable[[Live, CloseSession], None] = _ignore
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._op = 0
@@ -77,8 +135,9 @@ class Driver:
             answer(None, UnavailableError("the coordinator is stopping", retry_after=1.0))
             return
         self._op += 1
-        self._asked[self._op] = answer
-        self._handle(build(self._op))
+        command = build(self._op)
+        self._asked[self._op] = partial(self._when_told, answer) if isinstance(command, REVOKING) else answer
+        self._handle(command)
 
     async def ask(self, build: Build) -> Any:
         """Hand in a command and wait for what it replies. Raises what it is refused with."""
@@ -131,19 +190,15 @@ class Driver:
         if isinstance(effect, Reply):
             self._answered(effect.op, effect.value, None)
         elif isinstance(effect, Push):
-            self.fanout.push(effect)
+            self.outlet.push(effect)
         elif isinstance(effect, Persist):
             self._persist(effect)
         elif isinstance(effect, Refuse):
             self._answered(effect.op, None, effect.error)
         elif isinstance(effect, Send):
-            live = self.fanout.find(effect.node, effect.session)
-            if live is not None:
-                self.fanout.send(effect.frames, live)
+            self.outlet.deliver(effect)
         elif isinstance(effect, CloseSession):
-            live = self.fanout.find(effect.node, effect.session)
-            if live is not None:
-                self.close_session(live, effect)
+            self.outlet.close(effect)
         elif isinstance(effect, BuildPolicy):
             self._loop.run_in_executor(None, build_policy, effect).add_done_callback(self._built)
         else:
@@ -157,6 +212,12 @@ class Driver:
         answer = self._asked.pop(op, None)
         if answer is not None:
             answer(value, error)
+
+    def _when_told(self, answer: Answer, value: Any, error: GhostwireError | None) -> None:
+        if error is None:
+            self.outlet.settled(partial(answer, value, None))
+        else:
+            answer(None, error)
 
     def _persist(self, effect: Persist) -> None:
         self._open_persists += 1
@@ -195,7 +256,3 @@ class Driver:
         if due is not None and due <= now.mono:
             self.coordinator.handle_timeout(now)
         self._drain()
-
-
-def _ignore(live: Live, effect: CloseSession) -> None:
-    return

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
 from pyroaring import BitMap
 
-from ghostwire.coordinator.effects import Push
+from ghostwire.coordinator.effects import CloseSession, Push, Send
 from ghostwire.server.session.frames import frame
+from ghostwire.server.status import WorkerStatus
 
 CHUNK: Final = 16
 """Sends a turn: about 150 us of them."""
@@ -34,6 +35,12 @@ class Live(Protocol):
     def deliver(self, frames: Iterable[bytes]) -> None:
         """Send messages of the session's own, which bring it up to date if it was behind."""
 
+    def end(self, code: str, reason: str) -> None:
+        """Refuse whatever follows, and close."""
+
+    def replaced(self) -> None:
+        """A newer connection of the same node has taken over."""
+
 
 class _Broadcast:
     __slots__ = ("framed", "number", "slots")
@@ -49,6 +56,13 @@ class _Own:
         self.frames, self.live = frames, live
 
 
+class _Marker:
+    __slots__ = ("then",)
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.then = then
+
+
 class Fanout:
     """The live sessions by slot, and what is on its way to them."""
 
@@ -57,8 +71,9 @@ class Fanout:
         self._by_slot: dict[int, Live] = {}
         self._by_node: dict[int, Live] = {}
         self._slots = BitMap()
-        self._jobs: deque[_Broadcast | _Own] = deque()
+        self._jobs: deque[_Broadcast | _Own | _Marker] = deque()
         self._number = 0
+        self._turn = 0
         self._pumping = False
         self.sent = 0
         self.skipped = 0
@@ -70,6 +85,10 @@ class Fanout:
     def depth(self) -> int:
         """Pushes and sends that are not yet done."""
         return len(self._jobs)
+
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        """None: every session is in this process."""
+        return ()
 
     def sessions(self) -> list[Live]:
         """Every live session."""
@@ -105,6 +124,12 @@ class Fanout:
             self._number += 1
             self._add(_Broadcast(self._number, frame(effect.frame), iter(slots)))
 
+    def deliver(self, effect: Send) -> None:
+        """Send to the session that is named, if it still lives."""
+        live = self.find(effect.node, effect.session)
+        if live is not None:
+            self.send(effect.frames, live)
+
     def send(self, frames: Iterable[bytes], live: Live) -> None:
         """Send to one session, after everything that was pushed before."""
         if self._jobs:
@@ -112,7 +137,27 @@ class Fanout:
         else:
             live.deliver(frames)
 
-    def _add(self, job: _Broadcast | _Own) -> None:
+    def close(self, effect: CloseSession) -> None:
+        """End the session that is named, at once."""
+        live = self.find(effect.node, effect.session)
+        if live is not None:
+            live.end(effect.code, effect.reason)
+
+    def tell_some(self, frame: bytes, count: int) -> None:
+        """Send one message to so many sessions, to others each time."""
+        sessions = self.sessions()
+        for at in range(min(count, len(sessions))):
+            self.send((frame,), sessions[(self._turn + at) % len(sessions)])
+        self._turn += count
+
+    def settled(self, then: Callable[[], None]) -> None:
+        """Call `then` once everything that was pushed before has been handed to its sessions."""
+        if self._jobs:
+            self._add(_Marker(then))
+        else:
+            then()
+
+    def _add(self, job: _Broadcast | _Own | _Marker) -> None:
         self._jobs.append(job)
         if not self._pumping:
             self._pumping = True
@@ -127,7 +172,9 @@ class Fanout:
                 continue
             self._jobs.popleft()
             left -= 1
-            if self._by_slot.get(job.live.slot) is job.live:
+            if isinstance(job, _Marker):
+                job.then()
+            elif self._by_slot.get(job.live.slot) is job.live:
                 job.live.deliver(job.frames)
         if self._jobs:
             self._loop.call_soon(self._pump)

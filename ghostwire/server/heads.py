@@ -14,7 +14,7 @@ from typing import Final
 
 from ghostwire import zqlite
 from ghostwire.errors import GhostwireError, NotFoundError, ValidationError
-from ghostwire.server.fanout import Fanout
+from ghostwire.server.driver import Outlet
 from ghostwire.server.observer import Observer
 from ghostwire.wire import codec
 from ghostwire.wire.messages import LogHead
@@ -29,10 +29,9 @@ WITNESSES: Final = 16
 class Heads:
     """One server's."""
 
-    def __init__(self, store: zqlite.Store, folder: Path, fanout: Fanout, observer: Observer) -> None:
-        self._store, self._file, self._fanout, self._observer = store, folder / FILE, fanout, observer
+    def __init__(self, store: zqlite.Store, folder: Path, outlet: Outlet, observer: Observer) -> None:
+        self._store, self._file, self._outlet, self._observer = store, folder / FILE, outlet, observer
         self._frame: bytes | None = None
-        self._turn = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -73,10 +72,7 @@ class Heads:
     def _made(self, signed: SignedHead) -> None:
         key = self._store.signing_key(heads.USE).public.data
         self._frame = frame = codec.encode(LogHead(signed=signed.to_bytes(), key=key))
-        sessions = self._fanout.sessions()
-        for at in range(min(WITNESSES, len(sessions))):
-            self._fanout.send((frame,), sessions[(self._turn + at) % len(sessions)])
-        self._turn += WITNESSES
+        self._outlet.tell_some(frame, WITNESSES)
 
     def _failed(self, error: GhostwireError) -> None:
         self._observer.event("error", "heads.failed", error=error.message)

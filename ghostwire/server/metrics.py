@@ -155,14 +155,13 @@ class Exposition:
             {name: seconds for name, (_, seconds) in commands.items()},
             "command",
         )
-        sessions = server.sessions.counters
-        yield counter("ghostwire_sessions_opened", "Node sessions that stood.", sessions.opened)
-        yield counter("ghostwire_session_queries", "Queries of nodes.", sessions.queries)
-        yield counter("ghostwire_session_refusals", "Requests of nodes refused.", dict(sessions.refused), "code")
-        yield counter("ghostwire_session_resyncs", "Whole maps sent again.", sessions.resyncs)
-        turnstile, recovery = server.sessions.turnstile, server.sessions.recovery.status()
-        yield counter("ghostwire_sessions_postponed", "Nodes that were given a time to come back.", turnstile.refused)
-        yield gauge("ghostwire_sessions_opened_per_second", "Pace while there is a queue.", turnstile.per_s)
+        port, recovery = server.port_counts(), server.reporter.recovery.status()
+        yield counter("ghostwire_sessions_opened", "Node sessions that stood.", port.opened)
+        yield counter("ghostwire_session_queries", "Queries of nodes.", port.queries)
+        yield counter("ghostwire_session_refusals", "Requests of nodes refused.", port.refused, "code")
+        yield counter("ghostwire_session_resyncs", "Whole maps sent again.", port.resyncs)
+        yield counter("ghostwire_sessions_postponed", "Nodes that were given a time to come back.", port.postponed)
+        yield gauge("ghostwire_sessions_opened_per_second", "Pace while there is a queue.", port.opened_per_s)
         yield gauge(
             "ghostwire_recovery_nodes",
             "Nodes that were there before the start.",
@@ -170,20 +169,20 @@ class Exposition:
             "state",
         )
         yield gauge("ghostwire_recovery_seconds", "From the start to the last that is back.", recovery.seconds or 0.0)
-        yield counter("ghostwire_connections_refused", "Connections beyond a bound.", server.admission.refused)
-        yield counter("ghostwire_fanout_sent", "Broadcast frames sent.", driver.fanout.sent)
-        yield counter("ghostwire_fanout_skipped", "Broadcast frames not sent to slow readers.", driver.fanout.skipped)
-        yield gauge("ghostwire_sessions", "Node sessions that stand.", len(driver.fanout))
-        yield gauge("ghostwire_connections", "Public connections that stand.", server.admission.open)
+        yield counter("ghostwire_connections_refused", "Connections beyond a bound.", port.connections_refused)
+        yield counter("ghostwire_fanout_sent", "Broadcast frames sent.", port.sent)
+        yield counter("ghostwire_fanout_skipped", "Broadcast frames not sent to slow readers.", port.skipped)
+        yield gauge("ghostwire_sessions", "Node sessions that stand.", len(driver.outlet))
+        yield gauge("ghostwire_connections", "Public connections that stand.", port.connections)
         yield gauge(
             "ghostwire_queue_depth",
             "What waits, by where.",
             {
                 "commands": driver.pending,
                 "commits": driver.committing,
-                "fanout": driver.fanout.depth,
-                "handshakes": server.admission.unknown,
-                "sessions": turnstile.waiting,
+                "fanout": port.fanout,
+                "handshakes": port.handshakes,
+                "sessions": port.waiting,
             },
             "queue",
         )

@@ -1,21 +1,27 @@
-"""`serve` as a process: the event loop, signals, and what the process ends with."""
+"""`serve` as processes: the event loop, signals, and what each ends with."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import os
 import resource
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Protocol
 
 import uvloop
 
+from ghostwire.server.clock import system_clock
 from ghostwire.server.observer import Observer
 from ghostwire.server.options import ServeOptions
+from ghostwire.server.port import World
 from ghostwire.server.server import Server
+from ghostwire.server.workers.supervisor import Word, speak
+from ghostwire.server.workers.worker import Worker
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -28,15 +34,62 @@ Ready = Callable[[Server], Awaitable[None]]
 """Called once the server listens."""
 
 
+class Service(Protocol):
+    """What a process runs."""
+
+    async def start(self) -> None:
+        """Begin; nothing is left behind where that fails."""
+
+    async def stop(self) -> None:
+        """End gracefully."""
+
+
+Stands = Callable[[asyncio.Event], Awaitable[None]]
+"""Called once a service has started, with what ends it when set."""
+
+
 def run(options: ServeOptions, observer: Observer | None = None, ready: Ready | None = None) -> int:
     """Serve until SIGTERM or SIGINT (0), or until the store has failed (1).
 
     A second signal ends the process at once. Raises `GhostwireError` where the server can't start.
     """
-    raise_file_limit()
-    sys.setswitchinterval(SWITCH_S)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(options, observer, ready))
+
+    async def serve() -> int:
+        server = Server(options, observer)
+        return await _serve_store(server, ready)
+
+    return _run(serve)
+
+
+def run_leader(
+    options: ServeOptions, channel: socket.socket, observer: Observer | None = None, ready: Ready | None = None
+) -> int:
+    """Lead workers, also until the supervisor at the other end of `channel` is gone. Otherwise as `run`."""
+
+    async def serve() -> int:
+        async def stands(server: Server) -> None:
+            speak(channel, Word(ready=True))
+            if ready is not None:
+                await ready(server)
+
+        return await _serve_store(Server(options, observer, leads=True), stands, channel)
+
+    return _run(serve)
+
+
+def run_worker(
+    options: ServeOptions, listening: list[socket.socket], channel: socket.socket, observer: Observer
+) -> int:
+    """Take connections on these sockets until a signal says, or the supervisor at the other end is gone."""
+
+    async def serve() -> int:
+        async def stands(told: asyncio.Event) -> None:
+            _end_with(channel, told)
+
+        await _serve(Worker(options, listening, World(system_clock, os.urandom, observer)), stands)
+        return DONE
+
+    return _run(serve)
 
 
 def raise_file_limit() -> None:
@@ -46,7 +99,26 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _serve(options: ServeOptions, observer: Observer | None, ready: Ready | None) -> int:
+def _run(serve: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    raise_file_limit()
+    sys.setswitchinterval(SWITCH_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve())
+
+
+async def _serve_store(server: Server, ready: Ready | None, channel: socket.socket | None = None) -> int:
+    async def stands(told: asyncio.Event) -> None:
+        if channel is not None:
+            _end_with(channel, told)
+        if ready is not None:
+            await ready(server)
+        server.failed.add_done_callback(lambda _: told.set())
+
+    await _serve(server, stands)
+    return FAILED if server.failed.done() else DONE
+
+
+async def _serve(service: Service, stands: Stands) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
 
@@ -57,8 +129,7 @@ async def _serve(options: ServeOptions, observer: Observer | None, ready: Ready 
             signal.raise_signal(signal.Signals[name])
         told.set()
 
-    server = Server(options, observer)
-    await server.start()
+    await service.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled, number.name)
     # What was loaded stays: the collector need not look at it again and again.
@@ -66,10 +137,12 @@ async def _serve(options: ServeOptions, observer: Observer | None, ready: Ready 
     gc.freeze()
     gc.set_threshold(*COLLECT)
     try:
-        if ready is not None:
-            await ready(server)
-        server.failed.add_done_callback(lambda _: told.set())
+        await stands(told)
         await told.wait()
     finally:
-        await server.stop()
-    return FAILED if server.failed.done() else DONE
+        await service.stop()
+
+
+def _end_with(channel: socket.socket, told: asyncio.Event) -> None:
+    """End when the other end of the channel does, which nobody writes to."""
+    asyncio.get_running_loop().add_reader(channel, told.set)

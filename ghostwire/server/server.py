@@ -11,32 +11,35 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ghostwire.coordinator import Coordinator
-from ghostwire.errors import DatabaseError, GhostwireError
+from ghostwire.errors import DatabaseError, GhostwireError, PermissionDeniedError
 from ghostwire.model.credential import ApiToken
 from ghostwire.server.clock import Clock, system_clock
 from ghostwire.server.driver import Driver
 from ghostwire.server.fanout import Fanout
 from ghostwire.server.heads import Heads
-from ghostwire.server.identity import Naming, open_gate, tls_identity
-from ghostwire.server.listen import admin, public, tls
+from ghostwire.server.identity import Naming, tls_identity
+from ghostwire.server.listen import admin, local, public, tls
 from ghostwire.server.listen.acceptor import Acceptor
-from ghostwire.server.listen.admission import Admission
 from ghostwire.server.listen.hosts import Doors
 from ghostwire.server.listen.http import HttpConnection, HttpShell
-from ghostwire.server.listen.router import Router, Routes
+from ghostwire.server.listen.router import Met
 from ghostwire.server.metrics import Exposition, Timings
 from ghostwire.server.observer import Observer, Silent
 from ghostwire.server.options import ServeOptions
+from ghostwire.server.port import PortCounts, PublicPort, World
+from ghostwire.server.recovery import Recovery
 from ghostwire.server.rest.access import CONNECTED, GRANT
 from ghostwire.server.rest.application import application
 from ghostwire.server.rest.desk import Desk
 from ghostwire.server.rest.front import Front
-from ghostwire.server.session.node import SessionShell
+from ghostwire.server.session.coordination import InProcess
 from ghostwire.server.standbys import Standbys
 from ghostwire.server.status import Reporter
 from ghostwire.server.store.store import ServerStore
 from ghostwire.server.store.watching import StoreWatch
 from ghostwire.server.witness import Witness
+from ghostwire.server.workers import relay
+from ghostwire.server.workers.stations import Stations, kill_process
 
 RENEWAL_CHECK_S: Final = 6 * 3600.0
 DRAIN_S: Final = 3.0
@@ -51,6 +54,7 @@ class Server:
     """One server on the running event loop: `async with Server(options) as server`.
 
     `clock`, `entropy` and `vfs` (below what must last) are what the machine gives unless a test says otherwise.
+    With `leads`, it has no public port: workers do, and connect to it.
     `failed` is done with the error when the store can promise nothing any more: whoever runs the server must end it.
     """
 
@@ -62,11 +66,14 @@ class Server:
         clock: Clock = system_clock,
         entropy: Callable[[int], bytes] = os.urandom,
         vfs: str | None = None,
+        leads: bool = False,
     ) -> None:
-        self.options = options
+        self.options, self._leads = options, leads
         self.observer: Observer = observer if observer is not None else Silent()
         self.naming = Naming.of(options)
         self._clock, self._entropy, self._vfs = clock, entropy, vfs
+        self._world = World(clock, entropy, self.observer)
+        self.public: PublicPort | None = None
         self._acceptors: list[Acceptor] = []
         self._renewal: asyncio.TimerHandle | None = None
 
@@ -98,15 +105,19 @@ class Server:
             )
             self._witness = Witness(self.observer, self.timings, self._clock)
             coordinator.view.counters.observer = self._witness
-            self.driver = Driver(coordinator, self.store, Fanout(loop), self._clock, self._witness)
+            self._fanout = Fanout(loop)
+            self.stations = Stations(self._world, kill_process) if self._leads else None
+            outlet = self._fanout if self.stations is None else self.stations
+            self.driver = Driver(coordinator, self.store, outlet, self._clock, self._witness)
         except BaseException:
             await self.store.close()
             raise
         listening: socket.socket | None = None
         self.standbys = Standbys(self.store.durable, self.options.replication, self.observer)
         try:
-            listening = public.bind(self.naming.listen)
-            self.naming = self.naming.at(public.bound(listening, self.naming.listen))
+            if not self._leads:
+                listening = public.bind(self.naming.listen)
+                self.naming = self.naming.at(public.bound(listening, self.naming.listen))
             await self.standbys.start()
             self._listen(listening, (started.mono, started.utc))
         except BaseException:
@@ -129,9 +140,14 @@ class Server:
         for acceptor in self._acceptors:
             await acceptor.close()
         self._acceptors.clear()
-        self.sessions.say_bye(reason, retry_after)
+        if self.public is not None:
+            await self.public.close()
+            self.public.sessions.say_bye(reason, retry_after)
         await self._http.drain(DRAIN_S)
-        await self.sessions.drain(BYE_S)
+        if self.public is not None:
+            await self.public.sessions.drain(BYE_S)
+        if self.stations is not None:
+            await self.stations.stop()
         await self.standbys.stop()
         await self.driver.stop()
         await self._heads.stop()
@@ -154,43 +170,47 @@ class Server:
         """The public port."""
         return self.naming.listen.port
 
-    def _listen(self, listening: socket.socket, started: tuple[float, int]) -> None:
+    def _listen(self, listening: socket.socket | None, started: tuple[float, int]) -> None:
         options, limits = self.options, self.options.limits
         self.tls = tls_identity(options, self.naming, started[1])
-        gate = open_gate(options, self.naming, self.tls, self._entropy)
-        self._heads = Heads(self.store.durable, options.data, self.driver.fanout, self.observer)
-        self.sessions = SessionShell(self.driver, gate, self._entropy, limits, self.observer, self._heads)
-        self.driver.close_session = self.sessions.end
+        self._heads = Heads(self.store.durable, options.data, self.driver.outlet, self.observer)
         pin = self.tls.pin if self.tls is not None and self.tls.self_signed else None
         self.reporter = Reporter(
             options.settings.network_id, str(self.naming.listen), pin, self.naming.advertised, started
         )
-        self.reporter.recovery = self.sessions.recovery
-        self.admission = Admission(limits)
+        self.reporter.recovery = self._recovery()
         desk = Desk(self.driver, self.reporter, Exposition(self, self.timings).text, self.store)
         self.application = application(desk, self.observer, limits.body_bytes)
-        self._doors = doors = Doors(self.naming.answers_to(), options.trusted_proxies)
+        doors = Doors(self.naming.answers_to(), options.trusted_proxies)
         self._http = HttpShell(
             Front(self.application, doors, self._check_token, self._clock, self._witness.answered), limits
         )
-        self._routes = Routes(limits, self.admission, doors, self._http_connection, self.sessions.connect)
-        control = admin.bind(options.data)
+        coordination = InProcess(self.driver, self._fanout, self._heads, self.reporter.recovery)
+        if listening is not None:
+            self.public = PublicPort(options, self.naming, self.tls, coordination, self._http_connection, self._world)
+            self.public.listen(listening)
+        control = local.bind(options.data, admin.NAME)
         self._admitted = admin.Admitted(options.admin_uids)
-        context = self.tls.context if self.tls is not None else None
-        self._acceptors = [
-            Acceptor(listening, self._public, self.observer, context, limits.head_s),
-            Acceptor(control, self._admin, self.observer),
-        ]
+        self._acceptors = [Acceptor(control, self._admin, self.observer)]
+        if self.stations is not None:
+            relayed = local.bind(options.data, relay.SOCKET)
+            self._acceptors.append(Acceptor(relayed, self._relayed, self.observer))
+            self.stations.open(options.data, coordination)
         self._schedule_renewal()
 
-    def _public(self, connection: socket.socket) -> Router | None:
-        address = public.peer_address(connection)
-        if not self.admission.admit(address, shared=self._doors.trusts(address)):
-            return None
-        return Router(self._routes, address, self.tls is not None, asyncio.get_running_loop(), self._clock().utc)
+    def port_counts(self) -> PortCounts:
+        """What is counted at the public port."""
+        if self.public is not None:
+            return self.public.counts()
+        return self.stations.counts() if self.stations is not None else PortCounts()
 
-    def _http_connection(self, gone: Callable[[], None], since: int) -> HttpConnection:
-        return HttpConnection(self._http, {CONNECTED: since}, gone)
+    def _recovery(self) -> Recovery:
+        view = self.driver.coordinator.view
+        there = (node.id for node in view.nodes() if view.health(node.id).is_online)
+        return Recovery(there, self._clock().mono)
+
+    def _http_connection(self, met: Met, gone: Callable[[], None]) -> HttpConnection:
+        return HttpConnection(self._http, {CONNECTED: met.since}, gone)
 
     def _admin(self, connection: socket.socket) -> HttpConnection | None:
         caller = self._admitted.caller(connection)
@@ -198,6 +218,14 @@ class Server:
             self.observer.event("warning", "admin.refused")
             return None
         return HttpConnection(self._http, {GRANT: caller, CONNECTED: self._clock().utc}, _nothing)
+
+    def _relayed(self, connection: socket.socket) -> relay.Preface | None:
+        try:
+            local.require_own(connection)
+        except PermissionDeniedError as error:
+            self.observer.event("warning", "relay.refused", error=error.message)
+            return None
+        return relay.Preface(self._http)
 
     def _check_token(self, secret: str) -> ApiToken:
         token: ApiToken = self.driver.coordinator.view.check_api_token(secret, self._clock())

@@ -14,11 +14,20 @@ from ghostwire.server.advertise import Advertised
 from ghostwire.server.recovery import Recovery, RecoveryStatus
 
 
+class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker: its process, its sessions and connections, and the batches of its feed that it has yet to confirm."""
+
+    pid: int
+    sessions: int
+    connections: int
+    lag: int
+
+
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A server's state.
 
     `position` is the last durable change; `uptime_s` in seconds; `pin` is None where TLS ends elsewhere and where a
-    certificate from files needs none.
+    certificate from files needs none. `workers` is empty where one process does everything.
     """
 
     version: str
@@ -39,6 +48,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     boot: str
     certificate_until: datetime | None
     recovery: RecoveryStatus
+    workers: tuple[WorkerStatus, ...]
 
 
 class Reporter:
@@ -70,7 +80,7 @@ class Reporter:
         pin = ["--pin", self.pin] if self.pin else []
         return shlex.join(["ghostwire", "up", "--server", self.url.url, *pin, "--key", secret])
 
-    def status(self, view: View, sessions: int, mono: float) -> ServerStatus:
+    def status(self, view: View, sessions: int, mono: float, workers: tuple[WorkerStatus, ...]) -> ServerStatus:
         """The state now."""
         url = self.url
         position = view.position()
@@ -94,4 +104,5 @@ class Reporter:
             boot=position.boot.hex(),
             certificate_until=self.certificate_until,
             recovery=self.recovery.status(),
+            workers=workers,
         )

@@ -40,7 +40,7 @@ async def test_nothing_that_is_told_holds_a_secret(tmp_path: Path, caplog: pytes
             told.append((await client.get("/v1/nodes")).text)
         async with local(server) as client:
             told.append((await client.get(f"/v1/nodes/{key}")).text.replace(key, "what was asked"))
-        told += [repr(server.options), repr(server.sessions.gate), repr(server.driver.coordinator)]
+        told += [repr(server.options), repr(server.public.sessions.gate), repr(server.driver.coordinator)]
         mac_key = next(
             setting.value
             for setting in (await server.store.load(bytes)).tables["settings"]

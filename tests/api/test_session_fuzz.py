@@ -116,9 +116,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         key = asyncio.run_coroutine_threadsafe(asked, loop).result(30)
         yield Target(server, key.secret)
         deadline = time.monotonic() + 10
-        while server.admission.open and time.monotonic() < deadline:
+        while server.public.admission.open and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert server.admission.open == server.admission.unknown == 0
+        assert server.public.admission.open == server.public.admission.unknown == 0
     assert recorder.faults == []
 
 

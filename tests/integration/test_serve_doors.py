@@ -205,11 +205,11 @@ async def test_one_endless_header_is_refused(server: Server) -> None:
 
 async def test_handshakes_are_bounded_and_counted(server: Server) -> None:
     held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(6)]
-    await until(lambda: server.admission.refused >= 3)
+    await until(lambda: server.public.admission.refused >= 3)
     for _, writer in held:
         writer.close()
-    await until(lambda: server.admission.open == 0)
-    assert server.admission.unknown == 0
+    await until(lambda: server.public.admission.open == 0)
+    assert server.public.admission.unknown == 0
     status, _, _ = await exchange(server, get("/v1/health/live"))
     assert status == 200
 
@@ -248,9 +248,9 @@ async def test_a_tls_handshake_that_stalls_or_fails_frees_its_place(tmp_path: Pa
         stalled = await asyncio.open_connection("127.0.0.1", server.port)
         broken = await asyncio.open_connection("127.0.0.1", server.port)
         broken[1].write(b"GET / HTTP/1.1\r\n\r\n")
-        await until(lambda: server.admission.open == 2)
-        await until(lambda: server.admission.open == 0)
-        assert server.admission.unknown == 0
+        await until(lambda: server.public.admission.open == 2)
+        await until(lambda: server.public.admission.open == 0)
+        assert server.public.admission.unknown == 0
         for _, writer in (stalled, broken):
             writer.close()
 
@@ -259,8 +259,8 @@ async def test_a_node_that_proves_nothing_is_cut_off(tmp_path: Path) -> None:
     async with Server(tls(tmp_path, unproved_s=0.3)) as server, Node(server.url, server.pin) as node:
         refused = await node.receive()
         assert (refused["code"], refused["final"]) == ("wire", True)
-        assert server.admission.unknown == 1
-    assert server.admission.unknown == 0
+        assert server.public.admission.unknown == 1
+    assert server.public.admission.unknown == 0
 
 
 async def test_too_many_messages_are_refused_then_the_session_ends(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ async def test_another_users_machine_is_not_seen_nor_found(server: Server) -> No
 
 async def test_a_node_whose_turn_is_too_far_off_is_told_when_to_come(server: Server) -> None:
     key = await make_key(server)
-    turnstile = server.sessions.turnstile
+    turnstile = server.public.sessions.turnstile
     pace, turnstile.per_s = turnstile.per_s, 0.1
     turnstile._queues[Passage.RETURN].append(lambda: None)  # it would be this one's turn in ten seconds
     async with NodeClient(key["server"], credentials("laptop", key["key"]), pin=key["pin"]) as node:
@@ -289,7 +289,7 @@ async def test_a_newer_connection_takes_over(server: Server) -> None:
         newer.session.heartbeat(None)
         await newer.flush()
         await newer.until(HeartbeatAck)
-        assert len(server.driver.fanout) == 1
+        assert len(server.driver.outlet) == 1
 
 
 async def test_logout_removes_the_node(server: Server) -> None:

@@ -37,6 +37,9 @@ class ServerSection(msgspec.Struct, frozen=True, kw_only=True):
         None
     )
     behind_proxy: Annotated[bool, Meta(description="A proxy in front ends TLS.")] = False
+    workers: Annotated[
+        int, Meta(description="Processes that share the port, each for 19000 sessions; 0: all in one.", ge=0, le=64)
+    ] = 0
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(description="Prefixes of proxies whose forwarded headers count.", examples=[["127.0.0.1/32"]]),

@@ -9,8 +9,10 @@ from ghostwire.errors import UnavailableError, ValidationError
 from ghostwire.server.listen.endpoint import Endpoint
 
 
-def bind(endpoint: Endpoint) -> socket.socket:
+def bind(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
     """A listening socket there; port 0 takes a free one. `::` also takes IPv4.
+
+    The kernel spreads connections over `shared` sockets of one user at one port.
 
     Raises `ValidationError` for an address that this machine does not have, `UnavailableError` for a port in use.
     """
@@ -24,6 +26,8 @@ def bind(endpoint: Endpoint) -> socket.socket:
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             with contextlib.suppress(OSError):  # a system without IPv4 in IPv6 still listens on IPv6
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

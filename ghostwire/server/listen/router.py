@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 from ghostwire.errors import GhostwireError, WireError
 from ghostwire.server.errors import status_of
@@ -36,6 +36,18 @@ class Arrival:
         self._admission.gone()
 
 
+class Met(NamedTuple):
+    """A connection as it was accepted: from where, behind TLS or not, and when (UTC nanoseconds)."""
+
+    address: str
+    secure: bool
+    since: int
+
+
+MakeHttp = Callable[[Met, Callable[[], None]], asyncio.Protocol]
+"""Makes the protocol of an HTTP connection; the callable is to be called once when the connection has ended."""
+
+
 class Routes:
     """What the router needs: the bounds, the doors, and the makers of the protocols behind them."""
 
@@ -46,7 +58,7 @@ class Routes:
         limits: Limits,
         admission: Admission,
         doors: Doors,
-        http: Callable[[Callable[[], None], int], asyncio.Protocol],
+        http: MakeHttp,
         session: Callable[[Arrival], asyncio.Protocol],
     ) -> None:
         self.limits, self.admission, self.doors = limits, admission, doors
@@ -90,7 +102,8 @@ class Router(Accepted):
             self._open_session(head, self._data[end + len(END) :])
         else:
             self._routes.admission.known(self._address)
-            self._hand_over(self._routes.http(self._routes.admission.gone, self._since), self._data)
+            met = Met(self._address, self._secure, self._since)
+            self._hand_over(self._routes.http(met, self._routes.admission.gone), self._data)
 
     def eof_received(self) -> bool:
         """Half a head is no request."""

@@ -65,7 +65,8 @@ class Service(Controller):
     @get("/status", opt={"scope": "read"}, summary="How the server is")
     async def status(self, desk: AtDesk) -> ServerStatus:
         """The server's state."""
-        return desk.reporter.status(desk.view, len(desk.driver.fanout), desk.driver.clock().mono)
+        driver = desk.driver
+        return desk.reporter.status(desk.view, len(driver.outlet), driver.clock().mono, driver.outlet.workers())
 
     @get("/addresses", opt={"scope": "read"}, summary="The address pools")
     async def addresses(self, desk: AtDesk) -> Addresses:

@@ -10,7 +10,6 @@ from itertools import chain
 from typing import Any, Final, Protocol
 
 from ghostwire.coordinator.commands import (
-    HeartbeatNode,
     LogoutNode,
     OpenSession,
     RegisterNode,
@@ -19,14 +18,12 @@ from ghostwire.coordinator.commands import (
     SessionClosed,
     SetEndpoints,
 )
-from ghostwire.coordinator.effects import CloseSession, KeyRotated, SessionOpened
+from ghostwire.coordinator.effects import KeyRotated, SessionOpened
 from ghostwire.errors import GhostwireError, ResourceExhaustedError, WireError
-from ghostwire.server.driver import Driver
 from ghostwire.server.errors import status_of, status_of_code
-from ghostwire.server.heads import Heads
 from ghostwire.server.observer import Level, Observer, Value
 from ghostwire.server.options import Limits
-from ghostwire.server.recovery import Recovery
+from ghostwire.server.session.coordination import Coordination
 from ghostwire.server.session.counters import SessionCounters
 from ghostwire.server.session.rate import Bucket
 from ghostwire.server.session.transport import GOING_AWAY, NORMAL, SessionTransport
@@ -74,49 +71,37 @@ class SessionShell:
     """What all node sessions of one server share."""
 
     __slots__ = (
+        "coordination",
         "counters",
-        "driver",
         "empty",
         "entropy",
         "gate",
-        "heads",
         "limits",
         "loop",
         "observer",
-        "recovery",
         "standing",
         "turnstile",
     )
 
     def __init__(
         self,
-        driver: Driver,
+        coordination: Coordination,
         gate: Gate,
         entropy: Callable[[int], bytes],
         limits: Limits,
         observer: Observer,
-        heads: Heads,
     ) -> None:
-        self.driver, self.gate, self.entropy, self.limits = driver, gate, entropy, limits
-        self.heads = heads
+        self.coordination, self.gate, self.entropy, self.limits = coordination, gate, entropy, limits
         self.observer = observer
         self.loop = asyncio.get_running_loop()
         self.counters = SessionCounters()
         self.standing: set[NodeSession] = set()
         self.empty = asyncio.Event()
-        self.turnstile = Turnstile(self.loop, lambda: driver.clock().mono, entropy)
-        view = driver.coordinator.view
-        there = (node.id for node in view.nodes() if view.health(node.id).is_online)
-        self.recovery = Recovery(there, driver.clock().mono)
+        self.turnstile = Turnstile(self.loop, lambda: coordination.clock().mono, entropy)
 
     def connect(self, arrival: Arrival) -> SessionTransport:
         """The protocol of a connection that was upgraded."""
         return NodeSession(self, arrival).transport
-
-    def end(self, live: Any, effect: CloseSession) -> None:
-        """Do what the coordinator says of a live session."""
-        if isinstance(live, NodeSession):
-            live.end(effect.code, effect.reason)
 
     def say_bye(self, reason: str, retry_after: float) -> None:
         """Tell every node that this server goes, and when to come back."""
@@ -175,14 +160,14 @@ class NodeSession:
         """The upgrade is done: challenge the node, and do not wait for it for ever."""
         shell = self._shell
         shell.standing.add(self)
-        now = shell.driver.clock()
+        now = shell.coordination.clock()
         self._bucket = Bucket(shell.limits.messages_per_s, shell.limits.messages_burst, now.mono)
         self._timer = shell.loop.call_later(shell.limits.unproved_s, self._unproved)
         self.transport.send(self._protocol.challenge(now))
 
     def message(self, data: bytes) -> None:
         """One frame from the node."""
-        now = self._shell.driver.clock()
+        now = self._shell.coordination.clock()
         try:
             self._pace(now.mono)
             message = codec.decode_from_node(data)
@@ -263,13 +248,13 @@ class NodeSession:
         elif isinstance(heard, HelloBody):
             self._hello(heard)
         elif isinstance(heard, ChallengeRequest):
-            self.transport.send(self._protocol.challenge(self._shell.driver.clock()))
+            self.transport.send(self._protocol.challenge(self._shell.coordination.clock()))
         elif isinstance(heard, RotateBody):
             self._rotate(heard)
         elif isinstance(heard, Resync):
             self._resync()
         elif isinstance(heard, HeldHead):
-            self._shell.heads.returned(heard.signed, partial(self._refuse, final=False))
+            self._shell.coordination.returned(heard.signed, partial(self._refuse, final=False))
         elif isinstance(heard, NodeBye):
             self._leave(heard)
 
@@ -282,7 +267,7 @@ class NodeSession:
         self._joining = isinstance(message, Register)
         try:
             if not self.transport.closing:
-                self._act(self._protocol.take(message, self._shell.driver.clock()))
+                self._act(self._protocol.take(message, self._shell.coordination.clock()))
                 return
         except GhostwireError as error:
             self._refuse(error, final=True)
@@ -332,12 +317,12 @@ class NodeSession:
         self._protocol.establish(node_key)
         self.node, self.slot, self.session = opened.node, opened.slot, opened.session
         self._shell.counters.opened += 1
-        self._shell.recovery.came(self.node, self._shell.driver.clock().mono)
         self._note("session.opened", "debug", node=self.node, session=self.session)
-        head = self._shell.heads.frame
+        head = self._shell.coordination.head
         self.deliver(opened.frames if head is None else chain(opened.frames, (head,)))
-        replaced = self._shell.driver.fanout.attach(self)
-        if isinstance(replaced, NodeSession):
+        self._shell.coordination.opened(opened)
+        replaced = self._shell.coordination.fanout.attach(self)
+        if replaced is not None:
             replaced.replaced()
 
     def replaced(self) -> None:
@@ -346,32 +331,21 @@ class NodeSession:
         self.bye("a newer connection of this node has taken over", 0.0)
 
     def _heartbeat(self, heard: Heartbeat) -> None:
-        self._ask(
-            lambda op: HeartbeatNode(
-                op=op,
-                actor=self._actor,
-                node=self.node,
-                session=self.session,
-                position=heard.position,
-                digest=heard.digest,
-                metrics=heard.metrics,
-                hits=heard.hits,
-            ),
-            self._heard,
-        )
+        self._shell.coordination.heartbeat(self.node, self.session, heard, self._answered(self._heard))
 
     def _heard(self, value: None) -> None:
-        self.transport.send(codec.encode(HeartbeatAck(utc=self._shell.driver.clock().utc)))
+        self.transport.send(codec.encode(HeartbeatAck(utc=self._shell.coordination.clock().utc)))
 
     def _query(self, query: Query) -> None:
         self._shell.counters.queries += 1
-        view = self._shell.driver.coordinator.view
-        try:
-            peers = view.peers(self.node, node=query.node, name=query.name, address=query.address)
-        except GhostwireError as error:
-            self._refuse(error, final=False, query=query.id)
-            return
-        self.transport.send(codec.encode(Answer(id=query.id, peers=peers)))
+
+        def answer(peers: Any, error: GhostwireError | None) -> None:
+            if error is None:
+                self.transport.send(codec.encode(Answer(id=query.id, peers=peers)))
+            else:
+                self._refuse(error, final=False, query=query.id)
+
+        self._shell.coordination.peers(self.node, query, answer)
 
     def _rotate(self, body: RotateBody) -> None:
         self._begin()
@@ -402,7 +376,7 @@ class NodeSession:
                 self._refuse(error, final=True)
 
         if self.session >= 0 and not self.transport.closing:
-            self._shell.driver.submit(self._build_resync, answer)
+            self._shell.coordination.submit(self._build_resync, answer)
 
     def _build_resync(self, op: int) -> ResyncNode:
         return ResyncNode(op=op, actor=self._actor, node=self.node, session=self.session)
@@ -410,7 +384,7 @@ class NodeSession:
     def _resynced(self, frames: Iterable[bytes]) -> None:
         self._behind = False
         self._shell.counters.resyncs += 1
-        self._shell.driver.fanout.send(frames, self)
+        self._shell.coordination.fanout.send(frames, self)
 
     def _leave(self, bye: NodeBye) -> None:
         if self.session < 0:
@@ -435,6 +409,9 @@ class NodeSession:
     # What all of them share.
 
     def _ask(self, build: Callable[[int], Any], then: Callable[[Any], None]) -> None:
+        self._shell.coordination.submit(build, self._answered(then))
+
+    def _answered(self, then: Callable[[Any], None]) -> Callable[[Any, GhostwireError | None], None]:
         def answer(value: Any, error: GhostwireError | None) -> None:
             if error is None:
                 then(value)
@@ -443,7 +420,7 @@ class NodeSession:
                 self._refuse(error, final=self.session < 0)
             self._joined()
 
-        self._shell.driver.submit(build, answer)
+        return answer
 
     def _begin(self) -> None:
         if self._busy:
@@ -479,11 +456,11 @@ class NodeSession:
         if self.session >= 0:
             self._note("session.closed", "debug", node=self.node, session=self.session)
             self._shell.counters.closed += 1
-            self._shell.driver.fanout.detach(self)
+            self._shell.coordination.fanout.detach(self)
             self.session = -1
 
     def _report_closed(self, node: int, session: int, *, intent: bool) -> None:
-        self._shell.driver.submit(
+        self._shell.coordination.submit(
             lambda op: SessionClosed(op=op, actor=f"node:{node}", node=node, session=session, intent=intent), _ignored
         )
 

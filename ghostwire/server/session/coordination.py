@@ -1,0 +1,100 @@
+"""The coordinator as node sessions see it: in this process, or at the other end of a link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ghostwire.coordinator.commands import Command, HeartbeatNode
+from ghostwire.coordinator.effects import SessionOpened
+from ghostwire.errors import GhostwireError
+from ghostwire.model.position import Position
+from ghostwire.server.clock import Clock
+from ghostwire.server.driver import Driver
+from ghostwire.server.fanout import Fanout
+from ghostwire.server.heads import Heads
+from ghostwire.server.recovery import Recovery
+from ghostwire.wire.messages import Heartbeat, Query
+
+Answer = Callable[[Any, GhostwireError | None], None]
+"""What is called once with (value, None) or (None, error), perhaps at once."""
+Refuse = Callable[[GhostwireError], None]
+
+
+class Coordination(Protocol):
+    """What node sessions need of the coordinator, and of what is pushed to them."""
+
+    clock: Clock
+    fanout: Fanout
+
+    @property
+    def head(self) -> bytes | None:
+        """The newest signed head of the log, as a message."""
+
+    def submit(self, build: Callable[[int], Command], answer: Answer) -> None:
+        """Hand in a command, made with the number by which it is answered."""
+
+    def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
+        """A live session gave a sign of life."""
+
+    def peers(self, node: int, query: Query, answer: Answer) -> None:
+        """Find peers in a node's own view: their parts as in its map."""
+
+    def opened(self, opened: SessionOpened) -> None:
+        """A session's connection still stood when its session did."""
+
+    def returned(self, signed: bytes, refuse: Refuse) -> None:
+        """A node has returned the head that it held; `refuse` is called where it is not one of this store's."""
+
+
+class InProcess:
+    """The coordinator of this very process. `fanout` is empty where the sessions are in other ones."""
+
+    def __init__(self, driver: Driver, fanout: Fanout, heads: Heads, recovery: Recovery) -> None:
+        self.clock, self.fanout = driver.clock, fanout
+        self.submit = driver.submit
+        self._view = driver.coordinator.view
+        self._heads, self._recovery = heads, recovery
+
+    @property
+    def head(self) -> bytes | None:
+        """The newest signed head of the log, as a message."""
+        return self._heads.frame
+
+    @property
+    def position(self) -> Position:
+        """Where the coordinator stands."""
+        return self._view.position()
+
+    def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
+        """A live session gave a sign of life."""
+        self.submit(
+            lambda op: HeartbeatNode(
+                op=op,
+                actor=f"node:{node}",
+                node=node,
+                session=session,
+                position=heard.position,
+                digest=heard.digest,
+                metrics=heard.metrics,
+                hits=heard.hits,
+            ),
+            answer,
+        )
+
+    def peers(self, node: int, query: Query, answer: Answer) -> None:
+        """Find peers in a node's own view: their parts as in its map."""
+        try:
+            found = self._view.peers(node, node=query.node, name=query.name, address=query.address)
+        except GhostwireError as error:
+            answer(None, error)
+        else:
+            answer(found, None)
+
+    def opened(self, opened: SessionOpened) -> None:
+        """A session's connection still stood when its session did."""
+        self._recovery.came(opened.node, self.clock().mono)
+
+    def returned(self, signed: bytes, refuse: Refuse) -> None:
+        """A node has returned the head that it held; `refuse` is called where it is not one of this store's."""
+        self._heads.returned(signed, refuse)

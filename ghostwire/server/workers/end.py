@@ -1,0 +1,154 @@
+"""One end of a link on an event loop: messages of one turn become one batch, whatever stream there is carries it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import msgspec
+
+from ghostwire.errors import WireError
+from ghostwire.server.workers.link import Frames, Greeting, Link
+from ghostwire.server.workers.messages import ENCODER
+
+BATCH: Final = 256
+"""Messages of one batch."""
+
+
+class Stream(asyncio.Protocol):
+    """One connection under a link. The first frame is the greeting, which decides whose it is."""
+
+    def __init__(
+        self,
+        greeted: Callable[[Stream, Greeting], None],
+        broken: Callable[[Stream, str], None],
+    ) -> None:
+        self._greeted, self._broken = greeted, broken
+        self._frames = Frames()
+        self._transport: asyncio.Transport | None = None
+        self.take: Callable[[bytes], None] | None = None
+        """What takes frames after the greeting."""
+
+    def itself(self) -> Stream:
+        """The stream, for event loops that want a maker of protocols."""
+        return self
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the other end."""
+        try:
+            for body in self._frames.feed(data):
+                if self._transport is None or self._transport.is_closing():
+                    return
+                if self.take is None:
+                    self._greeted(self, msgspec.msgpack.decode(body, type=Greeting))
+                else:
+                    self.take(body)
+        except (WireError, msgspec.MsgspecError) as error:
+            self.cut(str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._transport is not None:
+            self._transport = None
+            self._broken(self, str(exc) if exc is not None else "the other end has closed")
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, as long as it stands."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def cut(self, reason: str) -> None:
+        """End it: what was under way comes again on the next one."""
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            transport.abort()
+            self._broken(self, reason)
+
+
+class End:
+    """A link and the stream that carries it now, if one does. `take` gets each batch that arrives, once and in order.
+
+    `last` may add a message to each batch just before it goes.
+    """
+
+    def __init__(
+        self, own: bytes, take: Callable[[bytes], None], last: Callable[[], msgspec.Struct | None] | None = None
+    ) -> None:
+        self.link = Link(own)
+        self._take, self._last = take, last
+        self._loop = asyncio.get_running_loop()
+        self._messages: list[Any] = []
+        self._armed = False
+        self._stream: Stream | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether a stream carries it."""
+        return self._stream is not None
+
+    def say(self, message: Any) -> None:
+        """Send a message, with the others of this turn."""
+        self._messages.append(message)
+        if len(self._messages) >= BATCH:
+            self.flush()
+        elif not self._armed:
+            self._arm()
+
+    def flush(self) -> None:
+        """Send what was said, and confirm what was received."""
+        self._armed = False
+        data = b""
+        if self._messages:
+            messages, self._messages = self._messages, []
+            if self._last is not None and (last := self._last()) is not None:
+                messages.append(last)
+            data = self.link.send(ENCODER.encode(messages))
+        else:
+            data = self.link.confirm()
+        if data and self._stream is not None:
+            self._stream.write(data)
+
+    def carried_by(self, stream: Stream, greeting: Greeting, about: bytes | None = None) -> bool:
+        """A stream has been greeted on: it carries the link from now on. Whether the other end knows this one.
+
+        With `about`, this end greets back.
+        """
+        if self._stream is not None:
+            old, self._stream = self._stream, None
+            old.cut("another stream has taken its place")
+        answer = b"" if about is None else self.link.greeting(about)
+        known, again = self.link.greeted(greeting)
+        if not known:
+            self._messages.clear()
+        stream.take = self._frame
+        self._stream = stream
+        stream.write(b"".join((answer, *again)))
+        return known
+
+    def lost(self, stream: Stream) -> bool:
+        """A stream is gone; whether it was the one that carried the link."""
+        if self._stream is not stream:
+            return False
+        self._stream = None
+        return True
+
+    def cut(self, reason: str) -> None:
+        """End the stream that carries it."""
+        if self._stream is not None:
+            self._stream.cut(reason)
+
+    def _frame(self, body: bytes) -> None:
+        payload = self.link.take(body)
+        if payload is not None:
+            self._take(payload)
+            if not self._armed:
+                self._arm()
+
+    def _arm(self) -> None:
+        self._armed = True
+        self._loop.call_soon(self.flush)

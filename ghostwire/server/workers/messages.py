@@ -1,0 +1,205 @@
+"""What leader and workers say to each other, as MessagePack arrays that begin with the message's name.
+
+A batch of a link is a list of these. Commands of the coordinator that nodes may ask for travel as they are; `op` is the
+worker's own number for a request, and exactly one answer with it follows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ghostwire.coordinator.commands import (
+    LogoutNode,
+    OpenSession,
+    RegisterNode,
+    ResyncNode,
+    RotateNodeKey,
+    SessionClosed,
+    SetEndpoints,
+)
+from ghostwire.model.node import NodeMetrics
+from ghostwire.model.position import Position
+from ghostwire.server.port import PortCounts
+from ghostwire.wire.messages import Query
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    pass
+
+
+# From a worker.
+
+
+class Find(_Message, frozen=True):
+    """A node asks for peers of its own view."""
+
+    op: int
+    node: int
+    query: Query
+
+
+class Beat(msgspec.Struct, frozen=True, array_like=True):
+    """A sign of life that a live session gave, what its node holds, and what its filter's rules did since the last."""
+
+    node: int
+    session: int
+    position: Position | None = None
+    digest: bytes = b""
+    metrics: NodeMetrics | None = None
+    hits: dict[int, int] = {}
+
+
+class Beats(_Message, frozen=True):
+    """Signs of life that were answered already."""
+
+    beats: list[Beat]
+
+
+class Report(_Message, frozen=True):
+    """A worker's sign of life, with what it counts."""
+
+    counts: PortCounts
+
+
+class Told(_Message, frozen=True):
+    """Everything before the `Mark` with this number has been handed to its sessions."""
+
+    number: int
+
+
+class Returned(_Message, frozen=True):
+    """A node has returned a signed head. Only a refusal is answered."""
+
+    op: int
+    signed: bytes
+
+
+class Claims(_Message, frozen=True):
+    """Sessions (node and number) that live here, whose maps are as of `held`; the leader does not know them."""
+
+    sessions: list[tuple[int, int]]
+    held: Position | None
+
+
+# From the leader.
+
+
+class Opened(_Message, frozen=True):
+    """A session stands: what its node is to be sent first."""
+
+    op: int
+    node: int
+    slot: int
+    session: int
+    frames: tuple[bytes, ...]
+
+
+class Done(_Message, frozen=True):
+    """What was asked is done."""
+
+    op: int
+
+
+class Found(_Message, frozen=True):
+    """What was asked for: frames, or parts of peers."""
+
+    op: int
+    parts: tuple[bytes, ...]
+
+
+class Rekeyed(_Message, frozen=True):
+    """A node's new key stands; its session's new token."""
+
+    op: int
+    node: int
+    token: str
+
+    def __repr__(self) -> str:
+        return f"<Rekeyed {self.node}>"
+
+
+class Refused(_Message, frozen=True):
+    """What was asked is refused."""
+
+    op: int
+    code: str
+    message: str
+    retry_after: float | None
+
+
+class Broadcast(_Message, frozen=True):
+    """One frame for the live sessions of these slots (a roaring bitmap in its portable format)."""
+
+    slots: bytes
+    frame: bytes
+    urgent: bool
+
+
+class Own(_Message, frozen=True):
+    """Frames for one session."""
+
+    node: int
+    session: int
+    frames: tuple[bytes, ...]
+
+
+class Close(_Message, frozen=True):
+    """End a session after saying why."""
+
+    node: int
+    session: int
+    code: str
+    reason: str
+
+
+class Replaced(_Message, frozen=True):
+    """A session's node has opened another one elsewhere."""
+
+    node: int
+    session: int
+
+
+class Head(_Message, frozen=True):
+    """The newest signed head, for sessions that open from now on; so many live ones are told. None: there is none."""
+
+    frame: bytes | None
+    tell: int
+
+
+class Mark(_Message, frozen=True):
+    """Say `Told` once everything before this has been handed to its sessions."""
+
+    number: int
+
+
+class At(_Message, frozen=True):
+    """Where the coordinator stands: all that is to be sent up to here has been sent. Also a sign of life."""
+
+    position: Position
+
+
+FromWorker = (
+    RegisterNode
+    | OpenSession
+    | SessionClosed
+    | SetEndpoints
+    | ResyncNode
+    | RotateNodeKey
+    | LogoutNode
+    | Find
+    | Beats
+    | Report
+    | Told
+    | Returned
+    | Claims
+)
+FromLeader = Opened | Done | Found | Rekeyed | Refused | Broadcast | Own | Close | Replaced | Head | Mark | At
+ENCODER: Final = msgspec.msgpack.Encoder()
+WORKER_BATCH: Final = msgspec.msgpack.Decoder(list[FromWorker])
+LEADER_BATCH: Final = msgspec.msgpack.Decoder(list[FromLeader])
+BEAT_S: Final = 1.0
+"""How often each end gives a sign of life."""
+SILENT_S: Final = 5.0
+"""How long an end may be silent before the other one takes it for gone."""

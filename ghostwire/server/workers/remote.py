@@ -1,0 +1,278 @@
+"""Remote: the coordinator as a worker's sessions see it, at the other end of a link that may break.
+
+While there is no leader, sessions stay, heartbeats are answered, and what nodes say of themselves is kept for the next
+one; what only a leader can decide is refused with a time to come back. A leader that knows nothing of this worker is
+told which sessions live here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from pyroaring import BitMap
+
+from ghostwire.coordinator.commands import Command, SessionClosed, SetEndpoints
+from ghostwire.coordinator.effects import CloseSession, KeyRotated, Push, Send, SessionOpened
+from ghostwire.errors import GhostwireError, InternalError, PermissionDeniedError, UnavailableError
+from ghostwire.model.position import Position
+from ghostwire.server.errors import STATUS
+from ghostwire.server.fanout import Fanout
+from ghostwire.server.listen import local
+from ghostwire.server.port import PortCounts, World
+from ghostwire.server.session.coordination import Answer, Refuse
+from ghostwire.server.workers.end import End, Stream
+from ghostwire.server.workers.link import Greeting
+from ghostwire.server.workers.messages import (
+    BEAT_S,
+    LEADER_BATCH,
+    SILENT_S,
+    At,
+    Beat,
+    Beats,
+    Broadcast,
+    Claims,
+    Close,
+    Done,
+    Find,
+    Found,
+    Head,
+    Mark,
+    Opened,
+    Own,
+    Refused,
+    Rekeyed,
+    Replaced,
+    Report,
+    Returned,
+    Told,
+)
+from ghostwire.server.workers.stations import SOCKET
+from ghostwire.wire.messages import Heartbeat, Query
+
+DIAL_S: Final = 0.05
+"""Between two attempts to reach the leader."""
+BEATS_S: Final = 5.0
+"""How long signs of life wait to be told together."""
+CUT_S: Final = 1.0
+"""How long a cut link may last before what nodes ask is refused rather than kept for the leader."""
+_ERRORS: Final = {kind.code: kind for kind in reversed(STATUS)}
+
+
+class Remote:
+    """One worker's. `counts` says what it counts, whenever that is told."""
+
+    def __init__(self, directory: Path, world: World, counts: Callable[[], PortCounts]) -> None:
+        self._directory, self._world, self._counts = directory, world, counts
+        self.clock = world.clock
+        self._loop = asyncio.get_running_loop()
+        self.fanout = Fanout(self._loop)
+        self.head: bytes | None = None
+        self.reached = asyncio.Event()
+        """Set while a leader is at the other end."""
+        self._end = End(world.entropy(16), self._batch)
+        self._held: Position | None = None
+        self._op = 0
+        self._asked: dict[int, Answer] = {}
+        self._beats: dict[int, Beat] = {}
+        self._endpoints: dict[int, SetEndpoints] = {}
+        self._heard_at = self._away_since = self.clock().mono
+        self._beats_due = self._heard_at + BEATS_S
+        self._acts: dict[type[Any], Callable[[Any], None]] = {
+            Opened: self._opened,
+            Done: lambda done: self._answered(done.op, None),
+            Found: lambda found: self._answered(found.op, found.parts),
+            Rekeyed: lambda new: self._answered(new.op, KeyRotated(node=new.node, token=new.token)),
+            Refused: self._refused,
+            Broadcast: self._broadcast,
+            Own: lambda own: self.fanout.deliver(Send(node=own.node, session=own.session, frames=own.frames)),
+            Close: self._close,
+            Replaced: self._replaced,
+            Head: self._new_head,
+            Mark: self._mark,
+            At: self._at,
+        }
+        self._tasks = [self._loop.create_task(work) for work in (self._dial(), self._beat())]
+
+    async def stop(self) -> None:
+        """Say what is still to be said, and go."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        self._tell_beats()
+        self._end.flush()
+        self._end.cut("the worker stops")
+        self._refuse_all("the server stops")
+
+    @property
+    def away_s(self) -> float:
+        """For how long there has been no leader; 0 while there is one."""
+        return 0.0 if self.reached.is_set() else self.clock().mono - self._away_since
+
+    # What sessions need of the coordinator.
+
+    def submit(self, build: Callable[[int], Command], answer: Answer) -> None:
+        """Hand in a command, made with the number by which it is answered."""
+        self._op += 1
+        command = build(self._op)
+        if isinstance(command, SessionClosed):
+            self._beats.pop(command.node, None)
+            self._endpoints.pop(command.node, None)
+            self._end.say(command)
+            return
+        if isinstance(command, SetEndpoints) and self.away_s > CUT_S:
+            self._endpoints[command.node] = command
+            answer(None, None)
+            return
+        self._ask(command, self._op, answer)
+
+    def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
+        """A live session gave a sign of life."""
+        before, hits = self._beats.get(node), heard.hits
+        if before is not None and before.hits:
+            hits = dict(Counter(before.hits) + Counter(hits))
+        metrics = heard.metrics or (before.metrics if before is not None else None)
+        self._beats[node] = Beat(node, session, heard.position, heard.digest, metrics, hits)
+        answer(None, None)
+
+    def peers(self, node: int, query: Query, answer: Answer) -> None:
+        """Find peers in a node's own view: their parts as in its map."""
+        self._op += 1
+        self._ask(Find(self._op, node, query), self._op, answer)
+
+    def opened(self, opened: SessionOpened) -> None:
+        """The leader knows who is back."""
+
+    def returned(self, signed: bytes, refuse: Refuse) -> None:
+        """A node has returned the head that it held; `refuse` is called where it is not one of this store's."""
+        self._op += 1
+
+        def answer(value: Any, error: GhostwireError | None) -> None:
+            if error is not None:
+                refuse(error)
+
+        self._asked[self._op] = answer
+        self._end.say(Returned(self._op, signed))
+
+    def _ask(self, message: Any, op: int, answer: Answer) -> None:
+        if self.away_s > CUT_S:
+            answer(None, UnavailableError("the coordinator is starting again: come back in a moment", retry_after=1.0))
+            return
+        self._asked[op] = answer
+        self._end.say(message)
+
+    # What the leader says.
+
+    def _batch(self, payload: bytes) -> None:
+        self._heard_at = self.clock().mono
+        for message in LEADER_BATCH.decode(payload):
+            self._acts[type(message)](message)
+
+    def _answered(self, op: int, value: Any, error: GhostwireError | None = None) -> None:
+        answer = self._asked.pop(op, None)
+        if answer is not None:
+            answer(value, error)
+
+    def _opened(self, opened: Opened) -> None:
+        self._answered(
+            opened.op,
+            SessionOpened(node=opened.node, slot=opened.slot, session=opened.session, frames=opened.frames),
+        )
+
+    def _refused(self, refused: Refused) -> None:
+        kind = _ERRORS.get(refused.code, InternalError)
+        self._answered(refused.op, None, kind(refused.message, retry_after=refused.retry_after))
+
+    def _broadcast(self, message: Broadcast) -> None:
+        slots = BitMap.deserialize(message.slots)
+        self.fanout.push(Push(slots=slots, frame=message.frame, urgent=message.urgent))
+
+    def _close(self, close: Close) -> None:
+        self.fanout.close(CloseSession(node=close.node, session=close.session, code=close.code, reason=close.reason))
+
+    def _replaced(self, replaced: Replaced) -> None:
+        live = self.fanout.find(replaced.node, replaced.session)
+        if live is not None:
+            live.replaced()
+
+    def _new_head(self, head: Head) -> None:
+        self.head = head.frame
+        if head.frame is not None:
+            self.fanout.tell_some(head.frame, head.tell)
+
+    def _mark(self, mark: Mark) -> None:
+        self.fanout.settled(lambda: self._end.say(Told(mark.number)))
+
+    def _at(self, at: At) -> None:
+        self._held = at.position
+
+    # The link.
+
+    async def _dial(self) -> None:
+        """Reach the leader, again and again, until there is one that listens and greets."""
+        while True:
+            gone = self._loop.create_future()
+
+            def broken(stream: Stream, reason: str, gone: asyncio.Future[None] = gone) -> None:
+                if self._end.lost(stream):
+                    self._world.observer.event("warning", "leader.link_cut", reason=reason)
+                    self._away_since = self.clock().mono
+                    self.reached.clear()
+                if not gone.done():
+                    gone.set_result(None)
+
+            with contextlib.suppress(UnavailableError, PermissionDeniedError, OSError):
+                connection = await local.dial(self._directory, SOCKET)
+                stream = Stream(self._greeted, broken)
+                await self._loop.create_unix_connection(stream.itself, sock=connection)
+                self._heard_at = self.clock().mono
+                stream.write(self._end.link.greeting())
+                await gone
+            await asyncio.sleep(DIAL_S)
+
+    def _greeted(self, stream: Stream, greeting: Greeting) -> None:
+        known = self._end.carried_by(stream, greeting)
+        self._world.observer.event("info", "leader.reached", known=known)
+        if not known:
+            self._refuse_all("the coordinator has started again")
+            held, self._held = self._held, None
+            live = [(session.node, session.session) for session in self.fanout.sessions()]
+            if live:
+                self._end.say(Claims(live, held))
+        for command in self._endpoints.values():
+            self._end.say(command)
+        self._endpoints.clear()
+        self.reached.set()
+
+    def _refuse_all(self, reason: str) -> None:
+        asked, self._asked = self._asked, {}
+        for answer in asked.values():
+            answer(None, UnavailableError(reason, retry_after=1.0))
+
+    async def _beat(self) -> None:
+        """Say regularly that this worker lives, and cut a leader off that doesn't."""
+        before = self.clock().mono
+        while True:
+            await asyncio.sleep(BEAT_S)
+            now = self.clock().mono
+            if now - before > 2 * BEAT_S:
+                self._heard_at = now  # it was this process that stood still
+            before = now
+            if not self._end.stands:
+                continue
+            if now - self._heard_at > SILENT_S:
+                self._end.cut(f"the leader was silent for {SILENT_S:g} s")
+                continue
+            self._end.say(Report(self._counts()))
+            if now >= self._beats_due:
+                self._beats_due = now + BEATS_S
+                self._tell_beats()
+
+    def _tell_beats(self) -> None:
+        if self._beats and self._end.stands:
+            beats, self._beats = list(self._beats.values()), {}
+            self._end.say(Beats(beats))

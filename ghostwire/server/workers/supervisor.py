@@ -1,0 +1,256 @@
+"""Supervisor: the process that `serve` starts, which has the public sockets, and forks the leader and the workers.
+
+Either is started again when it ends. The supervisor runs no event loop and no thread, so that what it forks begins
+clean, and it never reads a key. A child says over its own channel that it is ready, or why it cannot be; the end of the
+channel tells a child that its supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, NoReturn
+
+import msgspec
+
+from ghostwire.errors import GhostwireError, InternalError
+from ghostwire.server.errors import STATUS
+from ghostwire.server.identity import Naming
+from ghostwire.server.listen import public
+from ghostwire.server.observer import Observer
+from ghostwire.server.options import ServeOptions
+
+DONE: Final = 0
+FAILED: Final = 1
+START_S: Final = 120.0
+"""How long the leader may take to load its store."""
+STOP_S: Final = 15.0
+"""How long children may take to end after they were told to."""
+STEADY_S: Final = 10.0
+"""A child that has lived so long is started again at once."""
+PAUSE_S: Final = (0.0, 0.25, 1.0, 2.0, 5.0)
+"""How long to wait before starting a child again that keeps ending."""
+_ERRORS: Final = {kind.code: kind for kind in reversed(STATUS)}
+
+LeaderMain = Callable[[ServeOptions, socket.socket], int]
+"""Runs the leader in a process of its own; the channel is its supervisor's."""
+WorkerMain = Callable[[ServeOptions, list[socket.socket], socket.socket], int]
+"""The same for a worker, which accepts on these sockets."""
+
+
+class Word(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a child says: that it is ready, or the error that it ends with."""
+
+    ready: bool = False
+    code: str = ""
+    message: str = ""
+
+
+def speak(channel: socket.socket, word: Word) -> None:
+    """Say something to the supervisor, if it still listens."""
+    with contextlib.suppress(OSError):
+        channel.sendall(msgspec.json.encode(word) + b"\n")
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """A process that should run. `pid` is 0 while it does not."""
+
+    name: str
+    main: Callable[[socket.socket], int]
+    pid: int = 0
+    channel: socket.socket | None = None
+    since: float = 0.0
+    failures: int = 0
+    due: float = 0.0
+    ready: bool = False
+    said: bytes = field(default=b"", repr=False)
+
+
+class Supervisor:
+    """One server's. `run` returns when it was told to end, or when its leader could not start."""
+
+    def __init__(
+        self, options: ServeOptions, count: int, leader: LeaderMain, worker: WorkerMain, observer: Observer
+    ) -> None:
+        self._observer = observer
+        endpoint = Naming.of(options).listen
+        self._sockets = [public.bind(endpoint, shared=True)]
+        endpoint = public.bound(self._sockets[0], endpoint)
+        self._sockets += [public.bind(endpoint, shared=True) for _ in range(count - 1)]
+        options = replace(options, listen=str(endpoint))
+        self._leader = Child("leader", lambda channel: leader(options, channel))
+        self._workers = [
+            Child(f"worker {number}", self._worker_main(worker, options, listening))
+            for number, listening in enumerate(self._sockets, 1)
+        ]
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._woken = socket.socketpair()
+        self._stopping = False
+
+    def run(self) -> int:
+        """Keep everything up until SIGTERM or SIGINT.
+
+        Raises the `GhostwireError` that the leader ends with before it was ever ready.
+        """
+        self._listen_to_signals()
+        self._start(self._leader)
+        if not self._await_leader():
+            return FAILED
+        for worker in self._workers:
+            self._start(worker)
+        while not self._stopping:
+            self._turn()
+        self._end()
+        return DONE
+
+    def _worker_main(
+        self, worker: WorkerMain, options: ServeOptions, listening: socket.socket
+    ) -> Callable[[socket.socket], int]:
+        def main(channel: socket.socket) -> int:
+            for other in self._sockets:
+                if other is not listening:
+                    other.close()
+            return worker(options, [listening], channel)
+
+        return main
+
+    # Children.
+
+    def _start(self, child: Child) -> None:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if not pid:
+            ours.close()
+            self._become(child, theirs)
+        theirs.close()
+        child.pid, child.channel, child.since, child.ready = pid, ours, time.monotonic(), False
+        child.said = b""
+        self._selector.register(ours, selectors.EVENT_READ, child)
+        self._observer.event("info", "supervisor.started", child=child.name, pid=pid)
+
+    def _become(self, child: Child, channel: socket.socket) -> NoReturn:
+        """In the new process: be the child, and nothing of the supervisor."""
+        code = FAILED
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            self._selector.close()
+            self._wake.close()
+            self._woken.close()
+            for other in (self._leader, *self._workers):
+                if other.channel is not None:
+                    other.channel.close()
+            code = child.main(channel)
+        except GhostwireError as error:
+            speak(channel, Word(code=error.code, message=error.message))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _hear(self, child: Child) -> None:
+        """A child has said something, or its channel has ended with it."""
+        assert child.channel is not None  # noqa: S101 - it is selected for
+        try:
+            data = child.channel.recv(65536)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._selector.unregister(child.channel)
+            child.channel.close()
+            child.channel = None
+            return
+        child.said += data
+        while b"\n" in child.said:
+            line, _, child.said = child.said.partition(b"\n")
+            word = msgspec.json.decode(line, type=Word)
+            if word.ready:
+                child.ready = True
+            else:
+                self._observer.event("error", "supervisor.child_failed", child=child.name, error=word.message)
+                if child is self._leader and not any(worker.since for worker in self._workers):
+                    raise _ERRORS.get(word.code, InternalError)(word.message)
+
+    def _reap(self) -> None:
+        for child in (self._leader, *self._workers):
+            if not child.pid:
+                continue
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                if child.channel is not None:
+                    self._hear(child)
+                self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: Child, code: int) -> None:
+        now = time.monotonic()
+        self._observer.event(
+            "info" if self._stopping else "error", "supervisor.ended", child=child.name, pid=child.pid, code=code
+        )
+        child.pid = 0
+        child.failures = 0 if now - child.since > STEADY_S else child.failures + 1
+        child.due = now + PAUSE_S[min(child.failures, len(PAUSE_S)) - 1] if child.failures else now
+
+    # The loop.
+
+    def _turn(self) -> None:
+        for child in (self._leader, *self._workers):
+            if not child.pid and child.due <= time.monotonic():
+                self._start(child)
+        due = [child.due for child in (self._leader, *self._workers) if not child.pid]
+        self._wait(max(0.0, min(due) - time.monotonic()) if due else None)
+
+    def _wait(self, seconds: float | None) -> None:
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                self._woken.recv(4096)
+            elif key.data.channel is not None:
+                self._hear(key.data)
+        self._reap()
+
+    def _await_leader(self) -> bool:
+        deadline = time.monotonic() + START_S
+        while not self._leader.ready and not self._stopping:
+            if not self._leader.pid or time.monotonic() > deadline:
+                return False
+            self._wait(deadline - time.monotonic())
+        return True
+
+    def _listen_to_signals(self) -> None:
+        self._wake.setblocking(False)
+        self._woken.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        signal.set_wakeup_fd(self._wake.fileno())
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._told)
+
+    def _told(self, number: int, frame: object) -> None:
+        if self._stopping:
+            self._signal(signal.SIGKILL)
+        self._stopping = True
+
+    def _signal(self, number: int) -> None:
+        for child in (self._leader, *self._workers):
+            if child.pid:
+                os.kill(child.pid, number)
+
+    def _end(self) -> None:
+        """Have every child end, by force in the end."""
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while any(child.pid for child in (self._leader, *self._workers)):
+            if time.monotonic() > deadline:
+                self._signal(signal.SIGKILL)
+                deadline = time.monotonic() + STOP_S
+            self._wait(max(0.0, deadline - time.monotonic()))
+        for listening in self._sockets:
+            listening.close()

@@ -1,0 +1,67 @@
+"""One worker on the running event loop: its share of the public port, its sessions, and the link to the leader."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from ghostwire.server.identity import Naming, tls_identity
+from ghostwire.server.listen.router import Met
+from ghostwire.server.options import ServeOptions
+from ghostwire.server.port import PublicPort, World
+from ghostwire.server.workers.relay import Outward
+from ghostwire.server.workers.remote import Remote
+
+RELOAD_S: Final = 3600.0
+"""How often the certificate is read again: the leader may have renewed it."""
+ALONE_S: Final = 60.0
+"""How long connections are accepted without a leader."""
+LOOK_S: Final = 0.5
+BYE_S: Final = 1.0
+"""How long nodes may take to close after they were told that the server stops."""
+
+
+class Worker:
+    """One worker. `listening` are the sockets that it accepts on, from the time that there is a leader."""
+
+    def __init__(self, options: ServeOptions, listening: list[socket.socket], world: World) -> None:
+        self.options, self._listening, self._world = options, listening, world
+        self.naming = Naming.of(options)
+        self.tls = tls_identity(options, self.naming, world.clock().utc)
+
+    async def start(self) -> None:
+        """Look for the leader, and listen as soon as there is one."""
+        self.remote = Remote(self.options.data, self._world, lambda: self.public.counts())
+        self.public = PublicPort(self.options, self.naming, self.tls, self.remote, self._relay, self._world)
+        self._tasks = [asyncio.create_task(self._watch())]
+        if self.tls is not None:
+            self._tasks.append(asyncio.create_task(self._reload()))
+
+    async def stop(self, reason: str = "the coordinator stops", retry_after: float = 1.0) -> None:
+        """Say bye to nodes, and go."""
+        for task in self._tasks:
+            task.cancel()
+        await self.public.close()
+        self.public.sessions.say_bye(reason, retry_after)
+        await self.public.sessions.drain(BYE_S)
+        await self.remote.stop()
+
+    def _relay(self, met: Met, gone: Callable[[], None]) -> Outward:
+        return Outward(self.options.data, met, gone)
+
+    async def _watch(self) -> None:
+        """Without a leader for long, take no connections until there is one again."""
+        await self.remote.reached.wait()
+        for listening in self._listening:
+            self.public.listen(listening)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.public.admits = self.remote.away_s <= ALONE_S
+
+    async def _reload(self) -> None:
+        while True:
+            await asyncio.sleep(RELOAD_S)
+            assert self.tls is not None  # noqa: S101 - only then
+            self.tls.context.load_cert_chain(self.tls.certificate, self.tls.key)
