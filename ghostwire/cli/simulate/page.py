@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final
 
@@ -11,7 +12,7 @@ import click
 
 from ghostwire import __version__
 from ghostwire.cli.simulate import text
-from ghostwire.testing.load.report import Report, Trace
+from ghostwire.testing.load.report import Report, Sample, Trace
 
 WIDTH, HEIGHT, MARGIN = 760, 240, 52
 COLOURS: Final = ("#2563eb", "#b45309", "#15803d", "#9333ea", "#be123c", "#0e7490")
@@ -28,9 +29,11 @@ Point = tuple[float, float]
 def render(found: Report, trace: Trace) -> str:
     """The page."""
     rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(click.unstyle(value))}</td></tr>" for name, value in text.rows(found)
+        f"<tr><th>{escape(name)}</th><td>{escape(click.unstyle(value))}</td></tr>"
+        for name, value in text.rows(found) + text.run_rows(trace)
     )
-    sessions = [(at, float(count)) for at, count, _ in trace.samples]
+    sessions = [(sample.at, float(sample.sessions)) for sample in trace.samples]
+    memory = [(sample.at, sample.mib) for sample in trace.samples]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>Ghostwire: {found.nodes} nodes</title><style>{STYLE}</style>"
@@ -38,15 +41,18 @@ def render(found: Report, trace: Trace) -> str:
         "they share. Latencies count from the scheduled moment.</p>"
         f"<table>{rows}</table>"
         f"<h2>Sessions</h2>{_over_time(sessions, trace.scenes)}"
-        f"<h2>Changes told a second</h2>{_over_time(_rates(trace), trace.scenes)}"
+        f"<h2>Changes told a second</h2>{_over_time(_rates(trace, lambda sample: sample.deliveries), trace.scenes)}"
+        f"<h2>CPU of the server, cores</h2>{_over_time(_rates(trace, lambda sample: sample.cpu_s), trace.scenes)}"
+        f"<h2>Memory of the server, MiB</h2>{_over_time(memory, trace.scenes)}"
         f"<h2>Latency by percentile</h2>{_percentiles(trace)}"
         "</html>"
     )
 
 
-def _rates(trace: Trace) -> list[Point]:
-    pairs = zip(trace.samples, trace.samples[1:], strict=False)
-    return [(at, (told - before) / (at - since)) for (since, _, before), (at, _, told) in pairs if at > since]
+def _rates(trace: Trace, of: Callable[[Sample], float]) -> list[Point]:
+    """How fast something grew, a second; a server that was started again began anew."""
+    pairs = itertools.pairwise(trace.samples)
+    return [(now.at, max(0.0, of(now) - of(then)) / (now.at - then.at)) for then, now in pairs if now.at > then.at]
 
 
 def _over_time(points: Sequence[Point], scenes: Sequence[tuple[float, str]]) -> str:
@@ -55,7 +61,7 @@ def _over_time(points: Sequence[Point], scenes: Sequence[tuple[float, str]]) -> 
         return "<p>Nothing was measured.</p>"
     last = max(at for at, _ in points) or 1.0
     top = max(value for _, value in points) or 1.0
-    drawn = [_axes(f"{last:.0f} s", f"{top:,.0f}")]
+    drawn = [_axes(f"{last:.0f} s", f"{top:,.0f}" if top >= 10 else f"{top:.2f}")]
     for at, name in scenes:
         x = _x(at / last)
         drawn.append(f'<line class="scene" x1="{x:.1f}" y1="14" x2="{x:.1f}" y2="{HEIGHT - MARGIN}"/>')

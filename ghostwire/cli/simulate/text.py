@@ -9,13 +9,22 @@ from ghostwire.cli import screen
 from ghostwire.testing.load import report
 
 
-def render(found: report.Report) -> str:
+def render(found: report.Report, trace: report.Trace) -> str:
     """One line for each thing that was measured."""
-    return screen.fields(rows(found))
+    return screen.fields(rows(found) + run_rows(trace))
+
+
+def run_rows(trace: report.Trace) -> list[tuple[str, str]]:
+    """Name and value of what the run itself took and met with."""
+    clients = trace.clients
+    parts = [f"{clients.processes} processes, {clients.total_mib:.0f} MiB", f"{clients.cpu_ms_per_join:.2f} ms a join"]
+    if clients.cpu_us_per_delivery is not None:
+        parts.append(f"{clients.cpu_us_per_delivery:.0f} us a delivery")
+    return [("clients", ", ".join(parts)), *(("fault", screen.bad(fault)) for fault in trace.faults)]
 
 
 def rows(found: report.Report) -> list[tuple[str, str]]:
-    """Name and value of each line."""
+    """Name and value of each line of the report."""
     lines = [("nodes", f"{found.nodes}, {_processes(found.workers)}")]
     for field, name, spell in _PARTS:
         part = getattr(found, field)
@@ -23,7 +32,6 @@ def rows(found: report.Report) -> list[tuple[str, str]]:
             lines.append((name, spell(part)))
     wrong = f"{found.digest_mismatches} differ from the coordinator's"
     lines.append(("maps", screen.bad(wrong) if found.digest_mismatches else screen.good(wrong)))
-    lines += [("fault", screen.bad(fault)) for fault in found.faults]
     return lines
 
 

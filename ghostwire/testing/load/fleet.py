@@ -132,6 +132,16 @@ class Fleet:
         times = [psutil.Process(worker.process.pid).cpu_times() for worker in self._workers]
         return sum(used.user + used.system for used in times)
 
+    @property
+    def processes(self) -> int:
+        """How many client processes there are."""
+        return len(self._workers)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that the clients hold."""
+        return sum(int(psutil.Process(worker.process.pid).memory_info().rss) for worker in self._workers)
+
     def populate(self, host: str, port: int, tag: Callable[[int], str], keys: dict[str, str]) -> None:
         """Deal the nodes out to the processes, neighbours to different ones."""
         step = len(self._workers)

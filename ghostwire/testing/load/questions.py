@@ -46,6 +46,10 @@ class Questions:
         if self._done(Again(within_s=within_s)).unanswered:
             raise InternalError("the nodes that ask did not come back to the restarted server")
 
+    def missing(self) -> int:
+        """How many of the nodes that ask have lost their session."""
+        return self._done(Again(within_s=0.0)).unanswered
+
     def ask(self, rate: float, seconds: float) -> Latencies:
         """Ask the server. Raises InternalError for what was never answered."""
         return self._measured(self._done(Ask(rate=rate, seconds=seconds)))

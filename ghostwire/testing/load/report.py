@@ -87,8 +87,8 @@ class Storm(_Part, frozen=True, kw_only=True):
 class Memory(_Part, frozen=True, kw_only=True):
     """What the server's processes hold, by the growth of their resident memory.
 
-    Nodes and their sessions can be told apart after a storm, when nodes stood without sessions. Before, both count as
-    the session's.
+    A node is counted in the leader, a session in the workers. Where one process is both, they can be told apart after a
+    storm only, when nodes were known without sessions; before, both count as the session's.
     """
 
     worker_bytes_per_session: float
@@ -110,7 +110,16 @@ class Report(_Part, frozen=True, kw_only=True):
     storm: Storm | None = None
     memory: Memory
     digest_mismatches: int
-    faults: tuple[str, ...] = ()
+
+
+class Sample(_Part, frozen=True, kw_only=True):
+    """One moment of a run: seconds since it began, and what stood or was used by then."""
+
+    at: float
+    sessions: int
+    deliveries: int
+    cpu_s: float
+    mib: float
 
 
 class Curve(_Part, frozen=True, kw_only=True):
@@ -120,9 +129,20 @@ class Curve(_Part, frozen=True, kw_only=True):
     points: tuple[tuple[float, float], ...]
 
 
-class Trace(_Part, frozen=True, kw_only=True):
-    """What was seen over the whole run: (seconds, sessions, deliveries so far) and when each scenario began."""
+class Clients(_Part, frozen=True, kw_only=True):
+    """What the simulated nodes took of the machine that they share with the server. None where nothing was measured."""
 
-    samples: tuple[tuple[float, int, int], ...]
+    processes: int
+    cpu_ms_per_join: float
+    cpu_us_per_delivery: float | None
+    total_mib: float
+
+
+class Trace(_Part, frozen=True, kw_only=True):
+    """What was seen over the whole run: samples, when each scenario began, what the server did against the rules."""
+
+    samples: tuple[Sample, ...]
     scenes: tuple[tuple[float, str], ...]
     curves: tuple[Curve, ...]
+    clients: Clients
+    faults: tuple[str, ...]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Final
 
 from ghostwire.errors import InternalError
+from ghostwire.testing.load.latencies import Latencies
+from ghostwire.testing.load.memory import Known
+from ghostwire.testing.load.orders import Progress
 from ghostwire.testing.load.report import Change, Churn, Join, PolicyEdit, Queries, Steady, Storm
 from ghostwire.testing.load.stage import Stage
+from ghostwire.testing.load.subject import Resident
 from ghostwire.testing.load.topology import HUB
 
 JOINS_PER_S: Final = 500.0
@@ -28,7 +33,7 @@ FLUSH_S: Final = 6.0
 """Longer than what may be lost waits for the disk."""
 STORM_PATIENCE_S: Final = 180.0
 STORM_QUERIES_PER_S: Final = 2.0
-STORM_QUERY_S: Final = 5.0
+STORM_QUERY_S: Final = 3.0
 POLICY_PATIENCE_S: Final = 30.0
 
 
@@ -36,20 +41,23 @@ def join(stage: Stage) -> Join:
     """Every node joins, at a steady rate that the server does not choose."""
     stage.scene("join")
     stage.count()
-    cpu = stage.subject.cpu_s
-    at = time.monotonic() + 0.2
-    stage.fleet.join(at, JOINS_PER_S)
     everyone = stage.connected
-    stage.fleet.wait(everyone / JOINS_PER_S + JOIN_PATIENCE_S, lambda progress: progress.sessions >= everyone)
-    found = stage.count("join", lambda count: count.joins)
+    with stage.spent() as spent:
+        at = time.monotonic() + 0.2
+        stage.fleet.join(at, JOINS_PER_S)
+        stage.fleet.wait(everyone / JOINS_PER_S + JOIN_PATIENCE_S, lambda progress: progress.sessions >= everyone)
+        found = stage.count("join", lambda count: count.joins)
+        stage.settle()
+    if not found.joined:
+        raise InternalError(f"no node could join: {dict(found.refusals)}")
     seconds = found.last_session - at
-    stage.settle()
+    stage.note_clients(join_cpu_ms=spent.clients_s * 1000 / everyone)
     return Join(
         seconds=seconds,
         rate=found.joined / seconds,
         p50_ms=found.joins.percentile(50),
         p99_ms=found.joins.percentile(99),
-        cpu_ms=(stage.subject.cpu_s - cpu) * 1000 / everyone,
+        cpu_ms=spent.server_s * 1000 / everyone,
         failed=everyone - found.joined,
     )
 
@@ -59,6 +67,7 @@ def steady(stage: Stage, seconds: float) -> tuple[Steady, Queries]:
     stage.scene("steady")
     stage.count()
     stage.lowest = stage.connected
+    asking = len(stage.askers)
     began = time.monotonic()
     measured = QUERY_ROUNDS * (2 * QUERY_S + 1.0)
     seconds = max(seconds, measured)
@@ -66,7 +75,11 @@ def steady(stage: Stage, seconds: float) -> tuple[Steady, Queries]:
     queries = _queries(stage)
     stage.fleet.wait(began + seconds - time.monotonic())
     found = stage.count("change while steady")
-    return Steady(seconds=seconds, sessions_min=stage.lowest, sessions_lost=found.lost), queries
+    missing = stage.questions.missing()
+    return (
+        Steady(seconds=seconds, sessions_min=stage.lowest + asking - missing, sessions_lost=found.lost + missing),
+        queries,
+    )
 
 
 def _queries(stage: Stage) -> Queries:
@@ -119,21 +132,23 @@ def churn(stage: Stage) -> Churn:
     stage.settle()
     stage.count()
     rate = max(5.0, stage.connected * CHURN_CHANGES)
-    before, cpu = stage.subject.metrics(), stage.subject.cpu_s
-    stage.fleet.churn(time.monotonic(), rate, CHURN_S)
-    stage.fleet.wait(CHURN_S)
-    stage.settle()
-    cpu = stage.subject.cpu_s - cpu
+    before = stage.subject.metrics()
+    with stage.spent() as spent:
+        stage.fleet.churn(time.monotonic(), rate, CHURN_S)
+        stage.fleet.wait(CHURN_S)
+        stage.settle()
     found = stage.count("change under churn")
     windows = "ghostwire_netmap_windows_total"
     passed = stage.subject.metrics().get(windows, 0.0) - before.get(windows, 0.0)
+    told = max(found.deliveries, 1)
+    stage.note_clients(delivery_cpu_us=spent.clients_s * 1e6 / told)
     return Churn(
         rate=rate,
         deliveries_per_s=found.deliveries / CHURN_S,
         staleness_p50_ms=found.changes.percentile(50),
         staleness_p99_ms=found.changes.percentile(99),
         messages_per_node_window_max=found.most / passed if passed else None,
-        cpu_us_per_delivery=cpu * 1e6 / found.deliveries if found.deliveries else 0.0,
+        cpu_us_per_delivery=spent.server_s * 1e6 / told,
     )
 
 
@@ -157,10 +172,10 @@ def policy(stage: Stage) -> PolicyEdit:
     )
 
 
-def storm(stage: Stage, bare_bytes: int) -> tuple[Storm, float]:
+def storm(stage: Stage, bare: Resident) -> tuple[Storm, Known]:
     """The server is killed and started again, and every node comes back as agents do.
 
-    `bare_bytes` is what it held before it knew a node. Beside the report: bytes a node that it knows without a session.
+    `bare` is what it held before it knew a node. Beside the report: what it holds for nodes that have no session.
     """
     stage.scene("storm")
     stage.settle()
@@ -169,12 +184,10 @@ def storm(stage: Stage, bare_bytes: int) -> tuple[Storm, float]:
     killed = time.monotonic()
     stage.subject.kill()
     stage.subject.start()
-    known = (stage.subject.resident - bare_bytes) / stage.topology.nodes
-    stage.questions.again(STORM_PATIENCE_S)
-    stage.questions.begin(len(stage.askers) * STORM_QUERIES_PER_S, STORM_QUERY_S)
+    stage.fleet.wait(0.0)
+    known = Known.measure(stage, bare)
     everyone = stage.connected
-    stage.fleet.wait(STORM_PATIENCE_S, lambda progress: progress.sessions >= everyone)
-    queries = stage.questions.end()
+    queries = _queries_until(stage, lambda progress: progress.sessions >= everyone)
     stage.keep("query during the storm", queries)
     found = stage.count()
     if not found.last_session:
@@ -190,3 +203,17 @@ def storm(stage: Stage, bare_bytes: int) -> tuple[Storm, float]:
         ),
         known,
     )
+
+
+def _queries_until(stage: Stage, over: Callable[[Progress], bool]) -> Latencies:
+    """Queries from the nodes that ask, as soon as they are back and until the storm is over."""
+    deadline = time.monotonic() + STORM_PATIENCE_S
+    stage.questions.again(STORM_PATIENCE_S)
+    found = Latencies()
+    while time.monotonic() < deadline:
+        stage.questions.begin(len(stage.askers) * STORM_QUERIES_PER_S, STORM_QUERY_S)
+        ended = stage.fleet.wait(STORM_QUERY_S, over)
+        found.merge(stage.questions.end().encode())
+        if ended:
+            break
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -9,33 +10,51 @@ from typing import Final
 import msgspec
 
 from ghostwire.testing.load import scenarios
+from ghostwire.testing.load.memory import memory
 from ghostwire.testing.load.questions import Questions
-from ghostwire.testing.load.report import Memory, Report, Trace
+from ghostwire.testing.load.report import Report, Trace
 from ghostwire.testing.load.stage import Stage, Tell
 from ghostwire.testing.load.subject import Dial, Subject
 from ghostwire.testing.load.topology import Topology
 
 SCENARIOS: Final = ("join", "steady", "churn", "policy", "storm")
 """In the order in which they are played. Nodes always join."""
-BEAT_S: Final = 2.0
-MIB: Final = 1024 * 1024
+BEATS_PER_S: Final = 5000.0
+"""Signs of life a second when every map is compared."""
+SESSIONS_A_WORKER: Final = 12_500
+"""So many that the others can take over what one leaves."""
+STEADY_S: Final = 0.012
+"""How long steady lasts for each node: 10 minutes for 50,000."""
+SHORTEST_STEADY_S: Final = 30.0
+
+
+def enough_workers(nodes: int) -> int:
+    """Workers for so many nodes: none where one process is enough."""
+    return 0 if nodes <= SESSIONS_A_WORKER else math.ceil(nodes / SESSIONS_A_WORKER)
+
+
+def steady_seconds(nodes: int) -> float:
+    """How long to look at so many nodes while nothing happens."""
+    return max(SHORTEST_STEADY_S, nodes * STEADY_S)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be simulated. `seconds` is how long the steady scenario lasts."""
+    """What is to be simulated. `workers` and `seconds`, how long steady lasts, follow the nodes where they are None."""
 
     nodes: int
     visible: int = 200
+    workers: int | None = None
     scenarios: frozenset[str] = frozenset(SCENARIOS)
-    seconds: float = 30.0
+    seconds: float | None = None
 
 
 def simulate(plan: Plan, dial: Dial, tell: Tell) -> tuple[Report, Trace]:
     """Play the scenarios against a server of its own, in a folder that is gone afterwards."""
     topology = Topology(plan.nodes, min(plan.visible, plan.nodes - 2))
+    workers = enough_workers(plan.nodes) if plan.workers is None else plan.workers
     with (
         tempfile.TemporaryDirectory(prefix="ghostwire-simulate-") as folder,
-        Subject(Path(folder), dial) as subject,
+        Subject(Path(folder), dial, workers) as subject,
         Questions() as questions,
     ):
         stage = Stage(topology, subject, questions, tell)
@@ -45,21 +64,19 @@ def simulate(plan: Plan, dial: Dial, tell: Tell) -> tuple[Report, Trace]:
 
 def _play(plan: Plan, stage: Stage) -> Report:
     subject = stage.subject
-    stage.prepare()
-    bare_bytes = subject.resident
+    bare = stage.prepare()
+    seconds = steady_seconds(plan.nodes) if plan.seconds is None else plan.seconds
     joined = scenarios.join(stage)
-    steady, query = scenarios.steady(stage, plan.seconds) if "steady" in plan.scenarios else (None, None)
+    steady, query = scenarios.steady(stage, seconds) if "steady" in plan.scenarios else (None, None)
     change, churn = (scenarios.change(stage), scenarios.churn(stage)) if "churn" in plan.scenarios else (None, None)
     policy = scenarios.policy(stage) if "policy" in plan.scenarios else None
     mismatches = _compare(stage)
-    storm, known = scenarios.storm(stage, bare_bytes) if "storm" in plan.scenarios else (None, None)
+    storm, known = scenarios.storm(stage, bare) if "storm" in plan.scenarios else (None, None)
     if storm is not None:
         mismatches += _compare(stage)
-    held = subject.resident
-    grown = (held - bare_bytes) / plan.nodes - (known or 0.0)
     return Report(
         nodes=plan.nodes,
-        workers=0,
+        workers=subject.workers,
         join=joined,
         steady=steady,
         change=change,
@@ -67,15 +84,15 @@ def _play(plan: Plan, stage: Stage) -> Report:
         query=query,
         policy=policy,
         storm=storm,
-        memory=Memory(worker_bytes_per_session=grown, leader_bytes_per_node=known, total_mib=held / MIB),
+        memory=memory(stage, bare, known),
         digest_mismatches=mismatches,
-        faults=tuple(stage.faults),
     )
 
 
 def _compare(stage: Stage) -> int:
     """Let the server compare every node's map with its own: how many differ, since it started."""
     stage.settle()
-    stage.fleet.beat(BEAT_S)
-    stage.fleet.wait(BEAT_S + 1.0)
+    seconds = max(1.0, stage.connected / BEATS_PER_S)
+    stage.fleet.beat(seconds)
+    stage.fleet.wait(seconds + 1.0)
     return int(stage.subject.metrics()["ghostwire_netmap_digest_mismatches_total"])

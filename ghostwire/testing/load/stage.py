@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from ghostwire.testing.load.fleet import Count, Fleet
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.orders import Progress
 from ghostwire.testing.load.questions import Questions
-from ghostwire.testing.load.report import Curve, Trace
-from ghostwire.testing.load.subject import HOST, Subject
+from ghostwire.testing.load.report import Clients, Curve, Sample, Trace
+from ghostwire.testing.load.subject import HOST, Resident, Subject
 from ghostwire.testing.load.topology import HUB_TAG, Topology
 
 ASKERS: Final = 100
@@ -22,8 +24,18 @@ PERCENTS: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 1
 KEY_LIFE_S: Final = 86_400.0
 SAMPLE_S: Final = 0.5
 
+MIB: Final = 1024 * 1024
+
 Tell = Callable[[str, Progress], None]
 """Told of progress: the scenario's name and where the clients stand."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """CPU seconds: those before, until they are over."""
+
+    server_s: float
+    clients_s: float
 
 
 class Stage:
@@ -34,10 +46,12 @@ class Stage:
         self.askers = range(topology.nodes - min(ASKERS, topology.nodes // 10), topology.nodes)
         self.fleet = Fleet(self.askers.start, self._watch)
         self.lowest = 0
-        self.faults: list[str] = []
+        self._faults: list[str] = []
+        self._join_cpu_ms = 0.0
+        self._delivery_cpu_us: float | None = None
         self._tell = tell
         self._began = time.monotonic()
-        self._samples: list[tuple[float, int, int]] = []
+        self._samples: list[Sample] = []
         self._scenes: list[tuple[float, str]] = []
         self._curves: list[Curve] = []
 
@@ -50,8 +64,12 @@ class Stage:
         """A scenario begins."""
         self._scenes.append((time.monotonic() - self._began, name))
 
-    def prepare(self) -> None:
-        """Put the policy in force, make a pre-auth key for each class, hand the nodes out, let those that ask join."""
+    def prepare(self) -> Resident:
+        """Put the policy in force, make a pre-auth key for each class, hand the nodes out, let those that ask join.
+
+        What the server holds that knows the policy and no node; it is started again for that, so that what building
+        the policy took for a moment does not count.
+        """
         self.scene("prepare")
         tags = [HUB_TAG, *self.topology.tags()]
         self.subject.ask(lambda admin: admin.put("/v1/policy", {"text": self.topology.policy(), "note": "simulation"}))
@@ -61,6 +79,9 @@ class Stage:
                 for tag in tags
             }
         )
+        self.subject.kill()
+        self.subject.start()
+        bare = self.subject.resident
         self.fleet.populate(HOST, self.subject.port, self.topology.tag, keys)
         self.questions.meet(
             HOST,
@@ -69,11 +90,12 @@ class Stage:
             lambda number: keys[self.topology.tag(number)],
             self.topology.neighbour,
         )
+        return bare
 
     def count(self, curve: str = "", pick: Callable[[Count], Latencies] = lambda count: count.changes) -> Count:
         """What was counted since the last time, perhaps kept as a curve too."""
         found = self.fleet.count()
-        self.faults += found.faults
+        self._faults += found.faults
         if curve:
             self.keep(curve, pick(found))
         return found
@@ -89,13 +111,45 @@ class Stage:
         while before != (before := self.fleet.progress.deliveries) and time.monotonic() < deadline:
             self.fleet.wait(QUIET_S)
 
+    @contextmanager
+    def spent(self) -> Iterator[Spent]:
+        """What the server and the clients use of the CPU within; the server must not be started again meanwhile."""
+        spent = Spent(self.subject.cpu_s, self.fleet.cpu_s)
+        yield spent
+        spent.server_s = self.subject.cpu_s - spent.server_s
+        spent.clients_s = self.fleet.cpu_s - spent.clients_s
+
+    def note_clients(self, *, join_cpu_ms: float | None = None, delivery_cpu_us: float | None = None) -> None:
+        """Keep what a join or a delivery took of the clients."""
+        self._join_cpu_ms = self._join_cpu_ms if join_cpu_ms is None else join_cpu_ms
+        self._delivery_cpu_us = self._delivery_cpu_us if delivery_cpu_us is None else delivery_cpu_us
+
     def trace(self) -> Trace:
         """The record of the run."""
-        return Trace(samples=tuple(self._samples), scenes=tuple(self._scenes), curves=tuple(self._curves))
+        return Trace(
+            samples=tuple(self._samples),
+            scenes=tuple(self._scenes),
+            curves=tuple(self._curves),
+            clients=Clients(
+                processes=self.fleet.processes,
+                cpu_ms_per_join=self._join_cpu_ms,
+                cpu_us_per_delivery=self._delivery_cpu_us,
+                total_mib=self.fleet.resident / MIB,
+            ),
+            faults=tuple(self._faults),
+        )
 
     def _watch(self, progress: Progress) -> None:
         self.lowest = min(self.lowest, progress.sessions)
         at = time.monotonic() - self._began
-        if not self._samples or at - self._samples[-1][0] >= SAMPLE_S:
-            self._samples.append((at, progress.sessions, progress.deliveries))
+        if not self._samples or at - self._samples[-1].at >= SAMPLE_S:
+            self._samples.append(
+                Sample(
+                    at=at,
+                    sessions=progress.sessions,
+                    deliveries=progress.deliveries,
+                    cpu_s=self.subject.cpu_s,
+                    mib=self.subject.resident.total / MIB,
+                )
+            )
         self._tell(self._scenes[-1][1] if self._scenes else "", progress)

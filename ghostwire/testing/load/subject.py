@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,8 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from ghostwire.errors import InternalError
 from ghostwire.testing.processes import Child
 
+T = TypeVar("T")
 HOST: Final = "127.0.0.1"
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
+STORE: Final = "ghostwire.db"
 CONFIG: Final = """\
 # The simulation's server: all nodes come from a few addresses of one machine, at once.
 limits:
@@ -45,13 +49,24 @@ Dial = Callable[[Path], AbstractContextManager[Admin]]
 """Opens the admin socket in a server's folder."""
 
 
-class Subject:
-    """One server's processes, run after run."""
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """Bytes of memory that a server's processes hold: the one that has the store, its workers, and all of them."""
 
-    def __init__(self, folder: Path, dial: Dial) -> None:
+    leader: int
+    workers: int
+    total: int
+
+
+class Subject:
+    """One server's processes, run after run. Without workers it is a single one."""
+
+    def __init__(self, folder: Path, dial: Dial, workers: int = 0) -> None:
+        self.workers = workers
         self._folder = folder
         self._dial = dial
         self._child: Child | None = None
+        self._leads: dict[psutil.Process, bool] = {}
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -70,13 +85,20 @@ class Subject:
         """Start it, at the port that it had before, and wait until it is ready."""
         words = ["serve", "--data", str(self._folder / "server"), "--listen", f"{HOST}:{self.port}"]
         words += ["--tls", "off", "--log-level", "warn"]
+        if self.workers:
+            words += ["--workers", str(self.workers)]
         self._child = Child.start(words, self._folder / "server.log", name="the server")
         found = self._child.until("ready", self._ready, PATIENCE_S)
         self.port = int(found["listen"].rpartition(":")[2])
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End every process as a crash would; the one that would start the others again goes first."""
+        others = psutil.Process(self._running.pid).children(recursive=True)
         self._running.kill()
+        for process in others:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(others)
 
     def ask(self, what: Callable[[Admin], Any]) -> Any:
         """Ask over the admin socket."""
@@ -85,14 +107,20 @@ class Subject:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds that the running server has used."""
-        used = psutil.Process(self._running.pid).cpu_times()
-        return float(used.user + used.system)
+        """CPU seconds that the running server's processes have used."""
+        used = self._each(lambda process: process.cpu_times())
+        return float(sum(times.user + times.system for times in used))
 
     @property
-    def resident(self) -> int:
-        """Bytes of memory that the running server holds."""
-        return int(psutil.Process(self._running.pid).memory_info().rss)
+    def resident(self) -> Resident:
+        """The memory that the running server holds now."""
+        first = self._running.pid
+        found = self._each(lambda process: (process.pid, self._is_leader(process), process.memory_info().rss))
+        return Resident(
+            leader=sum(held for _, leads, held in found if leads),
+            workers=sum(held for pid, leads, held in found if not leads and pid != first),
+            total=sum(held for _, _, held in found),
+        )
 
     def metrics(self) -> dict[str, float]:
         """What the server counts, by name; with labels, `name{value}`."""
@@ -111,6 +139,21 @@ class Subject:
         if not child.running:
             raise InternalError(f"the server ended with {child.stop()}:\n{child.tail()}")
         return child
+
+    def _each(self, read: Callable[[psutil.Process], T]) -> list[T]:
+        """Something of the process that was started and of its descendants, as far as they are still there."""
+        first = psutil.Process(self._running.pid)
+        found = []
+        for process in (first, *first.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(read(process))
+        return found
+
+    def _is_leader(self, process: psutil.Process) -> bool:
+        """Whether it has the store open; looked up once, since a worker has thousands of descriptors."""
+        if process not in self._leads:
+            self._leads[process] = any(Path(file.path).name == STORE for file in process.open_files())
+        return self._leads[process]
 
     def _ready(self) -> dict[str, Any] | None:
         found: dict[str, Any] = self.ask(lambda admin: admin.get("/v1/status"))
