@@ -98,8 +98,8 @@ impl Engine {
         for (atoms, of_addresses) in
             [(self.catalog.identity(&self.policy, node), false), (self.catalog.place(&self.policy, node), true)]
         {
-            let (classes, all) = self.sight(Effect::Accept, &atoms, of_addresses);
-            affected |= if all { self.everyone.clone() } else { self.members(&classes) };
+            let seen = self.sight(Effect::Accept, &atoms, of_addresses);
+            affected |= self.nodes_of(&seen);
             match self.classes.find(&atoms, of_addresses) {
                 Some(class) if of_addresses || self.classes.get(class).members.is_empty() => told.push(class),
                 Some(_) => {}

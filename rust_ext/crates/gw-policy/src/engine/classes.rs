@@ -85,6 +85,7 @@ pub struct Links {
     /// Links of address queries only.
     pub routed: Vec<u32>,
     attached: usize,
+    highest_atom: Atom,
 }
 
 /// Neither side is any, nothing more is asked, and it is small enough to be written out.
@@ -135,11 +136,18 @@ impl Links {
             name(special_targets, &link.targets.atoms);
         }
         self.attached += 1;
+        let atoms = link.sources.atoms.iter().chain(&link.targets.atoms);
+        self.highest_atom = atoms.fold(self.highest_atom, |highest, atom| highest.max(*atom));
     }
 
     /// Whether no link is in force.
     pub fn is_empty(&self) -> bool {
         self.attached == 0
+    }
+
+    /// No link in force names a higher one.
+    pub fn highest_atom(&self) -> Atom {
+        self.highest_atom
     }
 
     /// Put a link out of force.

@@ -311,8 +311,8 @@ impl Engine {
         let id = self.classes.add(atoms.clone(), of_addresses);
         for effect in [Effect::Accept, Effect::Deny] {
             if self.views.is_used(effect) {
-                let (classes, all) = self.sight(effect, &atoms, of_addresses);
-                self.views.widen(effect, id, &classes, all);
+                let seen = self.sight(effect, &atoms, of_addresses);
+                self.views.widen(effect, id, &seen);
             }
             self.cells.get_mut(effect).touch_own();
             if self.cells.get(effect).is_built() {

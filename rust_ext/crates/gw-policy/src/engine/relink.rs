@@ -50,7 +50,6 @@ impl Engine {
             self.mark_sides(self.links.get(*effect).get(*id), marks);
         }
         for (effect, marks) in [(Effect::Accept, &accept), (Effect::Deny, &deny)] {
-            bits(&marks.sources).chain(bits(&marks.targets)).for_each(|class| self.views.forget(effect, class));
             self.cells.get_mut(effect).touch(bits(&marks.sources));
             self.cells.get_mut(effect).touch_own();
         }
@@ -61,8 +60,11 @@ impl Engine {
         }
         or(&mut accept.owning, &deny.owning);
         // The filters of targets are others in any case; of the sources only some see others than before.
+        let known: Vec<ClassId> = bits(&accept.sources).chain(bits(&accept.targets)).collect();
         accept.sources.iter_mut().zip(&targets).for_each(|(from, to)| *from &= !to);
-        let before = self.seen_by(&accept.sources);
+        let before: Vec<_> = bits(&accept.sources).map(|class| (class, self.seen_by(Effect::Accept, class))).collect();
+        known.into_iter().for_each(|class| self.views.forget(Effect::Accept, class));
+        bits(&deny.sources).chain(bits(&deny.targets)).for_each(|class| self.views.forget(Effect::Deny, class));
         let hidden = self.sights(&deny.sources, &deny.targets, &targets);
         change.detached.iter().for_each(|(effect, id)| self.links.get_mut(*effect).detach(*id));
         change.attached.iter().for_each(|(effect, id)| self.links.get_mut(*effect).attach(*id));
@@ -70,7 +72,8 @@ impl Engine {
         let mut affected = self.members(&targets);
         affected |= self.beside(&accept.owning);
         for (class, seen) in before {
-            if self.class_row(class) != seen {
+            let now = self.seen_by(Effect::Accept, class);
+            if now != seen && self.nodes_of(&now) != self.nodes_of(&seen) {
                 affected.extend(self.classes.get(class).members.iter().copied());
             }
         }
@@ -113,18 +116,6 @@ impl Engine {
 
     pub(super) fn mark_all(&self, marks: &mut [u64]) {
         (0..self.classes.list.len()).for_each(|class| marks[class / 64] |= 1 << (class % 64));
-    }
-
-    fn seen_by(&mut self, classes: &[u64]) -> Vec<(ClassId, RoaringBitmap)> {
-        let list: Vec<ClassId> = bits(classes).collect();
-        list.into_iter().map(|class| (class, self.class_row(class))).collect()
-    }
-
-    fn class_row(&mut self, class: ClassId) -> RoaringBitmap {
-        let own = self.classes.get(class);
-        let (atoms, of_addresses) = (own.atoms.clone(), own.of_addresses);
-        let (classes, all) = self.sight(Effect::Accept, &atoms, of_addresses);
-        if all { self.everyone.clone() } else { self.members(&classes) }
     }
 }
 

@@ -11,15 +11,21 @@ const LOG_LIMIT: usize = 1 << 12;
 /// Where fewer than one in so many are members, these are looked up; else all nodes are asked.
 const SPARSE: usize = 8;
 
+/// The classes that one class sees.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// One bit per class; not looked at when `all` holds.
+    pub classes: Vec<u64>,
+    pub all: bool,
+}
+
 /// What one class sees.
 #[derive(Debug, Clone, Default)]
 struct View {
-    /// One bit per class; not looked at when `all` holds.
-    classes: Vec<u64>,
-    all: bool,
+    seen: Seen,
     nodes: RoaringBitmap,
-    /// Changes up to this one are in `nodes`.
-    stamp: u64,
+    /// Changes up to this one are in `nodes`; none where it was not asked for.
+    stamp: Option<u64>,
 }
 
 /// Rows that have been asked for, and what changed since.
@@ -111,12 +117,12 @@ impl Views {
     }
 
     /// A new class that sees `classes` (or all): rows that are kept see it too.
-    pub fn widen(&mut self, effect: Effect, id: ClassId, classes: &[u64], all: bool) {
+    pub fn widen(&mut self, effect: Effect, id: ClassId, seen: &Seen) {
         for (other, row) in self.rows.get_mut(effect).iter_mut().enumerate() {
             if let Some(row) = row
-                && (all || classes.get(other / 64).is_some_and(|word| word >> (other % 64) & 1 == 1))
+                && (seen.all || has(&seen.classes, other as ClassId))
             {
-                set(&mut row.classes, id);
+                set(&mut row.seen.classes, id);
             }
         }
     }
@@ -136,32 +142,34 @@ fn has(bits: &[u64], class: ClassId) -> bool {
 
 impl Engine {
     /// The classes that links of one effect connect with these atoms, either way, and whether these are all.
-    pub(super) fn sight(&self, effect: Effect, atoms: &[Atom], of_addresses: bool) -> (Vec<u64>, bool) {
+    pub(super) fn sight(&self, effect: Effect, atoms: &[Atom], of_addresses: bool) -> Seen {
         let links = self.links.get(effect);
         let mut all = !of_addresses && !links.any_to_any.is_empty();
-        let mut seen: Vec<Atom> = links.out(atoms).map(|(target, _)| *target).collect();
-        seen.extend(links.into(atoms));
+        // One bit per atom: most are named by many links.
+        let mut seen = vec![0u64; links.highest_atom() as usize / 64 + 1];
+        let mut see = |atom: &Atom| seen[*atom as usize / 64] |= 1 << (atom % 64);
+        links.out(atoms).for_each(|(target, _)| see(target));
+        links.into(atoms).for_each(&mut see);
         let mut needy: Vec<&Link> = Vec::new();
         for link in links.special_from(atoms) {
             all |= link.targets.any;
-            seen.extend(&link.targets.atoms);
+            link.targets.atoms.iter().for_each(&mut see);
         }
         let wide: &[u32] = if of_addresses { &[] } else { &links.to_any };
         for link in links.special_to(atoms).chain(wide.iter().map(|id| links.get(*id))) {
             all |= link.sources.any;
-            if link.needs.is_empty() { seen.extend(&link.sources.atoms) } else { needy.push(link) }
+            if link.needs.is_empty() { link.sources.atoms.iter().for_each(&mut see) } else { needy.push(link) }
         }
         if !of_addresses {
-            links.from_any.iter().for_each(|id| seen.extend(&links.get(*id).targets.atoms));
+            links.from_any.iter().flat_map(|id| &links.get(*id).targets.atoms).for_each(&mut see);
         }
-        let mut bits = vec![0u64; self.classes.list.len().div_ceil(64)];
+        let mut classes = vec![0u64; self.classes.list.len().div_ceil(64)];
         if !all {
-            seen.sort_unstable();
-            seen.dedup();
-            self.mark(seen.iter(), &mut bits);
-            needy.iter().for_each(|link| self.mark_sources(link, &mut bits));
+            let seen: Vec<Atom> = bits(&seen).collect();
+            self.mark(seen.iter(), &mut classes);
+            needy.iter().for_each(|link| self.mark_sources(link, &mut classes));
         }
-        (bits, all)
+        Seen { classes, all }
     }
 
     /// Set the bits of the classes that have one of the atoms.
@@ -197,40 +205,59 @@ impl Engine {
         RoaringBitmap::from_lsb0_bytes(0, scratch)
     }
 
-    /// The nodes that links of one effect connect with a class, brought up to date. Everyone comes as `None`.
-    pub(super) fn row(&mut self, effect: Effect, class: ClassId) -> Option<&RoaringBitmap> {
+    /// The row of a class, its nodes perhaps not up to date.
+    fn view(&mut self, effect: Effect, class: ClassId) -> &mut View {
         let index = class as usize;
         let rows = self.views.rows.get_mut(effect);
         if rows.len() < self.classes.list.len() {
             rows.resize(self.classes.list.len(), None);
         }
+        if rows[index].is_none() {
+            let own = self.classes.get(class);
+            let seen = self.sight(effect, &own.atoms, own.of_addresses);
+            self.views.rows.get_mut(effect)[index] = Some(Box::new(View { seen, ..View::default() }));
+        }
+        self.views.rows.get_mut(effect)[index].get_or_insert_default()
+    }
+
+    /// The classes that links of one effect connect with one.
+    pub(super) fn seen_by(&mut self, effect: Effect, class: ClassId) -> Seen {
+        self.view(effect, class).seen.clone()
+    }
+
+    pub(super) fn nodes_of(&mut self, seen: &Seen) -> RoaringBitmap {
+        if seen.all { self.everyone.clone() } else { self.members(&seen.classes) }
+    }
+
+    /// The nodes that links of one effect connect with a class, brought up to date. Everyone comes as `None`.
+    pub(super) fn row(&mut self, effect: Effect, class: ClassId) -> Option<&RoaringBitmap> {
         if self.views.is_packed_late() {
             self.views.pack(&self.classes.list);
         }
-        let now = self.views.now();
-        let kept = self.views.rows.get(effect)[index].as_ref().is_some_and(|row| row.stamp >= self.views.trimmed);
-        if !kept {
-            let own = self.classes.get(class);
-            let (atoms, of_addresses) = (own.atoms.clone(), own.of_addresses);
-            let (classes, all) = self.sight(effect, &atoms, of_addresses);
-            let nodes = if all { RoaringBitmap::new() } else { self.members(&classes) };
-            self.views.rows.get_mut(effect)[index] = Some(Box::new(View { classes, all, nodes, stamp: now }));
+        let (now, trimmed) = (self.views.now(), self.views.trimmed);
+        let view = self.view(effect, class);
+        if view.seen.all {
+            return None;
         }
-        let Views { rows, log, trimmed, .. } = &mut self.views;
-        let row = rows.get_mut(effect)[index].as_mut()?;
-        if !row.all {
-            for (changed, slot, came) in &log[(row.stamp - *trimmed) as usize..] {
-                if has(&row.classes, *changed) {
-                    if *came {
-                        row.nodes.insert(*slot)
-                    } else {
-                        row.nodes.remove(*slot)
-                    };
-                }
+        let stamp = view.stamp.filter(|stamp| *stamp >= trimmed);
+        if stamp.is_none() {
+            let classes = std::mem::take(&mut view.seen.classes);
+            let nodes = self.members(&classes);
+            *self.view(effect, class) = View { seen: Seen { classes, all: false }, nodes, stamp: Some(now) };
+        }
+        let Views { rows, log, .. } = &mut self.views;
+        let view = rows.get_mut(effect)[class as usize].as_mut()?;
+        for (changed, slot, came) in &log[(stamp.unwrap_or(now) - trimmed) as usize..] {
+            if has(&view.seen.classes, *changed) {
+                if *came {
+                    view.nodes.insert(*slot)
+                } else {
+                    view.nodes.remove(*slot)
+                };
             }
         }
-        row.stamp = now;
-        (!row.all).then_some(&row.nodes)
+        view.stamp = Some(now);
+        Some(&view.nodes)
     }
 
     /// The peers with which traffic may flow, in either direction.
