@@ -22,6 +22,7 @@ WHAT: Final = {
     "churn": "nodes change their endpoints all the time",
     "policy": "a policy edit that concerns one class in a hundred",
     "storm": "the coordinator is killed; everyone comes back",
+    "memory": "everyone leaves and comes back to a server started afresh",
 }
 
 

@@ -96,11 +96,10 @@ def _storm(storm: report.Storm) -> str:
 
 
 def _memory(memory: report.Memory) -> str:
-    parts = [f"{memory.total_mib:.0f} MiB in all"]
-    if memory.leader_bytes_per_node is not None:
-        parts.append(f"{memory.leader_bytes_per_node / 1024:.1f} KiB a node")
-    parts.append(f"{memory.worker_bytes_per_session / 1024:.1f} KiB a session")
-    return ", ".join(parts)
+    return (
+        f"{memory.total_mib:.0f} MiB in all, {memory.leader_bytes_per_node / 1024:.1f} KiB a node, "
+        f"{memory.worker_bytes_per_session / 1024:.1f} KiB a session"
+    )
 
 
 _PARTS: Final[tuple[tuple[str, str, Callable[[Any], str]], ...]] = (

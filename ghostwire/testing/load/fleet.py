@@ -162,6 +162,14 @@ class Fleet:
         for place, worker in enumerate(self._workers):
             worker.tell(orders.Churn(at=at, rate=rate, seconds=seconds, first=place, step=len(self._workers)))
 
+    def leave(self) -> None:
+        """Let every node leave and stay away."""
+        self._tell_all(orders.Leave())
+
+    def come_back(self, at: float, rate: float) -> None:
+        """Let every node come back at its scheduled moment."""
+        self._tell_all(orders.Return(at=at, rate=rate))
+
     def announce(self, node: int) -> None:
         """Let one node change its endpoints."""
         self._tell_all(orders.Announce(node=node))

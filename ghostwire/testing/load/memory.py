@@ -1,43 +1,38 @@
-"""Which of a server's memory is its nodes' and which its sessions', by the growth of what its processes hold."""
+"""What a node and its session take of a server's memory: by the growth of its processes, each thing apart."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+import time
+from typing import Final
 
 from ghostwire.testing.load.report import Memory
 from ghostwire.testing.load.stage import MIB, Stage
 from ghostwire.testing.load.subject import Resident
 
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a server holds that knows every node and has few sessions or none, as after a restart."""
-
-    resident: Resident
-    bytes_per_node: float
-    sessions: int
-
-    @classmethod
-    def measure(cls, stage: Stage, bare: Resident) -> Self:
-        """Now; `bare` is what it held before it knew a node."""
-        found = stage.subject.resident
-        per_node = (found.leader - bare.leader) / stage.topology.nodes
-        return cls(found, per_node, stage.fleet.progress.sessions)
+RETURNS_PER_S: Final = 1000.0
+PATIENCE_S: Final = 120.0
 
 
-def memory(stage: Stage, bare: Resident, known: Known | None) -> Memory:
-    """What a node and a session take, now that all of them stand."""
-    held, apart = stage.subject.resident, stage.subject.workers > 0
-    if known is None:
-        grown = held.workers - bare.workers if apart else held.total - bare.total
-        sessions = stage.topology.nodes
-        per_node = (held.leader - bare.leader) / stage.topology.nodes if apart else None
-    else:
-        before = known.resident
-        grown = held.workers - before.workers if apart else held.total - before.total
-        sessions = stage.topology.nodes - known.sessions
-        per_node = known.bytes_per_node
+def memory(stage: Stage, bare: Resident) -> Memory:
+    """Everyone leaves, the server is started again and knows its nodes without a session; then they come back.
+
+    `bare` is what it held that knew no node. A node's memory is the leader's, a session's that of the workers, or of
+    the one process that is both.
+    """
+    stage.scene("memory")
+    stage.fleet.leave()
+    stage.fleet.wait(PATIENCE_S, lambda progress: progress.sessions == 0)
+    stage.subject.stop()
+    stage.subject.start()
+    known = stage.subject.settled()
+    stage.fleet.come_back(time.monotonic(), RETURNS_PER_S)
+    stage.questions.again(PATIENCE_S)
+    stage.fleet.wait(PATIENCE_S, lambda progress: progress.sessions >= stage.connected)
+    stage.settle()
+    held = stage.subject.settled()
+    grown = held.workers - known.workers if stage.subject.workers else held.total - known.total
     return Memory(
-        worker_bytes_per_session=grown / max(sessions, 1), leader_bytes_per_node=per_node, total_mib=held.total / MIB
+        worker_bytes_per_session=grown / stage.topology.nodes,
+        leader_bytes_per_node=(known.leader - bare.leader) / stage.topology.nodes,
+        total_mib=held.total / MIB,
     )

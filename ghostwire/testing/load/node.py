@@ -39,6 +39,7 @@ class SimNode:
     """Joins when told, comes back by itself as an agent does, gives signs of life, counts what it is told."""
 
     __slots__ = (
+        "_away",
         "_backoff",
         "_beat",
         "_dialling",
@@ -71,6 +72,7 @@ class SimNode:
         self._beat: asyncio.TimerHandle | None = None
         self._retry: float | None = None
         self._due = 0.0
+        self._away = False
         self.inbox = self._fresh_inbox()
 
     @property
@@ -86,6 +88,17 @@ class SimNode:
     def join(self, due: float) -> None:
         """Register and take the first map; `due` is the scheduled moment."""
         self._due = due
+        self._dial()
+
+    def leave(self) -> None:
+        """Close the connection and stay away."""
+        self._away = True
+        if self._link is not None:
+            self._link.close()
+
+    def come_back(self, _due: float) -> None:
+        """Be there again."""
+        self._away = False
         self._dial()
 
     def announce(self, due: float) -> None:
@@ -133,13 +146,14 @@ class SimNode:
         counting = self._site.counting
         if self.stands:
             counting.sessions -= 1
-            counting.lost += 1
+            counting.lost += not self._away
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
         self._link = self._session = None
         self.inbox = self._fresh_inbox()
-        self._site.loop.call_later(self._backoff.next(self._retry), self._dial)
+        if not self._away:
+            self._site.loop.call_later(self._backoff.next(self._retry), self._dial)
         self._retry = None
 
     # Within.

@@ -61,11 +61,22 @@ class Beat(_Order, frozen=True, tag="beat"):
     within_s: float
 
 
+class Leave(_Order, frozen=True, tag="leave"):
+    """Let every node close its connection and stay away."""
+
+
+class Return(_Order, frozen=True, tag="return"):
+    """Let every node come back, `rate` a second in all from `at` on."""
+
+    at: float
+    rate: float
+
+
 class Count(_Order, frozen=True, tag="count"):
     """Answer with what was counted since the last time, and begin anew."""
 
 
-Order = Population | Join | Churn | Announce | Beat | Count
+Order = Population | Join | Churn | Announce | Beat | Leave | Return | Count
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="progress"):

@@ -57,6 +57,12 @@ class Process:
             for node in self._nodes:
                 due = order.at + node.number / order.rate
                 self._at(due, node.join)
+        elif isinstance(order, orders.Leave):
+            for node in self._nodes:
+                node.leave()
+        elif isinstance(order, orders.Return):
+            for node in self._nodes:
+                self._at(order.at + node.number / order.rate, node.come_back)
         elif isinstance(order, orders.Churn):
             for number in range(order.first, int(order.seconds * order.rate), order.step):
                 self._at(order.at + number / order.rate, self._announce_next)

@@ -87,12 +87,11 @@ class Storm(_Part, frozen=True, kw_only=True):
 class Memory(_Part, frozen=True, kw_only=True):
     """What the server's processes hold, by the growth of their resident memory.
 
-    A node is counted in the leader, a session in the workers. Where one process is both, they can be told apart after a
-    storm only, when nodes were known without sessions; before, both count as the session's.
+    A node is counted in the leader, a session in the workers or in the one process that is both.
     """
 
     worker_bytes_per_session: float
-    leader_bytes_per_node: float | None
+    leader_bytes_per_node: float
     total_mib: float
 
 

@@ -9,11 +9,9 @@ from typing import Final
 
 from ghostwire.errors import InternalError
 from ghostwire.testing.load.latencies import Latencies
-from ghostwire.testing.load.memory import Known
 from ghostwire.testing.load.orders import Progress
 from ghostwire.testing.load.report import Change, Churn, Join, PolicyEdit, Queries, Steady, Storm
 from ghostwire.testing.load.stage import Stage
-from ghostwire.testing.load.subject import Resident
 from ghostwire.testing.load.topology import HUB
 
 JOINS_PER_S: Final = 500.0
@@ -172,11 +170,8 @@ def policy(stage: Stage) -> PolicyEdit:
     )
 
 
-def storm(stage: Stage, bare: Resident) -> tuple[Storm, Known]:
-    """The server is killed and started again, and every node comes back as agents do.
-
-    `bare` is what it held before it knew a node. Beside the report: what it holds for nodes that have no session.
-    """
+def storm(stage: Stage) -> Storm:
+    """The server is killed and started again, and every node comes back as agents do."""
     stage.scene("storm")
     stage.settle()
     stage.fleet.wait(FLUSH_S)
@@ -184,24 +179,19 @@ def storm(stage: Stage, bare: Resident) -> tuple[Storm, Known]:
     killed = time.monotonic()
     stage.subject.kill()
     stage.subject.start()
-    stage.fleet.wait(0.0)
-    known = Known.measure(stage, bare)
     everyone = stage.connected
     queries = _queries_until(stage, lambda progress: progress.sessions >= everyone)
     stage.keep("query during the storm", queries)
     found = stage.count()
     if not found.last_session:
         raise InternalError("no node came back to the restarted server")
-    return (
-        Storm(
-            seconds=found.last_session - killed,
-            resumed_unchanged=found.resumed["unchanged"],
-            resumed_delta=found.resumed["delta"],
-            resumed_full=found.resumed["full"],
-            lost=everyone - found.sessions,
-            query_p99_ms=queries.percentile(99),
-        ),
-        known,
+    return Storm(
+        seconds=found.last_session - killed,
+        resumed_unchanged=found.resumed["unchanged"],
+        resumed_delta=found.resumed["delta"],
+        resumed_full=found.resumed["full"],
+        lost=everyone - found.sessions,
+        query_p99_ms=queries.percentile(99),
     )
 
 

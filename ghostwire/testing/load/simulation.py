@@ -71,7 +71,7 @@ def _play(plan: Plan, stage: Stage) -> Report:
     change, churn = (scenarios.change(stage), scenarios.churn(stage)) if "churn" in plan.scenarios else (None, None)
     policy = scenarios.policy(stage) if "policy" in plan.scenarios else None
     mismatches = _compare(stage)
-    storm, known = scenarios.storm(stage, bare) if "storm" in plan.scenarios else (None, None)
+    storm = scenarios.storm(stage) if "storm" in plan.scenarios else None
     if storm is not None:
         mismatches += _compare(stage)
     return Report(
@@ -84,7 +84,7 @@ def _play(plan: Plan, stage: Stage) -> Report:
         query=query,
         policy=policy,
         storm=storm,
-        memory=memory(stage, bare, known),
+        memory=memory(stage, bare),
         digest_mismatches=mismatches,
     )
 

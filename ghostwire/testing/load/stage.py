@@ -81,7 +81,7 @@ class Stage:
         )
         self.subject.kill()
         self.subject.start()
-        bare = self.subject.resident
+        bare = self.subject.settled()
         self.fleet.populate(HOST, self.subject.port, self.topology.tag, keys)
         self.questions.meet(
             HOST,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ T = TypeVar("T")
 HOST: Final = "127.0.0.1"
 PATIENCE_S: Final = 120.0
 STORE: Final = "ghostwire.db"
+STILL_S: Final = 1.0
+STILL: Final = 0.005
+"""Memory stands still where it changes by less than this share in a second."""
 CONFIG: Final = """\
 # The simulation's server: all nodes come from a few addresses of one machine, at once.
 limits:
@@ -91,6 +95,10 @@ class Subject:
         found = self._child.until("ready", self._ready, PATIENCE_S)
         self.port = int(found["listen"].rpartition(":")[2])
 
+    def stop(self) -> None:
+        """End it as an operator would."""
+        self._running.stop(PATIENCE_S)
+
     def kill(self) -> None:
         """End every process as a crash would; the one that would start the others again goes first."""
         others = psutil.Process(self._running.pid).children(recursive=True)
@@ -121,6 +129,18 @@ class Subject:
             workers=sum(held for pid, leads, held in found if not leads and pid != first),
             total=sum(held for _, _, held in found),
         )
+
+    def settled(self) -> Resident:
+        """The memory that it holds once that stands still: workers may still be loading what the leader knows."""
+        deadline = time.monotonic() + PATIENCE_S
+        before = self.resident
+        while time.monotonic() < deadline:
+            time.sleep(STILL_S)
+            found = self.resident
+            if abs(found.total - before.total) <= STILL * before.total:
+                return found
+            before = found
+        return before
 
     def metrics(self) -> dict[str, float]:
         """What the server counts, by name; with labels, `name{value}`."""
