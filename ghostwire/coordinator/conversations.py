@@ -10,6 +10,7 @@ from typing import Final
 
 from ghostwire.coordinator.agenda import Due
 from ghostwire.coordinator.commands import (
+    AdoptSession,
     HeartbeatNode,
     OpenSession,
     OrderRotation,
@@ -81,6 +82,19 @@ class Conversations:
         core.counters.session_checks["minted"] += 1
         text, write = core.sessions.mint(registered.node, now.utc)
         return Decision(kind, (*writes, write), lambda at: self._stand(registered.node, text, None, at), arrives)
+
+    def adopt(self, command: AdoptSession, now: Now) -> SessionOpened:
+        """Know a session that lived on while the coordinator did not; its node is told what it missed, if anything."""
+        core = self._core
+        node = core.nodes.get(command.node)
+        if core.registrar.is_expired(node, now.utc):
+            raise AuthenticationError(EXPIRED)
+        core.sessions.adopt(node.id, command.session)
+        self._came(node, now)
+        held = command.held
+        current = held is not None and core.mapper.is_current(node, held)
+        frames = () if current else core.mapper.resume(node, held)
+        return SessionOpened(node=node.id, slot=node.slot, session=command.session, frames=frames)
 
     def closed(self, command: SessionClosed, now: Now) -> None:
         """A connection is gone. Only the live session's end says anything of the node."""
@@ -165,14 +179,19 @@ class Conversations:
         core = self._core
         node = core.nodes.get(node_id)
         session = core.sessions.open(node.id)
-        core.agenda.cancel(Due.IDLE, node.id)
-        if core.liveness.opened(node.id, now):
-            core.presence_turned(node, now)
-        core.volatile.note(node.id, now, core.settings.flush_s)
+        self._came(node, now)
         welcome = Welcome(token=text, node=node.id, session=session, heartbeat_s=core.settings.heartbeat_s, utc=now.utc)
         order = (_ROTATE,) if node.id in core.rotations else ()
         frames = chain((codec.encode(welcome),), core.mapper.resume(node, resume), order)
         return SessionOpened(node=node.id, slot=node.slot, session=session, frames=frames)
+
+    def _came(self, node: Node, now: Now) -> None:
+        """The node has a live session."""
+        core = self._core
+        core.agenda.cancel(Due.IDLE, node.id)
+        if core.liveness.opened(node.id, now):
+            core.presence_turned(node, now)
+        core.volatile.note(node.id, now, core.settings.flush_s)
 
     def _check_map(self, node: Node, session: int, held: Position, digest: bytes, now: Now) -> None:
         """Compare digests when nothing is on its way; bring a long quiet map's position up to date.

@@ -78,7 +78,7 @@ class Core:
         reservations = Reservations()
         effects: deque[Effect] = deque()
         liveness = HeartbeatMonitor(settings, agenda)
-        sessions = SessionManager(settings, state, snapshot.mac_key, entropy)
+        sessions = SessionManager(settings, state, snapshot.mac_key, entropy, now.utc)
         users = UserManager(state, reservations)
         keys = PreauthKeys.open(state, reservations, users, snapshot.mac_key, entropy)
         addresses = IpAllocator(settings, entropy)

@@ -17,6 +17,8 @@ _CONTEXT = "ghostwire v1 session token"
 SWEEP_S = 600.0
 """How often lapsed tokens are cleaned up, in seconds."""
 _SWEEP_ROWS = 500
+SESSIONS_PER_S = 1 << 20
+"""Numbers that sessions may take for each second of a run."""
 
 
 class SessionManager:
@@ -25,13 +27,16 @@ class SessionManager:
     Sessions are numbered as they open, so whatever a connection says late is told from what the live one says.
     """
 
-    def __init__(self, settings: Settings, state: State, mac_key: bytes, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, settings: Settings, state: State, mac_key: bytes, entropy: Callable[[int], bytes], utc: int
+    ) -> None:
         self._life = round(settings.session_timeout_s * SECOND)
         self._state = state
         self._entropy = entropy
         self._table = token.TokenTable(token.derive_key(_CONTEXT, mac_key))
         self._live: dict[int, int] = {}
-        self._last = 0
+        # Higher than any number of an earlier run, whose sessions may live on.
+        self._last = utc // SECOND * SESSIONS_PER_S
         self._lapsed: list[bytes] = []
 
     def restore(self, record: SessionToken, slid_to: int) -> None:
@@ -80,6 +85,11 @@ class SessionManager:
         self._last += 1
         self._live[node] = self._last
         return self._last
+
+    def adopt(self, node: int, session: int) -> None:
+        """Know a session that an earlier run has opened. Raises `NotFoundError` where a later one stands."""
+        if self._live.setdefault(node, session) != session:
+            raise NotFoundError("this session is over: another one of its node stands")
 
     def live(self, node: int) -> int | None:
         """The number of the node's live session, None without one."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ghostwire.coordinator import Coordinator, Settings
 from ghostwire.coordinator.commands import (
+    AdoptSession,
     Command,
     Committed,
     CreatePreauthKey,
@@ -237,6 +238,12 @@ class SimNet:
     def arrive(self, node: SimNode, secret: str | None, **facts: Any) -> SimNode:
         """Register and open a session in one, as over a node's connection."""
         opened: SessionOpened = self.ask(RegisterNode, **self.registration(node, secret, **facts), session=True)
+        self._known(node, opened.node)
+        return node
+
+    def adopt(self, node: SimNode, session: int) -> SimNode:
+        """Have a session known that lived on while the coordinator was killed."""
+        opened: SessionOpened = self.ask(AdoptSession, node=node.id, session=session, held=node.netmap.position)
         self._known(node, opened.node)
         return node
 

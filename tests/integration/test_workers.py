@@ -2,38 +2,153 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import httpx
 import pytest
 import websockets
 
 from ghostwire.wire.client_session import MapChanged
-from ghostwire.wire.messages import Answer, HeartbeatAck
-from tests.integration.workers import join, serving
+from ghostwire.wire.messages import Answer, HeartbeatAck, ServerBye
+from tests.integration.node_client import NodeClient
+from tests.integration.workers import Workers, crowd, join, serving, wait
 
 pytestmark = pytest.mark.integration
 
 
-async def test_nodes_of_different_workers_are_one_network() -> None:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Workers]:
     with serving("--workers", "2") as server:
-        names = [f"n{number}" for number in range(8)]
-        nodes = await join(server.key(), *names)
-        for node, name in zip(nodes, names, strict=True):
-            await node.until_peers(*(other for other in names if other != name))
-        assert sorted(server.workers().values())[0] > 0, "every session is in one worker"
-        assert server.status()["sessions"] == 8
+        yield server
 
+
+async def alive(node: NodeClient) -> None:
+    """The session answers."""
+    node.session.heartbeat(None)
+    await node.flush()
+    await node.until(HeartbeatAck)
+
+
+async def back(node: NodeClient, server: str) -> NodeClient:
+    """The same node over a new connection, with the map that it holds."""
+    again = NodeClient(server, node.again(), node.netmap)
+    await again.__aenter__()
+    await again.until(MapChanged)
+    return again
+
+
+async def test_nodes_of_different_workers_are_one_network(shared: Workers) -> None:
+    async with crowd(shared, "alice", 8) as nodes:
+        assert min(shared.workers().values()) > 0, "every session is in one worker"
+        assert shared.status()["sessions"] == 8
         first, second = nodes[:2]
-        first.session.query(name="n1")
+        first.session.query(name="alice1")
         await first.flush()
-        answer = await first.until(Answer)
-        assert len(answer.peers) == 1
-        first.session.heartbeat(None)
-        await first.flush()
-        await first.until(HeartbeatAck)
-
-        server.ask(lambda admin: admin.delete(f"/v1/nodes/{second.netmap.own().id}"))
-        await first.until_peers(*names[2:])
+        assert len((await first.until(Answer)).peers) == 1
+        await alive(first)
+        shared.ask(lambda admin: admin.delete("/v1/nodes/alice1"))
+        await first.until_peers(*(f"alice{number}" for number in range(2, 8)))
         with pytest.raises(websockets.ConnectionClosed):
-            while True:
-                await second.step()
+            await second.until(ServerBye)
+
+
+async def test_a_newer_connection_takes_over_from_another_worker(shared: Workers) -> None:
+    async with crowd(shared, "bob", 1) as nodes:
+        before = {pid for pid, sessions in shared.workers().items() if sessions}
+        while {pid for pid, sessions in shared.workers().items() if sessions} == before:
+            again = await back(nodes[0], shared.status()["url"])
+            bye = await nodes[0].until(ServerBye)
+            assert "newer connection" in bye.reason
+            nodes[0] = again
+            assert shared.status()["sessions"] == 1
+
+
+def test_http_reaches_the_leader_through_any_worker(shared: Workers) -> None:
+    url = shared.status()["url"]
+    token = shared.ask(lambda admin: admin.post("/v1/tokens", {"name": "t", "scope": "write"}))["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    for _ in range(6):
+        assert httpx.get(f"{url}/v1/health/ready").json() == {"status": "ready"}
+    assert httpx.get(f"{url}/v1/nodes").status_code == 401
+    assert httpx.get(f"{url}/v1/nodes", headers=bearer).json()["total"] == shared.status()["nodes"]
+    assert httpx.get(f"{url}/v1/version", headers={"Host": "evil.example"}).status_code == 403
+    large = httpx.post(f"{url}/v1/preauth-keys", json={"user": "x" * 2_000_000}, headers=bearer)
+    assert large.status_code == 413
+
+
+async def test_a_worker_that_dies_is_replaced_and_its_nodes_are_back_unchanged(shared: Workers) -> None:
+    async with crowd(shared, "dora", 6) as nodes:
+        victim = max(shared.workers(), key=lambda pid: shared.workers()[pid])
+        os.kill(victim, signal.SIGKILL)
+        wait(lambda: victim not in shared.workers() and shared.ready())
+        gone = []
         for node in nodes:
-            await node.socket.close()
+            try:
+                await alive(node)
+            except websockets.ConnectionClosed:
+                gone.append(node)
+        assert gone
+        for node in gone:
+            again = await back(node, shared.status()["url"])
+            assert again.events[-1] == MapChanged("unchanged")
+            nodes[nodes.index(node)] = again
+        assert shared.status()["sessions"] == 6
+
+
+async def test_a_leader_that_dies_comes_back_and_no_node_notices(shared: Workers) -> None:
+    async with crowd(shared, "eve", 3) as nodes:
+        log, leader = shared.status()["log"], shared.leader()
+        os.kill(leader, signal.SIGKILL)
+        for node in nodes:
+            await alive(node)
+        shared.child.until("ready", shared.ready, 30.0)
+        assert (shared.leader() == leader, shared.status()["log"]) == (False, log)
+        wait(lambda: shared.status()["sessions"] == 3)
+        nodes += await join(shared.key("eve"), "eve3")
+        for node in nodes:
+            await node.until_peers(*({f"eve{number}" for number in range(4)} - {node.netmap.own().name}))
+            await alive(node)
+
+
+async def test_all_of_them_may_die_at_once(shared: Workers) -> None:
+    async with crowd(shared, "fred", 4) as nodes:
+        await asyncio.sleep(5.5)  # what may be lost is on disk by now
+        for pid in (shared.leader(), *shared.workers()):
+            os.kill(pid, signal.SIGKILL)
+        shared.child.until("ready", shared.ready, 30.0)
+        for at, node in enumerate(nodes):
+            nodes[at] = await back(node, shared.status()["url"])
+            assert nodes[at].events[-1] == MapChanged("unchanged")
+
+
+async def test_a_removal_is_answered_when_a_worker_that_stands_still_is_gone(shared: Workers) -> None:
+    async with crowd(shared, "gil", 6):
+        still = max(shared.workers(), key=lambda pid: shared.workers()[pid])
+        os.kill(still, signal.SIGSTOP)
+        began = time.monotonic()
+        shared.ask(lambda admin: admin.delete("/v1/nodes/gil5"))
+        assert time.monotonic() - began > 0.9
+        assert still not in shared.workers()
+        wait(shared.ready)
+        assert "left a confirmation open" in shared.log()
+
+
+async def test_a_worker_that_stands_still_goes_on_or_is_replaced(shared: Workers) -> None:
+    async with crowd(shared, "hal", 6) as nodes:
+        still = max(shared.workers(), key=lambda pid: shared.workers()[pid])
+        os.kill(still, signal.SIGSTOP)
+        shared.key("hal")
+        await asyncio.sleep(3)
+        os.kill(still, signal.SIGCONT)
+        for node in nodes:
+            await alive(node)
+        shared.ask(lambda admin: admin.delete("/v1/nodes/hal5"))
+        await nodes[0].until_peers("hal1", "hal2", "hal3", "hal4")
+        assert still in shared.workers()
+        os.kill(still, signal.SIGSTOP)
+        wait(lambda: still not in shared.workers() and shared.ready())
+        assert "was silent for" in shared.log()

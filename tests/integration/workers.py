@@ -6,8 +6,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,21 @@ def resume(supervisor: int) -> None:
     """Let every process of a server run that a test has stopped."""
     for process in psutil.Process(supervisor).children() if psutil.pid_exists(supervisor) else ():
         os.kill(process.pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def crowd(server: Workers, user: str, count: int) -> AsyncIterator[list[NodeClient]]:
+    """Machines of one user that have heard of each other; the list may be changed. None is left at the end."""
+    names = [f"{user}{number}" for number in range(count)]
+    nodes = await join(server.key(user), *names)
+    try:
+        for node in nodes:
+            await node.until_peers(*(name for name in names if name != node.netmap.own().name))
+        yield nodes
+    finally:
+        for node in nodes:
+            await node.socket.close()
+        wait(lambda: server.status()["sessions"] == 0)
 
 
 async def join(key: dict[str, Any], *names: str) -> list[NodeClient]:

@@ -19,7 +19,20 @@ POLICY = """{
     ]
 }"""
 OWNERS: tuple[dict[str, object], ...] = ({"user": "alice"}, {"user": "bob"}, {"user": None, "tags": ("tag:web",)})
-ACTS = ["join", "roam", "rename", "tag", "delete", "cut", "connect", "connect_all", "flush", "crash", "stop"]
+ACTS = [
+    "join",
+    "roam",
+    "rename",
+    "tag",
+    "delete",
+    "cut",
+    "connect",
+    "connect_all",
+    "flush",
+    "crash",
+    "stop",
+    "fail_over",
+]
 
 
 class Story:
@@ -75,6 +88,14 @@ class Story:
 
     def crash(self) -> None:
         self.net.restart(graceful=False, away_s=self.random.choice([0.0, 10.0]))
+
+    def fail_over(self) -> None:
+        """The coordinator dies; connections do not, and the next one is told of them."""
+        live = [(node, node.session) for node in self.net.nodes.values() if node.connected]
+        self.crash()
+        for node, session in live:
+            if self._stands(node):
+                self.net.adopt(node, session)
 
     def stop(self) -> None:
         self.net.restart(away_s=self.random.choice([0.0, 10.0]))

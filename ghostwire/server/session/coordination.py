@@ -62,9 +62,9 @@ class InProcess:
         return self._heads.frame
 
     @property
-    def position(self) -> Position:
-        """Where the coordinator stands."""
-        return self._view.position()
+    def position(self) -> Position | None:
+        """Where the coordinator stands, if nothing that came before waits to be told."""
+        return None if self._view.pacer.waiting else self._view.position()
 
     def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
         """A live session gave a sign of life."""

@@ -175,9 +175,12 @@ class Mark(_Message, frozen=True):
 
 
 class At(_Message, frozen=True):
-    """Where the coordinator stands: all that is to be sent up to here has been sent. Also a sign of life."""
+    """Where the coordinator stands: all that is to be sent up to here has been sent. Also a sign of life.
 
-    position: Position
+    None: something waits to be told, so what was said last holds.
+    """
+
+    position: Position | None
 
 
 FromWorker = (

@@ -208,7 +208,7 @@ class Remote:
         self.fanout.settled(lambda: self._end.say(Told(mark.number)))
 
     def _at(self, at: At) -> None:
-        self._held = at.position
+        self._held = at.position or self._held
 
     # The link.
 

@@ -208,7 +208,7 @@ class Station:
     def _at(self) -> At | None:
         """Each batch ends with where the coordinator stands, where that is news."""
         position = self._coordination.position
-        if position is self._said:
+        if position is None or position is self._said:
             return None
         self._said = position
         return At(position)
