@@ -129,12 +129,12 @@ class Machine:
             self.lost(error.message, now)
         self._pump()
 
-    def lost(self, reason: str, now: Now) -> None:
-        """The connection is gone or could not be made."""
+    def lost(self, reason: str, now: Now, retry_after: float | None = None) -> None:
+        """The connection is gone or could not be made; the other end may have said when to come back, in seconds."""
         if self.phase == "leaving":
             self._left()
         elif self.phase in ("dialling", "greeting", "live"):
-            self._retry(reason, now)
+            self._retry(reason, now, retry_after)
 
     def refused(self, code: str, message: str, now: Now) -> None:
         """The other end is not the coordinator that this node trusts. Fatal at a first join, else tried again."""

@@ -5,11 +5,13 @@ Work is proportional to what changed: parts that are the same bytes are not read
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from ghostwire.errors import WireError
-from ghostwire.model.filter import FilterRule
-from ghostwire.wire.netmap import NetMap, Peer, SelfNode
+from ghostwire.model.filter import FilterRule, SightEnd
+from ghostwire.wire.netmap import Filter, NetMap, Peer, SelfNode
 
 
 class SetSelf(msgspec.Struct, frozen=True):
@@ -28,16 +30,20 @@ class SetKey(msgspec.Struct, frozen=True):
 
 
 class SetFilter(msgspec.Struct, frozen=True):
-    """Judge inbound packets by these rules (MessagePack, as in the map); running flows are judged again."""
+    """Judge inbound packets by these rules; running flows are judged again."""
 
-    rules: bytes
+    rules: tuple[FilterRule, ...]
 
 
 class SetPeer(msgspec.Struct, frozen=True):
-    """Add a peer or change what is known of it (also its key, after a rotation). `domain` completes its name."""
+    """Add a peer or change what is known of it (also its key, after a rotation). `domain` completes its name.
+
+    It ends by itself at `until` (UTC nanoseconds, 0 for never).
+    """
 
     peer: Peer
     domain: str
+    until: int = 0
 
     @property
     def allowed_ips(self) -> tuple[str, ...]:
@@ -60,17 +66,40 @@ class DropPeer(msgspec.Struct, frozen=True):
 Step = SetSelf | SetKey | SetFilter | SetPeer | DropPeer
 
 
+class Ends:
+    """Until when peers are shown, as the filter's part of a map says."""
+
+    __slots__ = ("_classes", "_nodes")
+
+    def __init__(self, told: tuple[SightEnd, ...] = ()) -> None:
+        self._classes = {class_id: end.until for end in told for class_id in end.classes}
+        self._nodes = {node: end.until for end in told for node in end.nodes}
+
+    def of(self, node: int, class_id: int) -> int:
+        """The UTC nanosecond at which a peer ends, 0 for never."""
+        return self._nodes.get(node, self._classes.get(class_id, 0))
+
+
+class _Told(NamedTuple):
+    """A peer that the tunnel was told of: its part of the map, and its class."""
+
+    part: bytes
+    class_id: int
+
+
 class Plan:
     """What the tunnel was told, and what to tell it next."""
 
-    __slots__ = ("_domain", "_ends", "_filter", "_key", "_peers", "_rule_ends", "_self", "unreadable")
+    __slots__ = ("_domain", "_ends", "_filter", "_key", "_peers", "_rule_ends", "_self", "_sight", "_utc", "unreadable")
 
     def __init__(self) -> None:
         self._key = b""
         self._self = b""
         self._filter = b""
         self._domain = ""
-        self._peers: dict[int, bytes] = {}
+        self._peers: dict[int, _Told] = {}
+        self._sight = Ends()
+        self._utc = 0
         self._ends: dict[int, int] = {}
         self._rule_ends: tuple[int, ...] = ()
         self.unreadable = 0
@@ -78,6 +107,10 @@ class Plan:
     def next_end(self, utc: int) -> int:
         """The UTC nanosecond at which the next peer or rule ends by itself, 0 for none."""
         return min((end for end in (*self._ends.values(), *self._rule_ends) if end > utc), default=0)
+
+    def has_ended(self, peer: Peer) -> bool:
+        """Whether a peer of the map had ended by itself when the tunnel was last told anything."""
+        return 0 < self._sight.of(peer.id, peer.class_id) <= self._utc
 
     def cuts(self, netmap: NetMap) -> bool:
         """Whether the map takes something away that the tunnel grants now, so that it must be told at once."""
@@ -90,6 +123,7 @@ class Plan:
         left out and counted in `unreadable`.
         """
         fresh = None if halted or not netmap.parts else self._read(netmap)
+        self._utc = utc
         steps: list[Step] = []
         if private != self._key:
             steps.append(SetKey(private))
@@ -105,14 +139,15 @@ class Plan:
             self._self = netmap.parts["self"]
         if rules is not None:
             self._filter = netmap.parts["filter"]
-            self._rule_ends = tuple(rule.until for rule in rules if rule.until)
-            steps.append(SetFilter(self._filter))
+            self._sight = Ends(rules.ends)
+            self._rule_ends = tuple(rule.until for rule in rules.rules if rule.until)
+            steps.append(SetFilter(rules.rules))
         return (*steps, *self._set_peers(netmap, domain, utc))
 
-    def _read(self, netmap: NetMap) -> tuple[SelfNode | None, tuple[FilterRule, ...] | None, str]:
-        """The own part and the rules where they have changed, and the domain."""
+    def _read(self, netmap: NetMap) -> tuple[SelfNode | None, Filter | None, str]:
+        """The own part and the filter where they have changed, and the domain."""
         own = netmap.own() if netmap.parts["self"] != self._self else None
-        rules = netmap.rules() if netmap.parts["filter"] != self._filter else None
+        rules = netmap.filter() if netmap.parts["filter"] != self._filter else None
         return own, rules, netmap.network().domain
 
     def _set_peers(self, netmap: NetMap, domain: str, utc: int) -> list[Step]:
@@ -123,19 +158,27 @@ class Plan:
             cuts.append(self._drop(node))
         self.unreadable = 0
         for node, part in netmap.peers.items():
-            if self._peers.get(node) == part and not renamed:
+            if not renamed and self._knows(node, part):
                 continue
             peer = self._read_peer(netmap, node)
-            if peer is None or 0 < peer.until <= utc:
+            until = 0 if peer is None else self._sight.of(node, peer.class_id)
+            if peer is None or 0 < until <= utc:
                 if node in self._peers:
                     cuts.append(self._drop(node))
                 continue
-            sets.append(SetPeer(peer, domain))
-            self._peers[node] = part
+            sets.append(SetPeer(peer, domain, until))
+            self._peers[node] = _Told(part, peer.class_id)
             self._ends.pop(node, None)
-            if peer.until:
-                self._ends[node] = peer.until
+            if until:
+                self._ends[node] = until
         return cuts + sets
+
+    def _knows(self, node: int, part: bytes) -> bool:
+        """Whether the tunnel was told this of a peer, and when it ends."""
+        told = self._peers.get(node)
+        if told is None or told.part != part:
+            return False
+        return self._sight.of(node, told.class_id) == self._ends.get(node, 0)
 
     def _read_peer(self, netmap: NetMap, node: int) -> Peer | None:
         try:

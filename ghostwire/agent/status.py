@@ -54,7 +54,11 @@ def document(machine: Machine, mode: str, counters: Mapping[int, PeerCounters]) 
             "digest": netmap.digest.hex(),
             "from_cache": machine.from_cache,
         },
-        "peers": [_peer(peer, counters.get(peer.id), machine.halted) for peer in peers(netmap)],
+        "peers": [
+            _peer(peer, counters.get(peer.id), machine.halted)
+            for peer in peers(netmap)
+            if not machine.plan.has_ended(peer)
+        ],
     }
 
 

@@ -26,7 +26,7 @@ from ghostwire.coordinator.views import Views
 from ghostwire.model.node import Node
 from ghostwire.model.position import Position
 from ghostwire.wire.messages import Parts
-from ghostwire.wire.netmap import Dns, Network, Relays, encode_part, part_hash
+from ghostwire.wire.netmap import Dns, Filter, Network, Relays, encode_part, part_hash
 
 
 class NetworkMapper:
@@ -133,8 +133,8 @@ class NetworkMapper:
         return self._views.visible(node.slot) if node.slot in self._views.slots else BitMap()
 
     def rules_part(self, slot: int) -> bytes:
-        """A node's inbound filter, encoded."""
-        return encode_part(self._views.rules(slot))
+        """A node's inbound filter, and until when it sees whom, encoded."""
+        return encode_part(Filter(rules=self._views.rules(slot), ends=self._views.ends(slot)))
 
     # Changes.
 

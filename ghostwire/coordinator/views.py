@@ -13,7 +13,7 @@ from ghostwire.coordinator.access_standing import grants
 from ghostwire.coordinator.journal import Journal
 from ghostwire.coordinator.policy_aside import Aside, Built
 from ghostwire.coordinator.state import State
-from ghostwire.model.filter import FilterRule
+from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
 from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
@@ -297,7 +297,9 @@ class Views:
         """Add or move a node: whose filter may be another now, itself left out."""
         facts = policy_facts(new)
         before = None if old is None else self._engine.class_of(new.slot)
+        apart = self._engine.told_apart(new.slot)
         affected = self._engine.update(facts)
+        apart |= self._engine.told_apart(new.slot)
         self._note(lambda engine: engine.update(facts))
         self.slots.add(new.slot)
         after = self._engine.class_of(new.slot)
@@ -307,25 +309,26 @@ class Views:
             renumbered |= self.numbers.enter(new.slot, after)
         routes = () if old is None else served_routes(old)
         if renumbered or facts.routes != routes or self._looks_at_each:
-            self.version += 1
-            return self._retold(affected, new.slot)
-        return BitMap()
+            apart |= affected
+        return self._retold(apart, new.slot)
 
     def remove(self, old: Node) -> BitMap:
         """Forget a node: whose filter may be another now, itself left out."""
         before = self._engine.class_of(old.slot)
+        apart = self._engine.told_apart(old.slot)
         affected = self._engine.leave(old.slot)
         self._note(lambda engine: engine.leave(old.slot))
         self.slots.discard(old.slot)
         if self.numbers.leave(old.slot, before) or served_routes(old) or self._looks_at_each:
-            self.version += 1
-            return self._retold(affected, old.slot)
-        return BitMap()
+            apart |= affected
+        return self._retold(apart, old.slot)
 
     def _retold(self, affected: BitMap, slot: int) -> BitMap:
         """Whose filters may be others, but for the node itself that changed."""
         others = affected - BitMap([slot])
-        self.journal.rules(others)
+        if affected:
+            self.version += 1
+            self.journal.rules(others)
         return others
 
     def set_users(self) -> BitMap:
@@ -416,6 +419,23 @@ class Views:
             if rule.classes or rule.same_owner or rule.prefixes:
                 rules.append(rule)
         return tuple(rules)
+
+    def ends(self, slot: int) -> tuple[SightEnd, ...]:
+        """Until when a node sees those whom it will not see for good, classes by their numbers, in order of time."""
+        found = self._engine.sight_ends(slot)
+        classes: dict[int, list[int]] = {}
+        for engine_class, until in found.classes.items():
+            classes.setdefault(until, []).append(engine_class)
+        nodes: dict[int, list[int]] = {}
+        for other, until in found.nodes.items():
+            if other in self._state.node_by_slot:
+                nodes.setdefault(until, []).append(self._state.node_by_slot[other].id)
+        ends = []
+        for until in sorted(classes.keys() | nodes.keys()):
+            numbers = self.numbers.inhabited(classes.get(until, ()))
+            if numbers or until in nodes:
+                ends.append(SightEnd(classes=numbers, nodes=tuple(sorted(nodes.get(until, ()))), until=until))
+        return tuple(ends)
 
     @property
     def bindings(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The native packet filter: what may come in to a node, named by class so that a join rewrites no filter."""
+"""What a node lets in, and until when it sees whom: named by class, so that a join rewrites neither."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ class FilterRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     deny: bool = False
     until: int = 0
     rule: int = 0
+
+
+class SightEnd(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Until when (UTC nanoseconds) a node is shown peers of `classes`, and these `nodes`, by id.
+
+    What is said of a node counts, and not what is said of its class; `until` 0 is for good. Who is in no such entry is
+    shown as long as the map does.
+    """
+
+    classes: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()
+    until: int = 0

@@ -5,7 +5,7 @@ It reads no file and no clock: texts, facts and changes come in, decisions, filt
 
 from ghostwire.policy.diff import Difference, EdgeGroup, compare
 from ghostwire.policy.directory import Directory, compile, directory
-from ghostwire.policy.engine import POOLS, Engine
+from ghostwire.policy.engine import POOLS, Engine, Standpoint
 from ghostwire.policy.facts import (
     AccessGrant,
     Change,
@@ -15,6 +15,7 @@ from ghostwire.policy.facts import (
     Remark,
     RequestRule,
     RuleMatch,
+    SightEnds,
     UserFacts,
     WrittenRule,
 )
@@ -35,6 +36,8 @@ __all__ = [
     "Remark",
     "RequestRule",
     "RuleMatch",
+    "SightEnds",
+    "Standpoint",
     "UserFacts",
     "WrittenRule",
     "compare",

@@ -16,6 +16,7 @@ from ghostwire.policy.facts import (
     Remark,
     RequestRule,
     RuleMatch,
+    SightEnds,
     access_row,
     node_row,
     user_row,
@@ -198,6 +199,15 @@ class Engine(policy_cells.Decisions):
     def decide_address(self, src_ip: str, dst_ip: str, proto: int, port: int) -> bool:
         """Whether a packet between two addresses may be, whether nodes have them or lie behind routers."""
         return self._core.decide_address(src_ip, dst_ip, proto, port)
+
+    def sight_ends(self, node_id: int) -> SightEnds:
+        """Return until when a node sees those whom it will not see for good."""
+        classes, nodes = self._core.sight_ends(node_id)
+        return SightEnds(dict(classes), dict(nodes))
+
+    def told_apart(self, node_id: int) -> BitMap:
+        """Return the ids of the nodes whose `sight_ends` may name this one apart from its class."""
+        return BitMap.deserialize(self._core.told_apart(node_id))
 
     def packet_filter(self, node_id: int) -> list[dict[str, Any]]:
         """Return what may come in to a node in the original's shape, expanded to addresses."""

@@ -115,6 +115,20 @@ class RuleMatch(msgspec.Struct, frozen=True):
         return self.section == "ghostwire.deny"
 
 
+class SightEnds(msgspec.Struct, frozen=True):
+    """When a node loses sight of others by itself: by class, and of nodes of whom another time holds than of their class.
+
+    UTC nanoseconds; 0 in `nodes` stands for never. Whoever is in neither is seen until something changes.
+    """
+
+    classes: dict[int, int]
+    nodes: dict[int, int]
+
+    def of(self, class_id: int, node_id: int) -> int:
+        """When the node loses sight of one that it sees, 0 for never."""
+        return self.nodes.get(node_id, self.classes.get(class_id, 0))
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """Why a connection is allowed or denied.
 

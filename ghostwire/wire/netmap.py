@@ -13,7 +13,7 @@ import msgspec
 
 from ghostwire._native import token
 from ghostwire.errors import WireError
-from ghostwire.model.filter import FilterRule
+from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.position import Position
 from ghostwire.wire.messages import MapDelta, MapFull, Parts
 
@@ -43,10 +43,7 @@ class SelfNode(_Part, frozen=True):
 
 
 class Peer(_Part, frozen=True):
-    """A peer as its viewers see it. `routes` are prefixes beside its own addresses that it serves.
-
-    `until` (UTC nanoseconds, 0 for never) is when the right to see it ends by itself.
-    """
+    """A peer as its viewers see it. `routes` are prefixes beside its own addresses that it serves."""
 
     id: int
     name: str
@@ -60,7 +57,13 @@ class Peer(_Part, frozen=True):
     endpoints: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     node_type: str = "node"
-    until: int = 0
+
+
+class Filter(_Part, frozen=True):
+    """What may come in, and until when peers are shown. Both follow from what the policy says of the node."""
+
+    rules: tuple[FilterRule, ...] = ()
+    ends: tuple[SightEnd, ...] = ()
 
 
 class Profile(_Part, frozen=True):
@@ -96,14 +99,14 @@ class Network(_Part, frozen=True):
 
 _peer = msgspec.msgpack.Decoder(Peer)
 _self = msgspec.msgpack.Decoder(SelfNode)
-_rules = msgspec.msgpack.Decoder(tuple[FilterRule, ...])
+_filter = msgspec.msgpack.Decoder(Filter)
 _network = msgspec.msgpack.Decoder(Network)
 _profile = msgspec.msgpack.Decoder(Profile)
 _dns = msgspec.msgpack.Decoder(Dns)
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode_part(part: _Part | tuple[FilterRule, ...]) -> bytes:
+def encode_part(part: _Part) -> bytes:
     """The bytes of a part. Equal parts give equal bytes."""
     return _encoder.encode(part)
 
@@ -206,9 +209,9 @@ class NetMap:
         """The node's own part."""
         return _read(_self, self.parts["self"])
 
-    def rules(self) -> tuple[FilterRule, ...]:
-        """The inbound packet filter."""
-        return _read(_rules, self.parts["filter"])
+    def filter(self) -> Filter:
+        """What may come in, and until when peers are shown."""
+        return _read(_filter, self.parts["filter"])
 
     def network(self) -> Network:
         """What holds for the whole network."""

@@ -255,6 +255,17 @@ pub mod policy {
                 .collect()
         }
 
+        /// Until when a node sees classes and nodes that it will not see for good.
+        fn sight_ends(&self, id: u32) -> (Vec<(u32, i64)>, Vec<(u32, i64)>) {
+            let ends = self.lock().sight_ends(id);
+            (ends.classes, ends.nodes)
+        }
+
+        /// Who may be told of a node apart from its class, where anything ends.
+        fn told_apart<'py>(&self, py: Python<'py>, id: u32) -> Bound<'py, PyBytes> {
+            portable(py, &self.lock().told_apart(id))
+        }
+
         fn packet_filter(&self, id: u32) -> PyResult<String> {
             self.over(
                 |scope, node| gw_policy::shapes::filter(&gw_policy::filter::Filters::new(scope).of(node)).to_string(),

@@ -96,11 +96,11 @@ async def test_a_window_that_closes_reaches_those_whom_it_concerns(admin: Admin)
         connected(admin, "desk", user="bob") as desk,
     ):
         await laptop.until_peers("db")
-        assert [rule.until > 0 for rule in db.netmap.rules()] == [True]
+        assert [rule.until > 0 for rule in db.netmap.filter().rules] == [True]
         position = desk.netmap.position
         await laptop.until_peers()
         await db.until_peers()
-        assert db.netmap.rules() == ()
+        assert db.netmap.filter().rules == ()
         assert not [event for event in await heard(desk) if isinstance(event, MapChanged)]
         assert desk.netmap.position == position
 

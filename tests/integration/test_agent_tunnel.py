@@ -12,12 +12,12 @@ from ghostwire.agent.io.tunnel import TunnelDriver, parse_expose, parse_forward
 from ghostwire.agent.plan import Plan
 from ghostwire.agent.wishes import Wishes
 from ghostwire.errors import PermissionDeniedError, ValidationError
-from ghostwire.model.filter import FilterRule
+from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.position import Position
 from ghostwire.model.time import SECOND
 from ghostwire.wire.keys import public_key
 from ghostwire.wire.messages import MapFull, Parts
-from ghostwire.wire.netmap import Dns, NetMap, Network, Peer, Relays, SelfNode, encode_part
+from ghostwire.wire.netmap import Dns, Filter, NetMap, Network, Peer, Relays, SelfNode, encode_part
 from tests.unit.agent.meeting import START, node_key
 
 OWN_DEVICES = (FilterRule(same_owner=True),)
@@ -49,7 +49,13 @@ class Node:
         )
         return msgspec.structs.replace(known, **changes)
 
-    def tell(self, *peers: Peer, rules: tuple[FilterRule, ...] = OWN_DEVICES, utc: int = START) -> None:
+    def tell(
+        self,
+        *peers: Peer,
+        rules: tuple[FilterRule, ...] = OWN_DEVICES,
+        ends: tuple[SightEnd, ...] = (),
+        utc: int = START,
+    ) -> None:
         own = self.peer()
         parts = Parts(
             self=encode_part(
@@ -57,7 +63,7 @@ class Node:
                     id=own.id, name=own.name, key=own.key, ipv4=own.ipv4, ipv6=own.ipv6, class_id=1, owner=self.owner
                 )
             ),
-            filter=encode_part(rules),
+            filter=encode_part(Filter(rules=rules, ends=ends)),
             dns=encode_part(Dns(domain="mesh")),
             relays=encode_part(Relays()),
             network=encode_part(Network(id="n", domain="mesh", max_age_s=1e6, heartbeat_s=30.0)),
@@ -151,7 +157,7 @@ def test_a_filter_that_changes_judges_what_runs(pair: tuple[Node, Node]) -> None
 def test_a_peer_ends_in_the_tunnel_too(pair: tuple[Node, Node]) -> None:
     one, two = pair
     one.tell(two.peer())
-    two.tell(one.peer(until=START + SECOND))
+    two.tell(one.peer(), ends=(SightEnd(nodes=(1,), until=START + SECOND),))
     assert one.driver.ping("100.64.0.2", PING_S) is not None
     two.tune(START + 2 * SECOND)
     assert two.driver.counters() == {}

@@ -21,7 +21,7 @@ from tests.property.test_policy import (
     policies,
 )
 from tests.reference.policy import WITH_PORTS, Twin
-from tests.reference.windows import QUARTER, next_turn, utc_ns
+from tests.reference.windows import QUARTER, is_open, next_turn, utc_ns
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Apia", "UTC"]
 # Clocks change in Berlin, in New York and on Lord Howe within these days.
@@ -254,11 +254,17 @@ def test_windows_turn_when_the_twins_do(policy, at):
 
 
 def answers(engine, ids):
-    return {i: (set(engine.visible(i)), engine.class_of(i), engine.native_filter(i)) for i in ids}
+    return {i: (set(engine.visible(i)), engine.class_of(i), engine.native_filter(i), ends(engine, i)) for i in ids}
+
+
+def ends(engine, node_id):
+    """Until when a node sees each of its peers."""
+    told = engine.sight_ends(node_id)
+    return {other: told.of(engine.class_of(other), other) for other in engine.visible(node_id)}
 
 
 def told(answer, before, network):
-    """A node's map: its peers as it is told of them, and its filter."""
+    """A node's map: its peers as it is told of them, its filter, and when it loses sight of whom."""
     peers = {(i, looks(network[i]), before[i][1]) for i in answer[0]}
     return peers, answer[1:]
 
@@ -332,6 +338,31 @@ def test_what_ends_by_itself_ends_in_the_filter(policy, network, at):
                     for kind in KINDS[:4] if (":" in address) == (":" in inner) else ():
                         if comes_in(left, source, target, engine.class_of(source.id), address, inner, kind):
                             assert twin.decide_address(address, inner, *kind)
+
+
+@settings(max_examples=150, deadline=None)
+@given(own_policies(), networks(5), times, accesses)
+def test_who_is_seen_for_a_time_is_known_beforehand(policy, network, at, access):
+    """An agent without its coordinator loses sight of exactly those whom the next turn takes from it."""
+    policy["ghostwire"]["deny"] = []
+    engine, own = engine_of(policy, network, at), policy["ghostwire"]
+    engine.set_access(access)
+    turn = engine.next_turn(at)
+    if not turn:
+        return
+    before = {node.id: ends(engine, node.id) for node in network}
+    windows = [entry for entries in own["groups"].values() for entry in entries]
+    windows += [rule for section in ("acls", "grants") for rule in own.get(section, ())]
+    opens = any(is_open(window, own["schedules"], turn) > is_open(window, own["schedules"], at) for window in windows)
+    engine.turn(turn)
+    for node in network:
+        after = set(engine.visible(node.id))
+        for other, until in before[node.id].items():
+            assert until == 0 or until >= turn
+            if other not in after:
+                assert until == turn
+            elif not opens:
+                assert until != turn
 
 
 def team_policy(draw, deny):

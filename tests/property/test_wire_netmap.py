@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ghostwire.errors import WireError
 from ghostwire.model.position import Position
 from ghostwire.wire.messages import MapDelta, MapFull, Parts
-from ghostwire.wire.netmap import SINGLE_PARTS, NetMap, part_hash
+from ghostwire.wire.netmap import SINGLE_PARTS, Filter, NetMap, part_hash
 
 ids = st.integers(1, 12)
 part = st.binary(min_size=1, max_size=8)
@@ -111,6 +111,6 @@ def test_empty_is_not_unchanged():
     before = held.parts["filter"]
     held.apply_delta(MapDelta(position=position(2), parts=Parts()))
     assert held.parts["filter"] == before
-    held.apply_delta(MapDelta(position=position(3), parts=Parts(filter=b"\x90")))
-    assert held.parts["filter"] == b"\x90"
-    assert held.rules() == ()
+    held.apply_delta(MapDelta(position=position(3), parts=Parts(filter=b"\x80")))
+    assert held.parts["filter"] == b"\x80"
+    assert held.filter() == Filter()

@@ -97,6 +97,12 @@ class ReferenceMaps:
                 found.append(msgspec.structs.replace(rule, classes=classes, prefixes=tuple(sorted(set(rule.prefixes)))))
         return tuple(found)
 
+    def ends(self, viewer: int) -> dict[int, int]:
+        """Until when the viewer sees each of its peers."""
+        found = self.engine.sight_ends(self.nodes[viewer].slot)
+        slots = {peer: self.nodes[peer].slot for peer in self.peers(viewer)}
+        return {peer: found.of(self.engine.class_of(slot), slot) for peer, slot in slots.items()}
+
     def profiles(self, viewer: int) -> dict[int, Profile]:
         owners = {peer.owner for peer in self.peers(viewer).values()} | {self.own(viewer).owner}
         return {

@@ -2,10 +2,11 @@
 
 import msgspec
 
+from ghostwire.agent.plan import Ends
 from ghostwire.model.node import Node
 from ghostwire.policy import AccessGrant
 from ghostwire.testing.simnet import SimNet, SimNode
-from ghostwire.wire.netmap import Profile
+from ghostwire.wire.netmap import NetMap, Profile
 from tests.reference.netmap import ReferenceMaps, Shown
 
 _profile = msgspec.msgpack.Decoder(Profile)
@@ -67,9 +68,16 @@ def check_node(net: SimNet, maps: ReferenceMaps, node: SimNode) -> None:
     held = node.netmap
     assert {peer.id: peer for peer in held.all_peers()} == maps.peers(node.id), node.name
     assert held.own() == maps.own(node.id), node.name
-    assert held.rules() == maps.rules(node.id), node.name
+    assert held.filter().rules == maps.rules(node.id), node.name
+    assert ends(held) == maps.ends(node.id), node.name
     assert {user: _profile.decode(part) for user, part in held.profiles.items()} == maps.profiles(node.id), node.name
     assert held.digest == net.coordinator.view.netmap(node.id).digest, node.name
+
+
+def ends(held: NetMap) -> dict[int, int]:
+    """Until when a map shows each of its peers."""
+    sight = Ends(held.filter().ends)
+    return {peer.id: sight.of(peer.id, peer.class_id) for peer in held.all_peers()}
 
 
 def check_waiting_node(net: SimNet, maps: ReferenceMaps, node: SimNode) -> None:
@@ -81,7 +89,7 @@ def check_waiting_node(net: SimNet, maps: ReferenceMaps, node: SimNode) -> None:
             fresh[number], endpoints=(), online=False
         ), node.name
     assert node.netmap.own() == maps.own(node.id), node.name
-    assert node.netmap.rules() == maps.rules(node.id), node.name
+    assert node.netmap.filter().rules == maps.rules(node.id), node.name
     profiles = {user: _profile.decode(part) for user, part in node.netmap.profiles.items()}
     assert profiles.items() <= maps.profiles(node.id).items(), node.name
 

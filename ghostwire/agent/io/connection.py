@@ -182,9 +182,15 @@ def _factory(hearer: Hearer) -> Callable[[WSUpgradeRequest, WSUpgradeResponse], 
 
 
 def _refused_upgrade(origin: str, error: WSHandshakeError) -> UnavailableError | WireError:
-    status = None if error.response is None else int(error.response.status)
-    if status is None or status >= 500 or status == 429:
+    if error.response is None:
         return UnavailableError(f"the coordinator at {origin} is not ready: {error}")
+    status = int(error.response.status)
+    if status >= 500 or status == 429:
+        wait = str(error.response.headers.get("Retry-After", ""))
+        return UnavailableError(
+            f"the coordinator at {origin} is not ready: it answered {status}",
+            retry_after=float(wait) if wait.isdecimal() else None,
+        )
     return WireError(f"{origin} is no coordinator, or not at this port: it answered {status} to {PATH}")
 
 

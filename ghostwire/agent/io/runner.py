@@ -172,7 +172,7 @@ class Runner:
         except AuthenticationError as error:
             self.machine.refused(error.code, error.message, clock.now())
         except GhostwireError as error:
-            self.machine.lost(error.message, clock.now())
+            self.machine.lost(error.message, clock.now(), error.retry_after)
         else:
             self._connection = connection
             self.machine.opened(connection.spki, clock.now())

@@ -105,7 +105,7 @@ class TunnelDriver:
                 filters.append(step)
         # The filter first: a new peer must not meet the rules of yesterday.
         for rules in filters:
-            self._native.set_filter(msgspec.json.encode(msgspec.msgpack.decode(rules.rules)))
+            self._native.set_filter(msgspec.json.encode(rules.rules))
         if peers_changed:
             self._set_peers()
         if before != self._names:
@@ -218,7 +218,7 @@ def _config(step: SetPeer) -> dict[str, Any]:
         "endpoints": peer.endpoints,
         "class": peer.class_id,
         "owner": peer.owner,
-        "until": peer.until,
+        "until": step.until,
     }
 
 

@@ -19,7 +19,7 @@ from ghostwire.coordinator.commands import (
     TagNode,
 )
 from ghostwire.errors import ValidationError
-from ghostwire.model.filter import FilterRule
+from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.time import SECOND
 from ghostwire.server.rest.access import FromCaller
 from ghostwire.server.rest.desk import AtDesk
@@ -52,20 +52,22 @@ class NetMapView(View, frozen=True, kw_only=True):
     own: SelfNode
     peers: list[Peer]
     rules: tuple[FilterRule, ...]
+    ends: tuple[SightEnd, ...]
     owners: dict[int, str]
     network: Network
 
     @classmethod
     def of(cls, netmap: NetMap) -> NetMapView:
         """The view of a map."""
-        position = netmap.position
+        position, rules = netmap.position, netmap.filter()
         return cls(
             digest=netmap.digest.hex(),
             seq=position.seq if position else 0,
             vseq=position.vseq if position else 0,
             own=netmap.own(),
             peers=netmap.all_peers(),
-            rules=netmap.rules(),
+            rules=rules.rules,
+            ends=rules.ends,
             owners=netmap.owners(),
             network=netmap.network(),
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ghostwire.model.filter import FilterRule
+from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.position import Position
 from ghostwire.wire import codec
@@ -44,7 +44,7 @@ from ghostwire.wire.messages import (
     ServerBye,
     Welcome,
 )
-from ghostwire.wire.netmap import Dns, NetMap, Network, Peer, Profile, Relays, SelfNode, encode_part
+from ghostwire.wire.netmap import Dns, Filter, NetMap, Network, Peer, Profile, Relays, SelfNode, encode_part
 from ghostwire.wire.proof import Purpose, Transcript, prove
 
 P = 2**255 - 19
@@ -189,10 +189,11 @@ def peer(node: int, **more: Any) -> bytes:
 def the_map() -> list[dict[str, Any]]:
     own = SelfNode(id=1, name="laptop", key=NODE_KEY, ipv4="100.64.0.1", ipv6="fd7a:115c:a1e0::1", owner=1)
     rules = (FilterRule(same_owner=True), FilterRule(classes=(3,), ports=((443, 443),), protocols=(6,), rule=271_828))
+    ends = (SightEnd(classes=(3,), until=1_900_000_000_000_000_000), SightEnd(nodes=(2,)))
     network = Network(id="example", domain="mesh.ghost", max_age_s=604800.0, heartbeat_s=30.0)
     first = Parts(
         self=encode_part(own),
-        filter=encode_part(rules),
+        filter=encode_part(Filter(rules=rules, ends=ends)),
         dns=encode_part(Dns(domain="mesh.ghost")),
         relays=encode_part(Relays()),
         network=encode_part(network),
@@ -212,7 +213,7 @@ def the_map() -> list[dict[str, Any]]:
         ),
         MapDelta(
             position=Position(LOG, 14, BOOT, 6),
-            parts=Parts(filter=encode_part((FilterRule(same_owner=True),)), peers={5: peer(5)}),
+            parts=Parts(filter=encode_part(Filter(rules=(FilterRule(same_owner=True),))), peers={5: peer(5)}),
             gone=(300, 4),
             gone_profiles=(1,),
         ),

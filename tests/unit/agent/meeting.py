@@ -7,13 +7,14 @@ import random
 from ghostwire.agent.effects import Dial, Effect, HangUp, Keep, Quit, Transmit
 from ghostwire.agent.machine import Join, Machine
 from ghostwire.agent.memory import Memory
+from ghostwire.model.filter import SightEnd
 from ghostwire.model.node import NodeFacts
 from ghostwire.model.position import Position
 from ghostwire.model.time import SECOND, Now
 from ghostwire.wire import codec
 from ghostwire.wire.keys import clamp, public_key
 from ghostwire.wire.messages import Challenge, MapDelta, MapFull, Parts, Rotated, Welcome
-from ghostwire.wire.netmap import Dns, NetMap, Network, Peer, Relays, SelfNode, encode_part
+from ghostwire.wire.netmap import Dns, Filter, NetMap, Network, Peer, Relays, SelfNode, encode_part
 from ghostwire.wire.server_session import Gate, ServerSession
 
 ORIGIN = "https://mesh.example:8443"
@@ -58,6 +59,7 @@ class Meeting:
         self.heard: list[object] = []
         self.open = False
         self.seq = 0
+        self.ends: tuple[SightEnd, ...] = ()
 
     # Time.
 
@@ -111,7 +113,7 @@ class Meeting:
         own = SelfNode(id=1, name="one", key=public_key(node_key(1)), ipv4="100.64.0.1", ipv6="fd7a:115c:a1e0::1")
         parts = Parts(
             self=encode_part(own),
-            filter=encode_part(()),
+            filter=encode_part(Filter(ends=self.ends)),
             dns=encode_part(Dns(domain="mesh")),
             relays=encode_part(Relays()),
             network=encode_part(self.network),

@@ -8,7 +8,7 @@ from ghostwire.agent.machine import Join
 from ghostwire.agent.memory import KeptMap
 from ghostwire.agent.plan import DropPeer, SetFilter, SetKey, SetPeer, SetSelf
 from ghostwire.errors import UnavailableError
-from ghostwire.model.filter import FilterRule
+from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.time import SECOND
 from ghostwire.wire.messages import (
@@ -27,7 +27,7 @@ from ghostwire.wire.messages import (
     RotateOrder,
     ServerBye,
 )
-from ghostwire.wire.netmap import encode_part
+from ghostwire.wire.netmap import Filter, encode_part
 from tests.unit.agent.meeting import START, Meeting, node_key, peer
 
 
@@ -35,8 +35,12 @@ def steps(meeting: Meeting) -> list[object]:
     return [step for tune in meeting.take(Tune) for step in tune.steps]
 
 
-def joined(*peers: object) -> Meeting:
+ENDING = (SightEnd(nodes=(2,), until=START + 100 * SECOND),)
+
+
+def joined(*peers: object, ends: tuple[SightEnd, ...] = ()) -> Meeting:
     meeting = Meeting()
+    meeting.ends = ends
     meeting.begin()
     meeting.join(*peers)
     return meeting
@@ -135,14 +139,14 @@ def test_additions_are_told_together_and_cuts_at_once() -> None:
     meeting.say(MapDelta(position=meeting.position(), parts=Parts(), gone=(2,)))
     told = [type(step) for step in steps(meeting)]
     assert told == [DropPeer] + [SetPeer] * 6
-    meeting.say(MapDelta(position=meeting.position(), parts=Parts(filter=encode_part((FilterRule(),)))))
+    meeting.say(MapDelta(position=meeting.position(), parts=Parts(filter=encode_part(Filter(rules=(FilterRule(),))))))
     assert [type(step) for step in steps(meeting)] == [SetFilter]
     meeting.pass_time(1)
     assert not steps(meeting)
 
 
 def test_a_peer_ends_at_its_time_without_the_coordinator() -> None:
-    meeting = joined(peer(2, until=START + 100 * SECOND), peer(3))
+    meeting = joined(peer(2), peer(3), ends=ENDING)
     meeting.cut()
     steps(meeting)
     meeting.pass_time(99)
@@ -154,7 +158,7 @@ def test_a_peer_ends_at_its_time_without_the_coordinator() -> None:
 
 
 def test_a_clock_set_back_opens_nothing_again() -> None:
-    first = joined(peer(2, until=START + 100 * SECOND), peer(3))
+    first = joined(peer(2), peer(3), ends=ENDING)
     first.pass_time(101)
     kept = KeptMap.of(first.machine.netmap)
     # It is killed: nothing more is kept than what was kept when the peer ended.
@@ -169,7 +173,8 @@ def test_the_coordinators_clock_counts_and_corrects_a_wrong_one() -> None:
     meeting.memory = msgspec.structs.replace(meeting.memory, highest=START * 2)
     meeting = Meeting(memory=meeting.memory)
     meeting.begin()
-    meeting.join(peer(2, until=START + 100 * SECOND))
+    meeting.ends = ENDING
+    meeting.join(peer(2))
     assert [step.peer.id for step in steps(meeting) if isinstance(step, SetPeer)] == [2]
 
 

@@ -121,7 +121,7 @@ def test_approved_it_opens_exactly_that_and_ends_by_itself(mesh: Mesh) -> None:
     assert mesh.is_open(mesh.phone)
     assert not mesh.is_open(mesh.laptop, port=23)
     assert not mesh.is_open(mesh.tablet)
-    assert [rule.until for rule in mesh.db.netmap.rules()] == [approved.ends_at]
+    assert [rule.until for rule in mesh.db.netmap.filter().rules] == [approved.ends_at]
     mesh.net.advance(3599.999)
     assert mesh.is_open(mesh.laptop)
     mesh.net.advance(0.001)

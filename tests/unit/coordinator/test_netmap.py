@@ -159,12 +159,12 @@ def test_classes_keep_their_numbers_across_a_restart_so_no_map_moves_then_either
     nodes = [net.join("web", net.key(None, tags=("tag:web",))), net.join("a", net.key("alice"))]
     net.ask(LogoutNode, node=first.id)
     nodes.append(net.join("a2", net.key("alice")))
-    rules = nodes[0].netmap.rules()
+    rules = nodes[0].netmap.filter().rules
     net.restart()
     for node in nodes:
         net.connect(node)
     assert [node.heard[-1] for node in nodes] == ["unchanged"] * 3
-    assert net.coordinator.view.netmap(nodes[0].id).rules() == rules
+    assert net.coordinator.view.netmap(nodes[0].id).filter().rules == rules
     net.join("b", net.key("bob"))
     check_all(net)
 
@@ -249,14 +249,14 @@ def test_a_join_tells_filters_again_only_for_a_first_of_its_class(net: SimNet) -
     net.ask(ApplyPolicy, text=WEB, author="op")
     secret = net.key("alice")
     web = net.join("web", net.key(None, tags=("tag:web",)))
-    before = web.netmap.rules()
+    before = web.netmap.filter().rules
     net.join("a", secret)
-    first = web.netmap.rules()
+    first = web.netmap.filter().rules
     assert first != before
     frames: list[Push] = net.pushes
     frames.clear()
     net.join("b", secret)
-    assert web.netmap.rules() == first
+    assert web.netmap.filter().rules == first
     assert all(b"filter" not in push.frame for push in frames)
     check_all(net)
 

@@ -33,7 +33,7 @@ def mesh(policy: str) -> SimNet:
 def test_filters_name_the_rules_that_they_come_from() -> None:
     policy = text(WEB, SSH)
     net = mesh(policy)
-    assert [rule.rule for rule in net.nodes["web"].netmap.rules()] == ids(policy)
+    assert [rule.rule for rule in net.nodes["web"].netmap.filter().rules] == ids(policy)
 
 
 def test_reports_add_up() -> None:

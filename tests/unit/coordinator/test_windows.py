@@ -11,7 +11,7 @@ from ghostwire.errors import DatabaseError
 from ghostwire.model.time import SECOND
 from ghostwire.testing.clock import START_UTC
 from ghostwire.testing.simnet import SimNet, SimNode
-from tests.reference.netmap_check import check_all
+from tests.reference.netmap_check import check_all, ends
 
 BEGIN = "2025-06-15T15:06:40Z"
 """When virtual time begins, a Sunday."""
@@ -72,7 +72,9 @@ def test_a_schedule_opens_and_closes_at_its_moments(mesh: Mesh) -> None:
     mesh.net.advance(0.001)
     assert mesh.is_open
     closes = START_UTC + (TO_OPENING + 600) * SECOND
-    assert [rule.until for rule in mesh.web.netmap.rules()] == [closes]
+    assert [rule.until for rule in mesh.web.netmap.filter().rules] == [closes]
+    assert ends(mesh.web.netmap) == {mesh.laptop.id: closes}
+    assert ends(mesh.laptop.netmap) == {mesh.web.id: closes}
     mesh.net.advance(600 - 0.001)
     assert mesh.is_open
     mesh.net.advance(0.001)
@@ -80,6 +82,26 @@ def test_a_schedule_opens_and_closes_at_its_moments(mesh: Mesh) -> None:
     mesh.net.advance(7 * 86_400)
     assert mesh.turns() == [TO_OPENING, TO_OPENING + 600, 604_800 + TO_OPENING, 604_800 + TO_OPENING + 600]
     assert {row.actor for row in mesh.net.store.log if row.kind == "policy.window"} == {"coordinator"}
+
+
+def test_a_peer_that_is_seen_for_good_as_well_does_not_end(mesh: Mesh) -> None:
+    mesh.apply(policy(OPEN, schedules=SCHEDULES, grants=[{**GRANT, "ip": ["udp:53"], "schedule": "tea"}]))
+    mesh.net.advance(TO_OPENING)
+    assert mesh.is_open
+    assert [rule.until > 0 for rule in mesh.web.netmap.filter().rules] == [False, True]
+    assert ends(mesh.web.netmap) == {mesh.laptop.id: 0}
+
+
+def test_a_join_tells_nobody_of_ends_anew(mesh: Mesh) -> None:
+    """Ends name classes: who joins one that ends is known to end with it."""
+    mesh.apply(policy(schedules=SCHEDULES, grants=[{**GRANT, "schedule": "tea"}]))
+    mesh.net.advance(TO_OPENING)
+    before = mesh.web.netmap.parts["filter"]
+    tablet = mesh.net.join("tablet", mesh.net.key("alice"))
+    mesh.net.advance(2)
+    assert mesh.web.netmap.parts["filter"] == before
+    assert ends(mesh.web.netmap).keys() == {mesh.laptop.id, tablet.id}
+    assert len(set(ends(mesh.web.netmap).values())) == 1
 
 
 def test_it_reaches_exactly_those_whom_it_concerns(mesh: Mesh) -> None:
@@ -104,7 +126,8 @@ def test_it_reaches_exactly_those_whom_it_concerns(mesh: Mesh) -> None:
 def test_rules_and_memberships_expire(mesh: Mesh, own: dict[str, Any]) -> None:
     mesh.apply(policy(**own))
     assert mesh.is_open
-    assert [rule.until for rule in mesh.web.netmap.rules()] == [START_UTC + 600 * SECOND]
+    assert [rule.until for rule in mesh.web.netmap.filter().rules] == [START_UTC + 600 * SECOND]
+    assert ends(mesh.laptop.netmap) == {mesh.web.id: START_UTC + 600 * SECOND}
     mesh.net.advance(600 - 0.001)
     assert mesh.is_open
     mesh.net.advance(0.001)

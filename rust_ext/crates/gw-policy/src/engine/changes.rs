@@ -1,6 +1,6 @@
 //! What happens to an engine: nodes, users, rules and windows change, and who is affected by it.
 use super::links::{ClassId, Effect, Names, links};
-use super::relink::Relinked;
+use super::relink::{Relinked, or};
 use super::standing::{Clock, Standing};
 use super::{Engine, Made, Slot};
 use crate::access::Approved;
@@ -195,7 +195,6 @@ impl Engine {
         let mut clock = Clock::new(self.at);
         let fresh: Vec<Made> = come.into_iter().map(|rule| self.make(rule, &mut clock)).collect();
         fresh.iter().for_each(|made| change.note(made, Standing::Closed));
-        let affected = self.relink(&change);
         // Taking a large policy apart takes its time, and nobody waits for it.
         std::thread::spawn(move || drop(old));
         self.in_order &= gone.is_empty() && fresh.is_empty();
@@ -204,7 +203,7 @@ impl Engine {
         for (made, written) in self.rules.iter_mut().zip(&self.policy.rules) {
             (made.rule.index, made.rule.at) = (written.index, written.at);
         }
-        affected
+        self.relink(&change)
     }
 
     /// Make the links of a rule, without putting them in force.
@@ -244,7 +243,8 @@ impl Engine {
         affected
     }
 
-    /// The nodes in whose filters members of these memberships are named, as sources or as the node itself.
+    /// The nodes in whose filters members of these memberships are named, as sources or as the node itself, and those
+    /// who see members.
     fn named(&mut self, memberships: &[bool]) -> RoaringBitmap {
         let mut marks = self.marks();
         for (id, selector) in self.selectors.iter().enumerate() {
@@ -257,15 +257,24 @@ impl Engine {
                 let links = self.links.get(effect);
                 links.naming(&atoms).for_each(|link| self.mark_filters(link, &mut marks.targets));
             }
+            for link in self.links.accept.to(&atoms).map(|(_, link)| link) {
+                if link.sources.any {
+                    self.mark_all(&mut marks.sources);
+                }
+                self.mark_sources(link, &mut marks.sources);
+            }
+            self.mark(atoms.iter(), &mut marks.owning);
             self.mark(atoms.iter(), &mut marks.targets);
         }
         if self.catalog.attributed().any(|known| memberships[known.number]) {
             let asking = self.rules.iter().filter(|made| !made.rule.denies() && made.standing.is_open());
             for made in asking.filter(|made| self.policy.asks_for_attributes(&made.rule)) {
-                made.links.clone().for_each(|id| self.mark_filters(self.links.accept.get(id), &mut marks.targets));
+                made.links.clone().for_each(|id| self.mark_sides(self.links.accept.get(id), &mut marks));
             }
         }
-        self.members(&marks.targets)
+        or(&mut marks.targets, &marks.sources);
+        let beside = if self.links.accept.own.is_empty() { RoaringBitmap::new() } else { self.beside(&marks.owning) };
+        self.members(&marks.targets) | beside
     }
 
     /// When the next window opens or closes after a time, 0 if none ever does.

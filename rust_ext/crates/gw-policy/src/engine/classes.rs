@@ -218,6 +218,11 @@ impl Links {
         self.named(&self.by_source, atoms).filter(|(_, link)| meets(&link.needs, atoms))
     }
 
+    /// Links that atoms are a source of by name, whatever else they ask.
+    pub fn sourced<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a Link> {
+        self.named(&self.by_source, atoms).map(|(_, link)| link)
+    }
+
     /// Links that atoms are a target of by name, `any` apart. A link may come more than once.
     pub fn to<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = (u32, &'a Link)> {
         self.named(&self.by_target, atoms)

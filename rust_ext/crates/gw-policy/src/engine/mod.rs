@@ -2,6 +2,7 @@
 mod atoms;
 mod changes;
 mod classes;
+mod ends;
 mod hidden;
 mod links;
 mod matrix;
@@ -25,6 +26,8 @@ use crate::selector::Selector;
 use crate::window::Instant;
 use atoms::Catalog;
 use classes::{Classes, Links};
+use ends::Ends;
+pub use ends::SightEnds;
 pub use links::Effect;
 use links::{Both, ClassId};
 pub use matrix::{Matrix, RowChunk};
@@ -84,6 +87,7 @@ pub struct Engine {
     catalog: Catalog,
     sets: PortSets,
     links: Both<Links>,
+    ends: Ends,
     classes: Classes,
     slots: Vec<Option<Slot>>,
     nodes: FxHashMap<u32, Node>,
@@ -179,6 +183,7 @@ impl Engine {
             catalog,
             sets,
             links,
+            ends: Ends::default(),
             classes: Classes::default(),
             slots: Vec::new(),
             nodes: FxHashMap::default(),
@@ -195,6 +200,7 @@ impl Engine {
             engine.place(node);
         }
         engine.told.clear();
+        engine.restate();
         engine
     }
 

@@ -1,6 +1,7 @@
 //! Filters of native nodes: sources named by class, same owner or prefix.
 use super::atoms::{IDENTITY, POSTURE, atom, prefixes};
 use super::classes::meets;
+use super::ends::{earlier, later};
 use super::links::ClassId;
 use super::standing::Standing;
 use super::{Engine, Made};
@@ -43,16 +44,6 @@ enum Here {
     No,
     Own,
     Only(Vec<String>),
-}
-
-/// The earlier of two ends, where 0 is none.
-fn earlier(one: Instant, other: Instant) -> Instant {
-    if one == 0 || other == 0 { one.max(other) } else { one.min(other) }
-}
-
-/// The later of two ends, where 0 is none.
-fn later(one: Instant, other: Instant) -> Instant {
-    if one == 0 || other == 0 { 0 } else { one.max(other) }
 }
 
 impl Engine {
@@ -231,7 +222,7 @@ impl Engine {
     }
 
     /// When a node first may no longer have an attribute that a rule asks for. A denial stays until it is known.
-    fn attributes_end(&self, rule: &Rule) -> Instant {
+    pub(super) fn attributes_end(&self, rule: &Rule) -> Instant {
         if rule.denies() || !self.policy.asks_for_attributes(rule) {
             return 0;
         }

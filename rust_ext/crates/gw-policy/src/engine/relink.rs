@@ -1,9 +1,12 @@
 //! Links come into force and go out of it, and who is affected by it.
 use super::links::{ClassId, Effect, Link, Reach};
 use super::standing::Standing;
+use super::views::Seen;
 use super::{Engine, Made, bits};
+use crate::window::Instant;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
 
 /// Links that change: those that come into force or go out of it, and those whose rules end at another time.
 #[derive(Default)]
@@ -28,9 +31,9 @@ impl Relinked {
 
 /// One bit per class, for what links touch.
 pub(super) struct Marks {
-    sources: Vec<u64>,
+    pub sources: Vec<u64>,
     pub targets: Vec<u64>,
-    owning: Vec<u64>,
+    pub owning: Vec<u64>,
 }
 
 impl Engine {
@@ -42,6 +45,7 @@ impl Engine {
     /// Put links in force and out of it. The nodes whose peers or filter change.
     pub(super) fn relink(&mut self, change: &Relinked) -> RoaringBitmap {
         if change.detached.is_empty() && change.attached.is_empty() && change.restated.is_empty() {
+            self.restate();
             return RoaringBitmap::new();
         }
         let (mut accept, mut deny) = (self.marks(), self.marks());
@@ -55,25 +59,33 @@ impl Engine {
         }
         let mut targets = accept.targets.clone();
         or(&mut targets, &deny.targets);
+        let mut restated = self.marks();
         for (effect, id) in &change.restated {
-            self.mark_filters(self.links.get(*effect).get(*id), &mut targets);
+            let link = self.links.get(*effect).get(*id);
+            if *effect == Effect::Accept {
+                self.mark_sides(link, &mut restated);
+            }
+            self.mark_filters(link, &mut targets);
         }
+        or(&mut accept.sources, &restated.sources);
+        or(&mut accept.owning, &restated.owning);
         or(&mut accept.owning, &deny.owning);
         // The filters of targets are others in any case; of the sources only some see others than before.
         let known: Vec<ClassId> = bits(&accept.sources).chain(bits(&accept.targets)).collect();
         accept.sources.iter_mut().zip(&targets).for_each(|(from, to)| *from &= !to);
-        let before: Vec<_> = bits(&accept.sources).map(|class| (class, self.seen_by(Effect::Accept, class))).collect();
+        let before: Vec<_> = bits(&accept.sources).map(|class| (class, self.sees(class))).collect();
         known.into_iter().for_each(|class| self.views.forget(Effect::Accept, class));
         bits(&deny.sources).chain(bits(&deny.targets)).for_each(|class| self.views.forget(Effect::Deny, class));
         let hidden = self.sights(&deny.sources, &deny.targets, &targets);
         change.detached.iter().for_each(|(effect, id)| self.links.get_mut(*effect).detach(*id));
         change.attached.iter().for_each(|(effect, id)| self.links.get_mut(*effect).attach(*id));
         self.hidden.forget();
+        self.restate();
         let mut affected = self.members(&targets);
         affected |= self.beside(&accept.owning);
-        for (class, seen) in before {
-            let now = self.seen_by(Effect::Accept, class);
-            if now != seen && self.nodes_of(&now) != self.nodes_of(&seen) {
+        for (class, (seen, ends)) in before {
+            let now = self.sees(class);
+            if now.1 != ends || (now.0 != seen && self.nodes_of(&now.0) != self.nodes_of(&seen)) {
                 affected.extend(self.classes.get(class).members.iter().copied());
             }
         }
@@ -81,14 +93,14 @@ impl Engine {
     }
 
     /// All devices of those who own one in these classes: the others may be in no class that a rule names.
-    fn beside(&mut self, classes: &[u64]) -> RoaringBitmap {
+    pub(super) fn beside(&mut self, classes: &[u64]) -> RoaringBitmap {
         let named = self.members(classes);
         let owners: FxHashSet<i64> = named.iter().filter_map(|id| self.nodes.get(&id)?.untagged_owner()).collect();
         owners.iter().filter_map(|owner| self.by_owner.get(owner)).flatten().copied().collect()
     }
 
     /// Mark the classes that are sources of a link, and those in whose filter it is.
-    fn mark_sides(&self, link: &Link, marks: &mut Marks) {
+    pub(super) fn mark_sides(&self, link: &Link, marks: &mut Marks) {
         if link.reach == Reach::Routed {
             return;
         }
@@ -117,8 +129,13 @@ impl Engine {
     pub(super) fn mark_all(&self, marks: &mut [u64]) {
         (0..self.classes.list.len()).for_each(|class| marks[class / 64] |= 1 << (class % 64));
     }
+
+    /// Whom a class sees, and of these whom for a time only.
+    fn sees(&mut self, class: ClassId) -> (Seen, BTreeMap<ClassId, Instant>) {
+        (self.seen_by(Effect::Accept, class), self.class_ends(class))
+    }
 }
 
-fn or(left: &mut [u64], right: &[u64]) {
+pub(super) fn or(left: &mut [u64], right: &[u64]) {
     left.iter_mut().zip(right).for_each(|(left, right)| *left |= right);
 }
