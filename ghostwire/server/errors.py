@@ -37,6 +37,7 @@ CODES: Final[dict[int, str]] = {status.http: kind.code for kind, status in rever
     415: errors.ValidationError.code,
     426: errors.WireError.code,
     431: errors.ResourceExhaustedError.code,
+    503: errors.UnavailableError.code,
 }
 """The stable code by HTTP status, for refusals that no error of the tree stands behind."""
 

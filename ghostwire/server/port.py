@@ -15,10 +15,11 @@ import msgspec
 from ghostwire.server.clock import Clock
 from ghostwire.server.identity import Naming, open_gate
 from ghostwire.server.listen import public, tls
-from ghostwire.server.listen.acceptor import Acceptor
+from ghostwire.server.listen.acceptor import Accepted, Acceptor
 from ghostwire.server.listen.admission import Admission
 from ghostwire.server.listen.hosts import Doors
 from ghostwire.server.listen.router import MakeHttp, Router, Routes
+from ghostwire.server.listen.turnaway import Turnaway
 from ghostwire.server.observer import Observer
 from ghostwire.server.options import ServeOptions
 from ghostwire.server.session.coordination import Coordination
@@ -86,8 +87,9 @@ class PublicPort:
         self.doors = Doors(naming.answers_to(), options.trusted_proxies)
         self._routes = Routes(limits, self.admission, self.doors, http, self.sessions.connect)
         self._acceptors: list[Acceptor] = []
+        self._turnaway = Turnaway(self._context is not None, asyncio.get_running_loop())
         self.admits = True
-        """Whether connections are taken; while not, those that come are closed."""
+        """Whether connections are taken; while not, those that come are turned away."""
 
     def listen(self, listening: socket.socket) -> None:
         """Take connections on this socket too, which is the port's from now on."""
@@ -120,9 +122,9 @@ class PublicPort:
             fanout=fanout.depth,
         )
 
-    def _make(self, connection: socket.socket) -> Router | None:
+    def _make(self, connection: socket.socket) -> Accepted | None:
         address = public.peer_address(connection)
         if not self.admits or not self.admission.admit(address, shared=self.doors.trusts(address)):
-            return None
+            return self._turnaway.meet(connection)
         secure, loop = self._context is not None, asyncio.get_running_loop()
         return Router(self._routes, address, secure, loop, self._world.clock().utc)

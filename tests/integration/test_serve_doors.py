@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -206,6 +207,11 @@ async def test_one_endless_header_is_refused(server: Server) -> None:
 async def test_handshakes_are_bounded_and_counted(server: Server) -> None:
     held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(6)]
     await until(lambda: server.public.admission.refused >= 3)
+    for reader, _ in held[3:]:
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert re.search(rb"\r\nRetry-After: \d+\r\n", head)
+        assert json.loads(body)["code"] == "unavailable"
     for _, writer in held:
         writer.close()
     await until(lambda: server.public.admission.open == 0)

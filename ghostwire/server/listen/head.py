@@ -80,12 +80,17 @@ def upgrade_answer(head: Head) -> bytes:
     )
 
 
-def refusal(status: int, detail: str = "") -> bytes:
-    """A whole answer that refuses, as a problem document (RFC 9457), and ends the connection."""
+def refusal(status: int, detail: str = "", retry_after: int | None = None) -> bytes:
+    """A whole answer that refuses, as a problem document (RFC 9457), and ends the connection.
+
+    `retry_after` (seconds) says when to come back.
+    """
     phrase = HTTPStatus(status).phrase.encode()
     told = _plain(detail) or phrase
     body = b'{"status":%d,"title":"%s","detail":"%s","code":"%s"}' % (status, phrase, told, CODES[status].encode())
     extra = b"Sec-WebSocket-Version: 13\r\n" if status == 426 else b""
+    if retry_after is not None:
+        extra += b"Retry-After: %d\r\n" % retry_after
     return (
         b"HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n"
         % (status, phrase, len(body), extra)
