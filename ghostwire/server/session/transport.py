@@ -185,7 +185,7 @@ class SessionTransport(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _take(self, opcode: Opcode, payload: bytes) -> None:
+    def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == Opcode.BINARY:
             self.receiver.message(payload)
         elif opcode == Opcode.PING:
