@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from ghostwire.errors import DatabaseError
-from ghostwire.zqlite import changelog, engine, faults, fence, functions, keyring, sealing, signing, spatial
+from ghostwire.zqlite import archive, changelog, engine, faults, fence, functions, keyring, sealing, signing, spatial
 from ghostwire.zqlite.applier import Applier, Start
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.index import session
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ghostwire.zqlite.watch import Watch
 
-_TABLES: Final = """
+_TABLES: Final = f"""
 CREATE TABLE zq_meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE zq_layout(since INTEGER NOT NULL, table_id INTEGER NOT NULL, layout BLOB,
     PRIMARY KEY (since, table_id)) WITHOUT ROWID;
@@ -41,6 +41,7 @@ CREATE TABLE zq_snapshot(seq INTEGER NOT NULL, part INTEGER NOT NULL, ts INTEGER
 CREATE TABLE change(seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ts INTEGER NOT NULL, actor TEXT NOT NULL,
     kind TEXT NOT NULL, body BLOB NOT NULL, prev BLOB NOT NULL, hash BLOB NOT NULL);
 CREATE TABLE zq_group(seq INTEGER PRIMARY KEY, signature BLOB NOT NULL);
+{archive.TABLE};
 """
 
 
@@ -54,6 +55,7 @@ class Opened:
     identity: bytes
     prepare: Callable[[apsw.Connection], None]
     shelf: shelves.Shelf
+    archive: archive.Archive
     fence: str | None = None
     unfinished: bool = False
 
@@ -83,12 +85,14 @@ def open_store(
 
             shelf = shelves.Shelf(identity, shelves.secret(meta[sealing.META], location.column_key), block_cache_bytes)
 
+            archived = archive.Archive(shelf)
             indexes = Shared()
 
             def extend(connection: apsw.Connection) -> None:
                 functions.register(connection)
                 session.register(connection, indexes)
                 series_table.register(connection, shelf)
+                archived.register(connection)
                 spatial.register(connection)
 
             def prepare(connection: apsw.Connection) -> None:
@@ -115,7 +119,7 @@ def open_store(
         if isinstance(error, apsw.Error | OSError):
             raise faults.translate(error) from error
         raise
-    return Opened(location, lock, applier, identity, prepare, shelf, meta.get(fence.META), UNFINISHED in meta)
+    return Opened(location, lock, applier, identity, prepare, shelf, archived, meta.get(fence.META), UNFINISHED in meta)
 
 
 def _founding() -> dict[str, Any]:
@@ -176,6 +180,8 @@ def _identify(
         return made
     if "zq_meta" not in names:
         raise DatabaseError(f"{location.path} is a database of another program: use another path")
+    if "zq_archive" not in names:
+        connection.execute(archive.TABLE).fetchall()
     pairs: Any = connection.execute("SELECT key, value FROM zq_meta").fetchall()
     meta: dict[str, Any] = dict(pairs)
     if "zq_group" not in names or not meta.keys() >= {"id", "epoch", sealing.META, signing.META}:

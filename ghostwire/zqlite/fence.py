@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ghostwire.errors import DatabaseError
+from ghostwire.zqlite import archive
 
 if TYPE_CHECKING:
     from ghostwire.zqlite.applier import Applier
@@ -47,8 +48,8 @@ def judge(reader: Reader, log: tuple[int, Head], told: tuple[int, Head]) -> str 
         return None
     if at > newest.seq:
         return f"the log ends at row {newest.seq}, yet a head for row {at} was given out: this copy is older"
-    row = reader.query_one("SELECT hash FROM change WHERE seq = ?", (at,))
-    if row is not None and row[0] != head.hash:
+    row = reader.query_one(archive.HEAD, {"seq": at})
+    if row is not None and row[2] != head.hash:
         return f"row {at} of the log is not the one that a head was given out for: two copies went apart"
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -10,7 +11,7 @@ import apsw
 
 from ghostwire.errors import DatabaseError, NotFoundError
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import changelog, snapshot
+from ghostwire.zqlite import archive, changelog, snapshot
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.reader import Reader
 from ghostwire.zqlite.replay import Replay, content, differences
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
     from ghostwire.zqlite.signing import Signer
 
-_ROWS = "SELECT seq, epoch, ts, actor, kind, body, prev, hash FROM change WHERE seq > ? AND ts <= ? ORDER BY seq"
-_EVER = (1 << 63) - 1
+_FIRST = f"{archive.ROWS} LIMIT 1"
+_SIGNED = (
+    "SELECT seq, signature, coalesce(change.epoch, zq_archive.epoch), coalesce(change.hash, zq_archive.hash) "
+    "FROM zq_group LEFT JOIN change USING (seq) LEFT JOIN zq_archive ON zq_archive.last = seq ORDER BY seq"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +139,7 @@ def _compare(record: ChangeRecord, start: snapshot.Snapshot | None, outside: Hea
 def _check_groups(reader: Reader, signer: Signer, head: Head) -> None:
     """Check the signature of every commit. The newest row ends one, and so vouches for all before it."""
     newest = 0
-    rows = reader.stream("SELECT seq, signature, epoch, hash FROM zq_group LEFT JOIN change USING (seq) ORDER BY seq")
-    for seq, signature, epoch, digest in rows:
+    for seq, signature, epoch, digest in reader.stream(_SIGNED):
         if digest is None:
             raise DatabaseError(f"row {seq} was signed and is not in the log: its end was cut off")
         signer.check(signature, epoch, seq, digest)
@@ -157,16 +160,21 @@ def _anchor(reader: Reader, oldest: int) -> snapshot.Snapshot | None:
 
 
 def _records(reader: Reader, behind: int, ts: int | None) -> Iterator[ChangeRecord]:
-    cursor: Any = reader.connection.cursor().execute(_ROWS, (behind, _EVER if ts is None else ts))
-    for row in cursor:
-        yield ChangeRecord(*row)
+    with contextlib.closing(reader.connection.cursor()) as cursor:
+        rows: Any = cursor.execute(archive.ROWS, {"after": behind})
+        for row in rows:
+            record = ChangeRecord(*row)
+            if ts is not None and record.ts > ts:
+                return
+            yield record
 
 
 def _oldest(reader: Reader) -> tuple[int, int]:
     """Seq and time of the oldest row kept, and of the oldest snapshot's where it is older."""
-    row = reader.query_one("SELECT seq, ts FROM change ORDER BY seq LIMIT 1") or (1, 0)
-    shot = reader.query_one("SELECT min(ts) FROM zq_snapshot")
-    return row[0], min(row[1], shot[0]) if shot and shot[0] is not None else row[1]
+    first = reader.query_one(_FIRST, {"after": 0})
+    seq, ts = (1, 0) if first is None else (first[0], first[2])
+    shot = reader.value("SELECT min(ts) FROM zq_snapshot")
+    return seq, ts if shot is None else min(ts, shot)
 
 
 def _moment(ts: int) -> str:

@@ -86,7 +86,9 @@ def drop_log(applier: Applier, before: int) -> int:
     try:
         applier.own("DELETE FROM main.zq_snapshot WHERE seq < ?", (at,))
         applier.own("DELETE FROM main.change WHERE seq <= ?", (at,))
-        gone = applier.connection.changes()
+        gone: int = applier.connection.changes()
+        archived: Any = applier.own("DELETE FROM main.zq_archive WHERE last <= ? RETURNING last - first + 1", (at,))
+        gone += sum(count for (count,) in archived.fetchall())
         applier.own("DELETE FROM main.zq_group WHERE seq <= ?", (at,))
         applier.own("COMMIT")
     except BaseException:

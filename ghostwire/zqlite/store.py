@@ -16,6 +16,7 @@ import apsw
 
 from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, UnavailableError
 from ghostwire.zqlite import (
+    archive,
     bootstrap,
     changelog,
     closing,
@@ -77,6 +78,7 @@ class Store:
         self.path = opened.location.path
         self.identity = opened.identity
         self.shelf = opened.shelf
+        self._archive = opened.archive
         self._location = opened.location
         self._applier = opened.applier
         self._prepare = opened.prepare
@@ -385,6 +387,20 @@ class Store:
         `as_of` and `verify` then start there. Raises NotFoundError when there is no such snapshot.
         """
         gone: int = await self._enqueue(Errand(lambda applier: snapshot.drop_log(applier, since)))
+        return gone
+
+    async def archive(self, before: int) -> int:
+        """Put the log up to row `before`, but not beyond the newest snapshot, into column blocks; how many rows went.
+
+        `changes`, `as_of`, `verify`, backups and replicas read them as before, and so does SQL by the table-valued
+        function `change_archived(after)`. Raises NotFoundError where there is no snapshot.
+        """
+        upto = await self.run(lambda reader: archive.limit(reader, before))
+        gone = at = 0
+        while (piece := await self.run(partial(archive.piece, after=at, upto=upto))) is not None:
+            at = piece.last
+            if piece.rows:
+                gone += await self._enqueue(Errand(partial(self._archive.keep, piece=piece)))
         return gone
 
     # Sealed columns

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from ghostwire.errors import NotFoundError
 from ghostwire.model.change import ChangeRecord
+from ghostwire.zqlite import archive
 
 if TYPE_CHECKING:
     from ghostwire.zqlite.reader import Reader
 
 PAGE: Final = 256
 
-_SELECT: Final = "SELECT seq, epoch, ts, actor, kind, body, prev, hash FROM change WHERE seq >= ? ORDER BY seq LIMIT ?"
+_SELECT: Final = f"{archive.ROWS} LIMIT :most"
 
 
 class Bell:
@@ -48,7 +49,7 @@ class Bell:
 
 def page(reader: Reader, from_seq: int) -> list[ChangeRecord]:
     """The next rows of the log from `from_seq` on, at most `PAGE`. Raises NotFoundError when they are not kept."""
-    records = [ChangeRecord(*row) for row in reader.query(_SELECT, (from_seq, PAGE))]
+    records = [ChangeRecord(*row) for row in reader.query(_SELECT, {"after": from_seq - 1, "most": PAGE})]
     if from_seq > 0 and records and records[0].seq > from_seq:
         raise NotFoundError(f"the change log is kept from {records[0].seq} on, {from_seq} is gone")
     return records

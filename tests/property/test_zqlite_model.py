@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -210,6 +211,12 @@ class StoreIsADict(RuleBasedStateMachine):
         if drop:
             self.run(self.db.retain(taken.seq))
             self.kept = taken.ts
+
+    @rule(back=st.integers(0, 5))
+    def archive(self, back: int) -> None:
+        """The older log goes into blocks, and nothing else changes."""
+        with contextlib.suppress(NotFoundError):  # there is no snapshot yet
+            self.run(self.db.archive(self.db.head.seq - back))
 
     @rule()
     def verify(self) -> None:

@@ -18,7 +18,7 @@ from ghostwire import zqlite
 from ghostwire.errors import DatabaseError
 from ghostwire.model.time import SECOND
 from ghostwire.server.store.restored import refusals
-from ghostwire.zqlite import SignedHead, heads, keyfile
+from ghostwire.zqlite import SignedHead, archive, heads, keyfile
 from ghostwire.zqlite import backup as backups
 from ghostwire.zqlite.backup import manifest
 
@@ -164,7 +164,7 @@ async def _retain(db: zqlite.Store, keep_s: float) -> dict[str, Any]:
     taken = await db.snapshot()
     old = await db.query_one("SELECT max(seq) FROM zq_snapshot WHERE ts <= ?", (until,))
     gone = 0 if old is None or old[0] is None else await db.retain(old[0])
-    row = await db.query_one("SELECT min(ts) FROM zq_snapshot WHERE seq < (SELECT min(seq) FROM change)")
+    row = await db.query_one(f"SELECT min(ts) FROM zq_snapshot WHERE seq < ({archive.OLDEST})")  # noqa: S608
     oldest = None if row is None or row[0] is None else moment(row[0])
     return {"snapshot": taken.seq, "dropped": gone, "oldest": oldest}
 
@@ -177,9 +177,11 @@ def moment(ts: int) -> str:
 def _count(reader: zqlite.Reader) -> dict[str, Any]:
     listed = reader.query("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name")
     names = [name for (name,) in listed if name != "change" and not name.startswith(("sqlite_", "zq_"))]
-    oldest = reader.value("SELECT min(seq) FROM change")
+    oldest = reader.value(archive.OLDEST)
+    archived = reader.value("SELECT coalesce(sum(last - first + 1), 0) FROM zq_archive")
     return {
-        "rows_of_log": reader.value("SELECT count(*) FROM change"),
+        "rows_of_log": reader.value("SELECT count(*) FROM change") + archived,
+        "rows_archived": archived,
         "oldest_seq": oldest or 0,
         "newest_seq": reader.value("SELECT max(seq) FROM change") or 0,
         "snapshots": reader.value("SELECT count(DISTINCT seq) FROM zq_snapshot"),

@@ -7,14 +7,14 @@ from typing import Any
 from ghostwire import zqlite
 from ghostwire.coordinator.state import State
 from ghostwire.server.store.tables import TABLES, Table
-from ghostwire.zqlite import RowImage
+from ghostwire.zqlite import RowImage, archive
 
 
 async def replay(durable: zqlite.Store) -> State:
     """Fold every row of the log, oldest first."""
     state = State()
-    rows = await durable.query("SELECT seq, body FROM change ORDER BY seq")
-    for seq, body in rows:
+    rows = await durable.query(archive.ROWS, {"after": 0})
+    for seq, *_, body, _prev, _hash in rows:
         for image in durable.rows(body):
             table = TABLES.get(image.table)
             if table is not None:

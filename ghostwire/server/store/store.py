@@ -16,6 +16,7 @@ from ghostwire.errors import DatabaseError, PermissionDeniedError
 from ghostwire.model.change import ChangeRecord, Put
 from ghostwire.model.credential import Setting
 from ghostwire.server.options import ServeOptions
+from ghostwire.server.store.archiving import Archiving
 from ghostwire.server.store.metrics import MetricsStore
 from ghostwire.server.store.tables import TABLES, statement
 from ghostwire.server.store.volatile import VolatileStore
@@ -35,6 +36,7 @@ class ServerStore:
         self.durable = durable
         self.volatile = volatile
         self.metrics = metrics
+        self.archiving = Archiving(durable)
 
     @classmethod
     async def open(
@@ -118,9 +120,11 @@ class ServerStore:
         """Write volatile facts; nobody waits for it."""
         self.volatile.flush(effect)
         self.metrics.record(effect.facts)
+        self.archiving.flushed()
 
     async def close(self) -> None:
         """Finish what is queued and free both files."""
+        await self.archiving.close()
         await self.metrics.close()
         await self.volatile.close()
         await self.durable.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, ResourceExhaustedError, ValidationError
-from ghostwire.zqlite import changelog, keyring, replay, sealing, signing, snapshot
+from ghostwire.zqlite import archive, changelog, keyring, replay, sealing, signing, snapshot
 from ghostwire.zqlite.backup import items, segment
 from ghostwire.zqlite.backup.manifest import VERSION, Manifest, Sealed
 from ghostwire.zqlite.backup.segment import SUFFIX, ChunkWriter, Segment
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.reader import Reader
 
 _DISK_FULL: Final = (28, 122)
-_CHANGES: Final = "SELECT seq, epoch, ts, actor, kind, body, prev, hash FROM change WHERE seq > ? ORDER BY seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +124,14 @@ def _items(reader: Reader, source: Source, since: Head, full: bool) -> Iterator[
         parts = "SELECT seq, part, ts, hash, data FROM zq_snapshot WHERE seq = ? ORDER BY part"
         for row in connection.execute(parts, (since.seq,)):
             yield ["snapshot", *row]
-    for row in connection.execute(_CHANGES, (since.seq,)):
+    for row in connection.execute(archive.ROWS, {"after": since.seq}):
         yield ["change", *row]
     yield ["tables", items.digests(replay.content(connection))]
 
 
 def _start(reader: Reader) -> Head:
     """Where the kept log starts: at nothing, or behind the snapshot that took the place of what was dropped."""
-    oldest = reader.value("SELECT min(seq) FROM change")
+    oldest = reader.value(archive.OLDEST)
     if oldest is None or oldest <= 1:
         return Head(0, 0, changelog.GENESIS)
     row = reader.query_one("SELECT seq, ts, hash FROM zq_snapshot WHERE seq = ? LIMIT 1", (oldest - 1,))
@@ -148,10 +147,11 @@ def _follow(reader: Reader, source: Source, previous: Segment) -> Head:
         raise ValidationError(f"{previous.path.name} is a backup of another store: name the directory of this one's")
     if manifest.seq == 0:
         return manifest.head
-    found = reader.value("SELECT hash FROM change WHERE seq = ?", (manifest.seq,))
+    row = reader.query_one(archive.HEAD, {"seq": manifest.seq})
+    found = None if row is None else row[2]
     if found is None:
         found = reader.value("SELECT hash FROM zq_snapshot WHERE seq = ?", (manifest.seq,))
-    gone = reader.value("SELECT min(seq) FROM change")
+    gone = reader.value(archive.OLDEST)
     if found != manifest.hash or (gone is not None and gone > manifest.seq + 1):
         raise ConflictError(
             f"the log does not go on from {previous.path.name} (row {manifest.seq}): the store was restored, or that "

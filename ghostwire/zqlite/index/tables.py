@@ -16,16 +16,24 @@ if TYPE_CHECKING:
 class RowsTable:
     """A virtual table, by its visible and hidden columns and what gives its rows for values of the latter.
 
-    `estimate` tells the planner how many there are. It is its own module: SQLite makes none by CREATE.
+    `estimate` tells the planner how many there are; with `ordered`, they come in the order of the first column. It is
+    its own module: SQLite makes none by CREATE.
     """
 
     def __init__(
-        self, columns: str, arguments: tuple[str, ...], answer: Callable[..., Iterable[tuple[int, ...]]], estimate: int
+        self,
+        columns: str,
+        arguments: tuple[str, ...],
+        answer: Callable[..., Iterable[tuple[Any, ...]]],
+        estimate: int,
+        *,
+        ordered: bool = False,
     ) -> None:
         self._columns = columns
         self._arguments = arguments
         self._answer = answer
         self._estimate = estimate
+        self._ordered = ordered
         self._visible = columns.count(",") + 1
 
     def register(self, connection: apsw.Connection, name: str) -> None:
@@ -56,6 +64,8 @@ class RowsTable:
                 del wanted[plan.get_aConstraint_iColumn(at)]
         plan.estimatedRows = self._estimate
         plan.estimatedCost = float(self._estimate)
+        by_first = plan.nOrderBy == 1 and plan.get_aOrderBy_iColumn(0) == 0 and not plan.get_aOrderBy_desc(0)
+        plan.orderByConsumed = self._ordered and by_first
         return not wanted
 
     def Open(self) -> _Cursor:
@@ -69,10 +79,10 @@ class RowsTable:
 
 
 class _Cursor:
-    def __init__(self, answer: Callable[..., Iterable[tuple[int, ...]]]) -> None:
+    def __init__(self, answer: Callable[..., Iterable[tuple[Any, ...]]]) -> None:
         self._answer = answer
-        self._rows: Iterator[tuple[int, ...]] = iter(())
-        self._now: tuple[int, ...] | None = None
+        self._rows: Iterator[tuple[Any, ...]] = iter(())
+        self._now: tuple[Any, ...] | None = None
         self._arguments: tuple[Any, ...] = ()
 
     def Filter(self, _number: int, _text: str | None, arguments: tuple[Any, ...]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ghostwire.errors import ConflictError, GhostwireError, UnavailableError, ValidationError, WireError
-from ghostwire.zqlite import fence, snapshot
+from ghostwire.zqlite import archive, fence, snapshot
 from ghostwire.zqlite.changelog import GENESIS, Head
 from ghostwire.zqlite.replica import frames
 from ghostwire.zqlite.replica.confirmation import PATIENCE_S, Confirmation
@@ -140,14 +140,14 @@ class Feed:
 
     def _start(self, reader: Reader, hello: Hello) -> tuple[Start, tuple[bytes, ...]]:
         """Behind which row the replica goes on. Raises ConflictError where its log is not a part of this one."""
-        behind = reader.query_one("SELECT seq, ts, hash FROM change WHERE seq = ?", (hello.seq,)) or (
+        behind = reader.query_one(archive.HEAD, {"seq": hello.seq}) or (
             reader.query_one("SELECT seq, ts, hash FROM zq_snapshot WHERE seq = ? LIMIT 1", (hello.seq,))
         )
         if behind is not None and behind[2] != hello.hash:
             raise ConflictError(
                 f"the replica's log went another way before row {hello.seq}: move its file away and make it anew"
             )
-        oldest = reader.value("SELECT min(seq) FROM change") or 1
+        oldest = reader.value(archive.OLDEST) or 1
         meta = settings(reader, self._store)
         identity, epoch = self._store.identity, self._store.epoch
         if behind is not None:

@@ -29,6 +29,8 @@ from ghostwire.model.node import Node, NodeMetrics
 from ghostwire.model.policy import PolicyTrial, PolicyVersion
 from ghostwire.model.user import Identity, User
 from ghostwire.server.options import ServeOptions
+from ghostwire.server.store import orders
+from ghostwire.server.store.archiving import Archiving
 from ghostwire.server.store.replay import replay
 from ghostwire.server.store.store import ServerStore
 from ghostwire.server.store.tables import TABLES
@@ -151,6 +153,23 @@ async def test_the_log_replayed_is_the_state(options: ServeOptions) -> None:
     loaded = state.State.load(snapshot.tables, snapshot.seq)
     assert replayed.tables == loaded.tables
     assert replayed.seq == loaded.seq == snapshot.seq
+    await store.close()
+
+
+async def test_the_older_log_goes_into_blocks_and_says_the_same(options: ServeOptions) -> None:
+    store = await open_store(options)
+    archiving = Archiving(store.durable, worthwhile=10)
+    for table, record in RECORDS.items():
+        await store.submit(change(Put(table, record)))
+    first = store.durable.head.ts
+    await store.submit(change(Delete("users", 1, expect=1)))
+    assert await archiving.archive(first - 1_000_000_000) == 0, "it is not old enough"
+    assert await archiving.archive(first) >= 10
+    assert await archiving.archive(first) == 0
+    snapshot = await store.load(os.urandom)
+    assert (await replay(store.durable)).tables == state.State.load(snapshot.tables, snapshot.seq).tables
+    counted = await orders.perform(store.durable, orders.Stats())
+    assert counted["rows_of_log"] == store.durable.head.seq
     await store.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ghostwire import zqlite
 from ghostwire.errors import ConflictError, DatabaseError, UnavailableError, ValidationError
-from ghostwire.zqlite import changelog
+from ghostwire.zqlite import archive, changelog
 from ghostwire.zqlite.replay import content, differences
 from ghostwire.zqlite.replica import Feed, Link, Replica, link, open_replica, serve
 
@@ -132,6 +132,22 @@ async def test_it_begins_from_a_snapshot_where_the_log_before_is_gone(pair: Pair
     async with await pair.replica() as behind:
         with pytest.raises(ConflictError, match="make it anew"):
             await behind.sync()
+
+
+async def test_it_takes_what_is_in_blocks_too(pair: Pair) -> None:
+    for sql in STEPS:
+        await pair.db.execute(sql)
+    await pair.db.execute("CREATE TABLE many(v)")
+    for start in range(0, 600, 50):
+        await asyncio.gather(*(pair.db.execute("INSERT INTO many VALUES (?)", (v,)) for v in range(start, start + 50)))
+    await pair.db.snapshot()
+    assert await pair.db.archive(1 << 40) > 600
+    async with await pair.replica() as replica:
+        await replica.sync()
+        assert await differ(pair.db, replica) == ["change"], "the primary has it in blocks"
+        rows = [await db.query(archive.ROWS, {"after": 0}) for db in (pair.db, replica)]
+        assert rows[0] == rows[1]
+        assert (await replica.verify()).since == 0
 
 
 async def test_a_handover_loses_nothing_and_the_old_primary_writes_no_more(pair: Pair) -> None:
