@@ -23,7 +23,7 @@ class Network:
         self.clock = ManualClock()
         self.keys = [self.random.randbytes(31) + b"\x01" for _ in range(nodes)]
         tables: dict[str, tuple[Any, ...]] = {
-            "users": tuple(User(id=1 + n, name=f"user{n}") for n in range(max(nodes // each, 1))),
+            "users": self._users(max(nodes // each, 1)),
             "nodes": tuple(self._node(number, each) for number in range(nodes)),
         }
         if policy is not None:
@@ -32,6 +32,9 @@ class Network:
         self.coordinator = Coordinator(Settings(), snapshot, self.random.randbytes, self.clock())
         self._op = 0
         self._seq = 1
+
+    def _users(self, count: int) -> tuple[User, ...]:
+        return tuple(User(id=1 + n, name=f"user{n}") for n in range(count))
 
     def _node(self, number: int, each: int) -> Node:
         return Node(

@@ -1,17 +1,20 @@
 """Seeded networks and policies to measure the policy engine with: the same seed gives the same text and facts.
 
+*scale*: what `ghostwire simulate` plays on, 50,000 tagged nodes of which each sees 200, and 10,000 one service.
 *identity*: 100,000 rules over 5,000 users in 500 groups and 300 tags, 50,000 nodes. *mixed*: 30 % of the names are
 prefixes out of 3,000. *owners*: 50,000 users with one device each under the default policy.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 
 import msgspec
 
 from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
+from ghostwire.testing.load.topology import Topology
 
 USERS, GROUPS, TAGS, PREFIXES = 5_000, 500, 300, 3_000
 SERVICES = 4_250
@@ -113,6 +116,15 @@ def identity(rules: int = 100_000, nodes: int = 50_000) -> Network:
 
 def mixed(rules: int = 100_000, nodes: int = 50_000) -> Network:
     return ruled(rules, nodes, 0.3)
+
+
+def scale(nodes: int = 50_000, visible: int = 200) -> Network:
+    topology = Topology(nodes, visible)
+    found = [
+        NodeFacts(id=number, user=None, tags=(topology.tag(number),), addresses=(address(0x10000 + number),))
+        for number in range(nodes)
+    ]
+    return Network(json.loads(topology.policy()), [], found)
 
 
 def owners(users: int = 50_000) -> Network:

@@ -17,7 +17,7 @@ HUB: Final = 0
 HUB_TAG: Final = "tag:hub"
 AUDIENCE: Final = 10_000
 """Nodes that see the hub, as far as there are so many."""
-RULES_A_NODE: Final = 2
+RULES_A_NODE: Final = 2.0
 PORTS: Final = ("22", "443", "5432", "8000-8080")
 EXTRA_PORT: Final = 9999
 """What an edited policy opens."""
@@ -25,10 +25,11 @@ EXTRA_PORT: Final = 9999
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """`nodes` nodes, each with about `visible` peers."""
+    """`nodes` nodes, each with about `visible` peers, under about so many rules for each."""
 
     nodes: int
     visible: int
+    rules_a_node: float = RULES_A_NODE
 
     @property
     def cell_size(self) -> int:
@@ -43,8 +44,8 @@ class Topology:
 
     @property
     def classes_a_cell(self) -> int:
-        """So many that two rules a node cover each pair of classes once a port."""
-        return max(1, math.isqrt(RULES_A_NODE * self.cell_size // len(PORTS)))
+        """So many that the rules cover each pair of classes once a port."""
+        return max(1, math.isqrt(int(self.rules_a_node * self.cell_size) // len(PORTS)))
 
     @property
     def audience(self) -> int:
