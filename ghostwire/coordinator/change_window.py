@@ -120,7 +120,8 @@ class ChangeWindow:
         return self._entries[max(number - self.oldest, 0) :]
 
     def begin(self, reaches: Iterable[Reach], upcoming: int) -> None:
-        """Begin as another window stands; its changes follow, the oldest first, up to the one before `upcoming`."""
+        """Begin anew as another window stands; its changes follow, the first of them with the number `upcoming`."""
+        self._entries.clear()
         self._runs = {reach.boot: _Run(reach.start, reach.floor, [], reach.limit) for reach in reaches}
         self._next = upcoming
 

@@ -14,6 +14,7 @@ from ghostwire.coordinator.decision import Decision, Unbuilt
 from ghostwire.coordinator.effects import BuildPolicy, Effect, Persist, Refuse, Reply
 from ghostwire.coordinator.following import follow
 from ghostwire.coordinator.locks import BUILDING, locks_of
+from ghostwire.coordinator.replica.feed import Feed
 from ghostwire.coordinator.reservations import Claim
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.snapshot import Snapshot
@@ -85,6 +86,10 @@ class Coordinator:
     def poll_effect(self) -> Effect | None:
         """The next effect to carry out, or None."""
         return self._core.effects.popleft() if self._core.effects else None
+
+    def feed(self) -> Feed:
+        """What replicas are told from here on. One feed at a time: it serves any number of them."""
+        return Feed(self._core)
 
     def stop(self, now: Now) -> None:
         """End gracefully: everything that may be lost is flushed, commands are refused from here on.

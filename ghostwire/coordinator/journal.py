@@ -58,6 +58,6 @@ class Journal:
             self._changed.seeing |= slots
 
     def user(self, user: int) -> None:
-        """This user's profile may be another."""
+        """A user may have another profile."""
         if self.is_followed:
             self._changed.users.add(user)

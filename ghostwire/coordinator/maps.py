@@ -1,4 +1,4 @@
-"""Maps out of shared parts: whole, from a position on, or as a digest. A coordinator and its replicas make them alike."""
+"""Maps out of shared parts: whole, from a position on, or as a digest, for a coordinator and its replicas alike."""
 
 from __future__ import annotations
 
@@ -100,6 +100,10 @@ class Maps:
             found = self._sum(slot, seen, self.owners(slot, seen))
             self._digests.keep(slot, version, found)
         return found.to_bytes(16, "big")
+
+    def forget_digests(self) -> None:
+        """Changes were missed: what was computed for earlier ones may not hold."""
+        self._digests = KeptDigests()
 
     def resume(self, slot: int, held: Position | None) -> Resumed | None:
         """What brings a node from the position that it holds to this one; None where only a whole map does."""
