@@ -1,7 +1,8 @@
 """A fresh root key: every page of a store is encrypted anew, beside the old file, then both are exchanged.
 
-A store's files and its key file cannot change in one step, so the step is taken by a file of its own: once `KEY.next`
-is there, whole drafts of all stores are, too, and whoever comes next finishes the exchange; before, drafts are rubbish.
+A store's files and the file with its key or passphrase cannot change in one step, so the step is taken by a file of
+its own: once `KEY.next` is there, whole drafts of all stores are, too, and whoever comes next finishes the exchange;
+before, drafts are rubbish.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
-from ghostwire.errors import DatabaseError, ResourceExhaustedError
+from ghostwire.errors import DatabaseError, ResourceExhaustedError, ValidationError
 from ghostwire.zqlite import bootstrap, engine, faults, keyring, milestone, sealing, signing, snapshot
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.signing import Signer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Locate = Callable[[Path], engine.Location]
 
 KIND: Final = "zqlite.rekey"
 _DRAFT: Final = ".rekeyed"
@@ -35,13 +38,36 @@ def rotate(stores: Sequence[Path], key_file: Path) -> None:
     """
     settle(stores, key_file)
     old, new = keyring.load(key_file), secrets.token_bytes(keyring.KEY_BYTES)
+    _rotate(stores, key_file, new.hex(), lambda path: _locate(path, old), lambda path: _locate(path, new))
+
+
+def rotate_passphrase(stores: Sequence[Path], passphrase_file: Path, old: str, new: str) -> None:
+    """Give these stores, whose passphrase is `old`, another one, each with a fresh salt, and put it into the file.
+
+    Raises what `rotate` raises, and ValidationError for a new passphrase that is empty.
+    """
+    if not new:
+        raise ValidationError("the new passphrase is empty")
+    settle(stores, passphrase_file)
+    _rotate(stores, passphrase_file, new, lambda path: _phrased(path, old), lambda path: _phrased(path, new))
+
+
+def _locate(path: Path, key: bytes) -> engine.Location:
+    return engine.locate(path, key, None)
+
+
+def _phrased(path: Path, passphrase: str) -> engine.Location:
+    return engine.locate(path, None, passphrase)
+
+
+def _rotate(stores: Sequence[Path], key_file: Path, secret: str, before: Locate, after: Locate) -> None:
     with ExitStack() as held:
         for path in stores:
             held.callback(FileLock.take(path).release)
         try:
             for path in stores:
-                _copy(path, old, new)
-            _write_key(_beside(key_file, _NEXT), new)
+                _copy(path, before, after)
+            _write(_beside(key_file, _NEXT), secret)
         except apsw.FullError as error:
             raise ResourceExhaustedError("the disk is full: the stores keep their key, free some space") from error
         except (apsw.Error, OSError) as error:
@@ -83,11 +109,11 @@ def _forget(stores: Sequence[Path]) -> None:
             Path(f"{_beside(path, _DRAFT)}{suffix}").unlink(missing_ok=True)
 
 
-def _copy(path: Path, old: bytes, new: bytes) -> None:
+def _copy(path: Path, old: Locate, new: Locate) -> None:
     """Write the draft of one store, whole and synced."""
     draft = _beside(path, _DRAFT)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    before, after = engine.locate(path, old, None), engine.locate(draft, new, None)
+    before, after = old(path), new(draft)
     engine.preflight(before)
     source = engine.connect_writer(before)
     try:
@@ -122,11 +148,11 @@ def _close_secrets(target: apsw.Connection, before: engine.Location, after: engi
         milestone.enter(target.execute, snapshot.newest(target), meta["epoch"], signer, (KIND, {}))
 
 
-def _write_key(path: Path, key: bytes) -> None:
+def _write(path: Path, secret: str) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
-        stream.write(key.hex().encode() + b"\n")
+        stream.write(secret.encode() + b"\n")
         stream.flush()
         os.fsync(descriptor)
     draft.replace(path)

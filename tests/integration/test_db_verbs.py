@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from ghostwire.errors import ValidationError
 from ghostwire.server.store.restored import OUTCOME, read_refusals, refusals, void
 from ghostwire.server.store.store import migrations
 from ghostwire.testing.processes import Child
+from ghostwire.zqlite import keyring
 
 pytestmark = pytest.mark.integration
 
@@ -114,6 +116,44 @@ def test_keys_are_changed_and_the_server_runs_on(room: Path, verb: Verb) -> None
             assert [user["name"] for user in admin.get("/v1/users")["users"]] == ["alice"]
         code, message = verb("db", "key", "rotate", *data)
         assert (code, "already open" in message) == (1, True)
+
+
+async def holds(path: Path, **secret: Any) -> bool:
+    async with await zqlite.open(path, **secret) as db:
+        return await db.query("SELECT v FROM t") == [(1,)]
+
+
+def test_a_passphrase_and_a_credentials_file_are_changed(
+    room: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fill(path: Path, **secret: Any) -> None:
+        async with await zqlite.open(path, **secret) as db:
+            await db.execute("CREATE TABLE t(v); INSERT INTO t VALUES (1)")
+
+    data, store = ("--data", room / "a"), room / "a" / "ghostwire.db"
+    store.parent.mkdir(mode=0o700)
+    key_file = room / "credential"
+    asyncio.run(fill(store, key=keyring.load_or_create(key_file)))
+    code, message = verb("db", "key", "rotate", *data)
+    assert (code, "no key file" in message) == (1, True)
+    old = keyring.load(key_file)
+    assert verb("db", "key", "rotate", "--key-file", key_file, *data)["rotated"] == "root"
+    assert keyring.load(key_file) != old
+    assert asyncio.run(holds(store, key=keyring.load(key_file)))
+
+    store.unlink()
+    passphrase, following = room / "passphrase", room / "next"
+    passphrase.write_text("correct horse\n")
+    passphrase.chmod(0o600)
+    following.write_text("battery staple\n")
+    monkeypatch.setenv("GHOSTWIRE_DATABASE_PASSPHRASE_FILE", str(passphrase))
+    asyncio.run(fill(store, passphrase="correct horse"))
+    code, message = verb("db", "key", "rotate", *data)
+    assert (code, "--passphrase-file" in message) == (1, True)
+    assert verb("db", "key", "rotate", "--passphrase-file", following, *data)["rotated"] == "root"
+    assert passphrase.read_text() == "battery staple\n"
+    assert asyncio.run(holds(store, passphrase="battery staple"))
+    assert verb("db", "stats", *data)["tables"] == {"t": 1}
 
 
 def test_from_backup_to_a_running_server(room: Path, verb: Verb) -> None:

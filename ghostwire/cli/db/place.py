@@ -30,7 +30,7 @@ ORDER_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A store's file, and its key (or the file it is in) or passphrase. `stores` are all files under that key.
+    """A store's file, and its key or passphrase, or the file either is in. `stores` are all files under that key.
 
     `data` is the folder of the server whose store it is.
     """
@@ -40,6 +40,7 @@ class Place:
     stores: tuple[Path, ...]
     key_file: Path
     passphrase: str | None = field(repr=False)
+    passphrase_file: Path | None = None
 
     @classmethod
     def of(cls, data: Path, config: Path | None) -> Place:
@@ -48,9 +49,11 @@ class Place:
         from ghostwire.server.config.options import serve_options
         from ghostwire.server.store.store import files
 
-        options = serve_options(load(find_file(config, data), os.environ, {}).config, data, os.environ)
+        loaded = load(find_file(config, data), os.environ, {}).config
+        options = serve_options(loaded, data, os.environ)
         stores = files(options)
-        return cls(data, stores[0], stores, options.store_key or data / "store.key", options.passphrase)
+        key_file = options.store_key or data / "store.key"
+        return cls(data, stores[0], stores, key_file, options.passphrase, loaded.database.passphrase_file)
 
     def key(self, create: bool = False) -> bytes | None:
         """The root key; None where a passphrase takes its place."""

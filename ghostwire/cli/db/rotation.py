@@ -24,25 +24,46 @@ def key() -> None:
     epilog="""\b
 Examples:
   ghostwire db key rotate
+  ghostwire db key rotate --passphrase-file next.txt
+  ghostwire db key rotate --key-file /etc/ghostwire/store.key
   ghostwire db key rotate signer --json""",
 )
 @click.argument("which", type=click.Choice(["root", "signer", "columns"]), default="root")
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="With the next passphrase, for a store that has one.",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="What systemd loads the key from, for a store whose key is a credential.",
+)
 @place_options
 @json_option
-def rotate(which: Which, data: Path, config: Path | None, as_json: bool) -> None:
+def rotate(
+    which: Which, passphrase_file: Path | None, key_file: Path | None, data: Path, config: Path | None, as_json: bool
+) -> None:
     """Change a key of the store.
 
-    root: the key in the key file; every page is encrypted anew, which needs a stopped server and room for a copy.
+    root: the key in the key file, or the passphrase; every page is encrypted anew, which needs a stopped server and
+    room for a copy. What is cut short is finished by the same verb.
     signer: the keys that sign heads and commits; what they have signed still verifies. columns: the key of ENCRYPTED
     columns.
 
     A fresh root key also changes who signs backups: keep the old `ghostwire db signer` for the old ones.
     """
     from ghostwire.server.store.orders import Rotate
+    from ghostwire.zqlite import rekey
 
     place = Place.of(data, config)
     if which == "root":
-        _root(place)
+        if place.passphrase_file is not None:
+            rekey.settle(place.stores, place.passphrase_file)
+            place = Place.of(data, config)
+        _root(place, passphrase_file, key_file)
     else:
         place.order(Rotate(which=which))
     told = {"rotated": which, "store": str(place.path)}
@@ -50,13 +71,20 @@ def rotate(which: Which, data: Path, config: Path | None, as_json: bool) -> None
     screen.show(told, as_json, lambda: f"Changed the {which} key of {place.path}.{after}")
 
 
-def _root(place: Place) -> None:
+def _root(place: Place, passphrase_file: Path | None, key_file: Path | None) -> None:
     from ghostwire.errors import ValidationError
     from ghostwire.zqlite import rekey
 
-    if place.passphrase is not None:
+    stores = [path for path in place.stores if path.exists()]
+    if place.passphrase is None or place.passphrase_file is None:
+        if passphrase_file is not None:
+            raise ValidationError("the store has a key and no passphrase: leave --passphrase-file out")
+        rekey.rotate(stores, key_file or place.key_file)
+        return
+    if passphrase_file is None:
         raise ValidationError(
-            "the key follows from a passphrase: restore a backup into a folder that has another one "
-            "(database.passphrase_file)"
+            f"the key follows from the passphrase in {place.passphrase_file}: name a file with the next one "
+            "(--passphrase-file)"
         )
-    rekey.rotate([path for path in place.stores if path.exists()], place.key_file)
+    fresh = passphrase_file.read_text(encoding="utf-8").rstrip("\r\n")
+    rekey.rotate_passphrase(stores, place.passphrase_file, place.passphrase, fresh)

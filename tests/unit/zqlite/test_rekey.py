@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ghostwire import zqlite
-from ghostwire.errors import ConflictError, DatabaseError
+from ghostwire.errors import ConflictError, DatabaseError, ValidationError
 from ghostwire.zqlite import heads, keyring, rekey
 
 
@@ -45,6 +45,31 @@ async def test_every_page_is_under_the_fresh_key(tmp_path: Path) -> None:
         async with await zqlite.open(path, key=new) as db:
             assert (await anext(db.changes(head.head.seq + 1))).kind == "zqlite.rekey"
         await holds(path, new, head)
+
+
+async def test_another_passphrase_with_a_fresh_salt(tmp_path: Path) -> None:
+    path, file = tmp_path / "a.db", tmp_path / "passphrase"
+    file.write_text("correct horse\n")
+    async with await zqlite.open(path, passphrase="correct horse") as db:
+        await db.execute("CREATE TABLE t(s ENCRYPTED TEXT)")
+        await db.execute("INSERT INTO t VALUES ('sealed')")
+        head = await db.sign_head()
+    salt = path.read_bytes()[: keyring.SALT_BYTES]
+    with pytest.raises(ValidationError, match="empty"):
+        rekey.rotate_passphrase((path,), file, "correct horse", "")
+    with pytest.raises(DatabaseError, match="passphrase"):
+        rekey.rotate_passphrase((path,), file, "wrong", "battery staple")
+    assert file.read_text() == "correct horse\n"
+    rekey.rotate_passphrase((path,), file, "correct horse", "battery staple")
+    assert only(tmp_path, "a.db", "passphrase")
+    assert file.read_text() == "battery staple\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert path.read_bytes()[: keyring.SALT_BYTES] != salt
+    with pytest.raises(DatabaseError, match="passphrase"):
+        await zqlite.open(path, passphrase="correct horse")
+    async with await zqlite.open(path, passphrase="battery staple") as db:
+        assert await db.query("SELECT s FROM t") == [("sealed",)]
+        await db.verify(head)
 
 
 async def test_an_open_store_keeps_its_key(tmp_path: Path) -> None:
