@@ -48,8 +48,11 @@ Examples:
     type=click.Choice(["TRACE", "DEBUG", "INFO", "WARN", "ERROR"], case_sensitive=False),
     help="What to log on stderr [default: INFO].",
 )
+@click.option(
+    "--takeover", "taking_over", is_flag=True, help="Take the place of the server that runs there, if one does."
+)
 @json_option
-def command(file: Path | None, data: Path, as_json: bool, **given: Any) -> int:
+def command(file: Path | None, data: Path, taking_over: bool, as_json: bool, **given: Any) -> int:
     """Run the coordinator in the foreground until it is interrupted.
 
     A first start makes the store, its key and a self-signed certificate in the data folder. Flags win over the
@@ -58,6 +61,7 @@ def command(file: Path | None, data: Path, as_json: bool, **given: Any) -> int:
     from ghostwire.server.config.load import find_file, load
     from ghostwire.server.config.options import serve_options
     from ghostwire.server.process import run
+    from ghostwire.server.workers import takeover
     from ghostwire.server.workers.processes import supervise
     from ghostwire.telemetry import open_telemetry
 
@@ -79,10 +83,11 @@ def command(file: Path | None, data: Path, as_json: bool, **given: Any) -> int:
     async def ready(server: Server) -> None:
         await _greet(server, data, as_json)
 
-    if loaded.config.server.workers:
-        return supervise(options, loaded.config.server.workers, observer, ready)
+    estate = takeover.ask(options.data) if taking_over else None
+    if options.workers:
+        return supervise(options, observer, ready, estate)
     with observer() as heard:
-        return run(options, heard, ready)
+        return run(options, heard, ready, estate)
 
 
 FLAGS = {

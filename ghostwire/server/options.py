@@ -55,7 +55,7 @@ class ServeOptions:
     `store_key` names a key file, `store_credential` a systemd credential; `passphrase` derives the key instead; with
     none of them, `data/store.key` is used or made.
     `database` is the durable store's file, `data/ghostwire.db` by default; `cache_bytes` bounds its page cache.
-    `replication` lets standbys follow it.
+    `replication` lets standbys follow it. `workers` share the port as processes of their own; 0: all in one process.
     """
 
     data: Path
@@ -74,4 +74,5 @@ class ServeOptions:
     database: Path | None = None
     cache_bytes: int = 256 * 1024 * 1024
     replication: Replication | None = None
+    workers: int = 0
     limits: Limits = field(default_factory=Limits)

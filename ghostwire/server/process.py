@@ -10,7 +10,8 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import uvloop
@@ -20,7 +21,8 @@ from ghostwire.server.observer import Observer
 from ghostwire.server.options import ServeOptions
 from ghostwire.server.port import World
 from ghostwire.server.server import Server
-from ghostwire.server.workers.supervisor import Word, speak
+from ghostwire.server.workers.supervisor import HAND_OVER, Word, speak
+from ghostwire.server.workers.takeover import Door, Estate
 from ghostwire.server.workers.worker import Worker
 
 DONE: Final = 0
@@ -35,7 +37,9 @@ Ready = Callable[[Server], Awaitable[None]]
 
 
 class Service(Protocol):
-    """What a process runs."""
+    """What a process runs. `has_heir` is set before it is stopped where another server takes its place."""
+
+    has_heir: bool
 
     async def start(self) -> None:
         """Begin; nothing is left behind where that fails."""
@@ -48,16 +52,34 @@ Stands = Callable[[asyncio.Event], Awaitable[None]]
 """Called once a service has started, with what ends it when set."""
 
 
-def run(options: ServeOptions, observer: Observer | None = None, ready: Ready | None = None) -> int:
+def run(
+    options: ServeOptions, observer: Observer | None = None, ready: Ready | None = None, estate: Estate | None = None
+) -> int:
     """Serve until SIGTERM or SIGINT (0), or until the store has failed (1).
 
-    A second signal ends the process at once. Raises `GhostwireError` where the server can't start.
+    A second signal ends the process at once. `estate` is what a running server hands over, whose place this one takes.
+    Raises `GhostwireError` where the server can't start.
     """
 
     async def serve() -> int:
-        server = Server(options, observer)
-        return await _serve_store(server, ready)
+        server = Server(options, observer, listening=estate.sockets if estate is not None else ())
 
+        doors: list[Door] = []
+
+        async def stands(told: asyncio.Event) -> None:
+            if estate is not None:
+                estate.stand()
+            doors.append(Door(options.data, server.naming.listen, server.listening, told.set))
+            await _server_stands(server, told, ready)
+
+        await _serve(server, stands)
+        for door in doors:
+            door.release()
+        return _outcome(server)
+
+    if estate is not None:
+        options = replace(options, listen=str(estate.listen))
+        estate.await_release()
     return _run(serve)
 
 
@@ -67,26 +89,32 @@ def run_leader(
     """Lead workers, also until the supervisor at the other end of `channel` is gone. Otherwise as `run`."""
 
     async def serve() -> int:
-        async def stands(server: Server) -> None:
-            speak(channel, Word(ready=True))
-            if ready is not None:
-                await ready(server)
+        server = Server(options, observer, leads=True)
 
-        return await _serve_store(Server(options, observer, leads=True), stands, channel)
+        async def stands(told: asyncio.Event) -> None:
+            _heed(channel, server, told)
+            speak(channel, Word(ready=True))
+            await _server_stands(server, told, ready)
+
+        await _serve(server, stands)
+        return _outcome(server)
 
     return _run(serve)
 
 
 def run_worker(
-    options: ServeOptions, listening: list[socket.socket], channel: socket.socket, observer: Observer
+    options: ServeOptions, listening: Sequence[socket.socket], channel: socket.socket, observer: Observer
 ) -> int:
-    """Take connections on these sockets until a signal says, or the supervisor at the other end is gone."""
+    """Take connections on these sockets until a signal says, or the supervisor at the other end of `channel`."""
 
     async def serve() -> int:
-        async def stands(told: asyncio.Event) -> None:
-            _end_with(channel, told)
+        worker = Worker(options, listening, World(system_clock, os.urandom, observer))
+        worker.on_listen = lambda: speak(channel, Word(ready=True))
 
-        await _serve(Worker(options, listening, World(system_clock, os.urandom, observer)), stands)
+        async def stands(told: asyncio.Event) -> None:
+            _heed(channel, worker, told)
+
+        await _serve(worker, stands)
         return DONE
 
     return _run(serve)
@@ -106,15 +134,13 @@ def _run(serve: Callable[[], Coroutine[Any, Any, int]]) -> int:
         return runner.run(serve())
 
 
-async def _serve_store(server: Server, ready: Ready | None, channel: socket.socket | None = None) -> int:
-    async def stands(told: asyncio.Event) -> None:
-        if channel is not None:
-            _end_with(channel, told)
-        if ready is not None:
-            await ready(server)
-        server.failed.add_done_callback(lambda _: told.set())
+async def _server_stands(server: Server, told: asyncio.Event, ready: Ready | None) -> None:
+    if ready is not None:
+        await ready(server)
+    server.failed.add_done_callback(lambda _: told.set())
 
-    await _serve(server, stands)
+
+def _outcome(server: Server) -> int:
     return FAILED if server.failed.done() else DONE
 
 
@@ -143,6 +169,13 @@ async def _serve(service: Service, stands: Stands) -> None:
         await service.stop()
 
 
-def _end_with(channel: socket.socket, told: asyncio.Event) -> None:
-    """End when the other end of the channel does, which nobody writes to."""
-    asyncio.get_running_loop().add_reader(channel, told.set)
+def _heed(channel: socket.socket, service: Service, told: asyncio.Event) -> None:
+    """End when the supervisor at the other end says so, or is gone."""
+    loop = asyncio.get_running_loop()
+
+    def heard() -> None:
+        loop.remove_reader(channel)
+        service.has_heir = channel.recv(len(HAND_OVER)) == HAND_OVER
+        told.set()
+
+    loop.add_reader(channel, heard)

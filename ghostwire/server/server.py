@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -54,7 +54,9 @@ class Server:
     """One server on the running event loop: `async with Server(options) as server`.
 
     `clock`, `entropy` and `vfs` (below what must last) are what the machine gives unless a test says otherwise.
-    With `leads`, it has no public port: workers do, and connect to it.
+    With `leads`, it has no public port: workers do, and connect to it. Otherwise it binds one, unless it is handed
+    sockets that are `listening`.
+    `has_heir` says, when it is stopped, that another server takes its place: workers keep their sessions.
     `failed` is done with the error when the store can promise nothing any more: whoever runs the server must end it.
     """
 
@@ -67,12 +69,15 @@ class Server:
         entropy: Callable[[int], bytes] = os.urandom,
         vfs: str | None = None,
         leads: bool = False,
+        listening: Sequence[socket.socket] = (),
     ) -> None:
+        self.listening = list(listening)
         self.options, self._leads = options, leads
         self.observer: Observer = observer if observer is not None else Silent()
         self.naming = Naming.of(options)
         self._clock, self._entropy, self._vfs = clock, entropy, vfs
         self._world = World(clock, entropy, self.observer)
+        self.has_heir = False
         self.public: PublicPort | None = None
         self._acceptors: list[Acceptor] = []
         self._renewal: asyncio.TimerHandle | None = None
@@ -113,16 +118,15 @@ class Server:
         except BaseException:
             await self.store.close()
             raise
-        listening: socket.socket | None = None
         self.standbys = Standbys(self.store.durable, self.options.replication, self.observer)
         try:
-            if not self._leads:
-                listening = public.bind(self.naming.listen)
-                self.naming = self.naming.at(public.bound(listening, self.naming.listen))
+            if not self._leads and not self.listening:
+                self.listening.append(public.bind(self.naming.listen))
+                self.naming = self.naming.at(public.bound(self.listening[0], self.naming.listen))
             await self.standbys.start()
-            self._listen(listening, (started.mono, started.utc))
+            self._listen((started.mono, started.utc))
         except BaseException:
-            if listening is not None:
+            for listening in self.listening:
                 listening.close()
             await self.standbys.stop()
             await self.driver.stop()
@@ -148,7 +152,7 @@ class Server:
         if self.public is not None:
             await self.public.sessions.drain(BYE_S)
         if self.stations is not None:
-            await self.stations.stop()
+            await self.stations.stop(wait=not self.has_heir)
         await self.standbys.stop()
         await self.driver.stop()
         await self._heads.stop()
@@ -171,7 +175,7 @@ class Server:
         """The public port."""
         return self.naming.listen.port
 
-    def _listen(self, listening: socket.socket | None, started: tuple[float, int]) -> None:
+    def _listen(self, started: tuple[float, int]) -> None:
         options, limits = self.options, self.options.limits
         self.tls = tls_identity(options, self.naming, started[1])
         self._heads = Heads(self.store.durable, options.data, self.driver.outlet, self.observer)
@@ -187,9 +191,10 @@ class Server:
             Front(self.application, doors, self._check_token, self._clock, self._witness.answered), limits
         )
         coordination = InProcess(self.driver, self._fanout, self._heads, self.reporter.recovery)
-        if listening is not None:
+        if not self._leads:
             self.public = PublicPort(options, self.naming, self.tls, coordination, self._http_connection, self._world)
-            self.public.listen(listening)
+            for listening in self.listening:
+                self.public.listen(listening)
         control = local.bind(options.data, admin.NAME)
         self._admitted = admin.Admitted(options.admin_uids)
         self._acceptors = [Acceptor(control, self._admin, self.observer)]

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import websockets
 
+from ghostwire.testing.processes import Child
 from ghostwire.wire.client_session import MapChanged
 from ghostwire.wire.messages import Answer, HeartbeatAck, ServerBye
 from tests.integration.node_client import NodeClient
@@ -152,3 +153,26 @@ async def test_a_worker_that_stands_still_goes_on_or_is_replaced(shared: Workers
         os.kill(still, signal.SIGSTOP)
         wait(lambda: still not in shared.workers() and shared.ready())
         assert "was silent for" in shared.log()
+
+
+@pytest.mark.parametrize(("before", "after"), [("2", "2"), ("0", "2"), ("2", "0")])
+async def test_a_server_is_replaced_and_every_node_comes_back_unchanged(before: str, after: str) -> None:
+    with serving("--workers", before) as server:
+        key = server.key()
+        nodes = await join(key, *(f"n{number}" for number in range(4)))
+        for node in nodes:
+            await node.until_peers(*({f"n{number}" for number in range(4)} - {node.netmap.own().name}))
+        pid, log = server.child.pid, server.status()["log"]
+        old = server.child
+        server.words = ("--workers", after)
+        server.child = Child.start(server.verb("--takeover"), server.room / "second")
+        assert await asyncio.to_thread(old.wait, 30) == 0
+        server.child.until("ready", server.ready, 30.0)
+        assert (server.child.pid == pid, server.status()["log"], server.status()["url"]) == (False, log, key["server"])
+        for at, node in enumerate(nodes):
+            assert (await node.until(ServerBye)).retry_after <= 1.0
+            nodes[at] = await back(node, key["server"])
+            assert nodes[at].events[-1] == MapChanged("unchanged")
+            await alive(nodes[at])
+        for node in nodes:
+            await node.socket.close()

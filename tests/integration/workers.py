@@ -28,20 +28,23 @@ class Workers:
         self.data.mkdir(mode=0o700, exist_ok=True)
         if config:
             (self.data / "ghostwire.yaml").write_text(config)
-        self._words = words
+        self.words = words
         self.child: Child
 
-    def start(self, *words: str, log: str = "log") -> Child:
+    def verb(self, *words: str) -> list[str]:
+        """The command line that starts it."""
+        listen = ["--listen", "127.0.0.1:0", "--tls", "off"]
+        return ["serve", "--data", str(self.data), *listen, *self.words, *words]
+
+    def start(self) -> Child:
         """Start it and wait for its leader and all its workers."""
-        listen = [] if "--takeover" in words else ["--listen", "127.0.0.1:0"]
-        verb = ["serve", "--data", str(self.data), *listen, "--tls", "off", *self._words, *words]
-        child = Child.start(verb, self.room / log)
+        child = Child.start(self.verb(), self.room / "log")
         child.until("ready", self.ready, PATIENCE_S)
         return child
 
     def ready(self) -> bool:
         status = self.ask(lambda admin: admin.get("/v1/status"))
-        return bool(status["ready"]) and len(status["workers"]) == int(self._words[self._words.index("--workers") + 1])
+        return bool(status["ready"]) and len(status["workers"]) == int(self.words[self.words.index("--workers") + 1])
 
     def ask(self, what: Callable[[Admin], Any]) -> Any:
         with Admin.local(self.data) as admin:

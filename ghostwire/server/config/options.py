@@ -56,6 +56,7 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
         database=database.path,
         cache_bytes=database.cache_size,
         replication=_replication(replication),
+        workers=server.workers,
         limits=limits(config),
     )
 

@@ -31,7 +31,7 @@ def bind(directory: Path, name: str) -> socket.socket:
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _reachable(directory, name) as path:
+        with reachable(directory, name) as path:
             (directory / name).unlink(missing_ok=True)
             before = os.umask(0o177)
             try:
@@ -53,7 +53,7 @@ async def dial(directory: Path, name: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.setblocking(False)
     try:
-        with _reachable(directory, name) as path:
+        with reachable(directory, name) as path:
             await asyncio.get_running_loop().sock_connect(connection, path)
         require_own(connection)
     except OSError as error:
@@ -80,7 +80,7 @@ def require_own(connection: socket.socket) -> Peer:
 
 
 @contextmanager
-def _reachable(directory: Path, name: str) -> Iterator[str]:
+def reachable(directory: Path, name: str) -> Iterator[str]:
     """A path to the socket that is short enough: an address holds 107 bytes, and a descriptor's folder always fits."""
     handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

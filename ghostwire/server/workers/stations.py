@@ -68,19 +68,23 @@ class Stations:
         self._accepting = self._loop.create_task(self._accept(listening))
         self._look()
 
-    async def stop(self) -> None:
-        """Let the workers go: they drain on their own."""
+    async def stop(self, *, wait: bool) -> None:
+        """Let the workers go. They drain on their own, or, where nobody waits for that, look for another leader."""
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
         if self._accepting is not None:
             self._accepting.cancel()
             await asyncio.wait([self._accepting])
-        if self._stations:
+        if self._stations and wait:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), LEAVE_S)
         for station in list(self._stations.values()):
-            self._drop(station)
+            if wait:
+                self._drop(station)
+            else:
+                station.end.flush()
+                station.close()
 
     def counts(self) -> PortCounts:
         """What all workers count."""

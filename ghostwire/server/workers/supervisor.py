@@ -14,18 +14,21 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 import msgspec
 
-from ghostwire.errors import GhostwireError, InternalError
+from ghostwire.errors import GhostwireError, InternalError, PermissionDeniedError
 from ghostwire.server.errors import STATUS
 from ghostwire.server.identity import Naming
-from ghostwire.server.listen import public
+from ghostwire.server.listen import local, public
+from ghostwire.server.listen.endpoint import Endpoint
 from ghostwire.server.observer import Observer
 from ghostwire.server.options import ServeOptions
+from ghostwire.server.workers import takeover
+from ghostwire.server.workers.takeover import Estate
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -33,6 +36,10 @@ START_S: Final = 120.0
 """How long the leader may take to load its store."""
 STOP_S: Final = 15.0
 """How long children may take to end after they were told to."""
+HAND_OVER_S: Final = 120.0
+"""How long workers may take to send their nodes to another server's."""
+HAND_OVER: Final = b"h"
+"""What a child is told whose place another server takes: leave what is connected to it alone, and end."""
 STEADY_S: Final = 10.0
 """A child that has lived so long is started again at once."""
 PAUSE_S: Final = (0.0, 0.25, 1.0, 2.0, 5.0)
@@ -41,7 +48,7 @@ _ERRORS: Final = {kind.code: kind for kind in reversed(STATUS)}
 
 LeaderMain = Callable[[ServeOptions, socket.socket], int]
 """Runs the leader in a process of its own; the channel is its supervisor's."""
-WorkerMain = Callable[[ServeOptions, list[socket.socket], socket.socket], int]
+WorkerMain = Callable[[ServeOptions, Sequence[socket.socket], socket.socket], int]
 """The same for a worker, which accepts on these sockets."""
 
 
@@ -78,19 +85,28 @@ class Supervisor:
     """One server's. `run` returns when it was told to end, or when its leader could not start."""
 
     def __init__(
-        self, options: ServeOptions, count: int, leader: LeaderMain, worker: WorkerMain, observer: Observer
+        self,
+        options: ServeOptions,
+        leader: LeaderMain,
+        worker: WorkerMain,
+        observer: Observer,
+        estate: Estate | None = None,
     ) -> None:
-        self._observer = observer
-        endpoint = Naming.of(options).listen
-        self._sockets = [public.bind(endpoint, shared=True)]
-        endpoint = public.bound(self._sockets[0], endpoint)
-        self._sockets += [public.bind(endpoint, shared=True) for _ in range(count - 1)]
-        options = replace(options, listen=str(endpoint))
+        self._observer, self._estate = observer, estate
+        if estate is None:
+            self._listen, self._sockets = _bind(Naming.of(options).listen, options.workers)
+        else:
+            self._listen, self._sockets = estate.listen, estate.sockets
+        self._data = options.data
+        options = replace(options, listen=str(self._listen))
         self._leader = Child("leader", lambda channel: leader(options, channel))
         self._workers = [
-            Child(f"worker {number}", self._worker_main(worker, options, listening))
-            for number, listening in enumerate(self._sockets, 1)
+            Child(f"worker {number + 1}", self._worker_main(worker, options, number))
+            for number in range(options.workers)
         ]
+        self._door: socket.socket | None = None
+        self._heir: socket.socket | None = None
+        self._heir_stands = False
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
         self._stopping = False
@@ -101,24 +117,29 @@ class Supervisor:
         Raises the `GhostwireError` that the leader ends with before it was ever ready.
         """
         self._listen_to_signals()
+        if self._estate is not None:
+            self._estate.await_release()
         self._start(self._leader)
-        if not self._await_leader():
+        if not self._await(self._leader):
             return FAILED
+        self._open_door()
         for worker in self._workers:
             self._start(worker)
-        while not self._stopping:
+        if self._estate is not None and all(self._await(worker) for worker in self._workers):
+            self._estate.stand()
+        while not self._stopping and not self._heir_stands:
             self._turn()
         self._end()
         return DONE
 
-    def _worker_main(
-        self, worker: WorkerMain, options: ServeOptions, listening: socket.socket
-    ) -> Callable[[socket.socket], int]:
+    def _worker_main(self, worker: WorkerMain, options: ServeOptions, number: int) -> Callable[[socket.socket], int]:
         def main(channel: socket.socket) -> int:
+            # Each has sockets of its own, unless a server with fewer of them was taken over.
+            own = self._sockets[number :: options.workers] or (self._sockets[number % len(self._sockets)],)
             for other in self._sockets:
-                if other is not listening:
+                if other not in own:
                     other.close()
-            return worker(options, [listening], channel)
+            return worker(options, own, channel)
 
         return main
 
@@ -133,7 +154,7 @@ class Supervisor:
         theirs.close()
         child.pid, child.channel, child.since, child.ready = pid, ours, time.monotonic(), False
         child.said = b""
-        self._selector.register(ours, selectors.EVENT_READ, child)
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
         self._observer.event("info", "supervisor.started", child=child.name, pid=pid)
 
     def _become(self, child: Child, channel: socket.socket) -> NoReturn:
@@ -146,9 +167,9 @@ class Supervisor:
             self._selector.close()
             self._wake.close()
             self._woken.close()
-            for other in (self._leader, *self._workers):
-                if other.channel is not None:
-                    other.channel.close()
+            for line in (self._door, self._heir, *(other.channel for other in (self._leader, *self._workers))):
+                if line is not None:
+                    line.close()
             code = child.main(channel)
         except GhostwireError as error:
             speak(channel, Word(code=error.code, message=error.message))
@@ -159,7 +180,8 @@ class Supervisor:
 
     def _hear(self, child: Child) -> None:
         """A child has said something, or its channel has ended with it."""
-        assert child.channel is not None  # noqa: S101 - it is selected for
+        if child.channel is None:
+            return
         try:
             data = child.channel.recv(65536)
         except ConnectionError:
@@ -186,8 +208,7 @@ class Supervisor:
                 continue
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
-                if child.channel is not None:
-                    self._hear(child)
+                self._hear(child)
                 self._ended(child, os.waitstatus_to_exitcode(status))
 
     def _ended(self, child: Child, code: int) -> None:
@@ -197,37 +218,88 @@ class Supervisor:
         )
         child.pid = 0
         child.failures = 0 if now - child.since > STEADY_S else child.failures + 1
+        if child is self._leader and self._heir is not None and not self._heir_stands:
+            with contextlib.suppress(OSError):
+                self._heir.sendall(takeover.RELEASED)
         child.due = now + PAUSE_S[min(child.failures, len(PAUSE_S)) - 1] if child.failures else now
 
     # The loop.
 
     def _turn(self) -> None:
-        for child in (self._leader, *self._workers):
+        # While another server takes over, the leader is its own; what it does not come to, begins here again.
+        wanted = self._workers if self._heir is not None else (self._leader, *self._workers)
+        for child in wanted:
             if not child.pid and child.due <= time.monotonic():
                 self._start(child)
-        due = [child.due for child in (self._leader, *self._workers) if not child.pid]
+        due = [child.due for child in wanted if not child.pid]
         self._wait(max(0.0, min(due) - time.monotonic()) if due else None)
 
     def _wait(self, seconds: float | None) -> None:
         for key, _ in self._selector.select(seconds):
-            if key.data is None:
-                self._woken.recv(4096)
-            elif key.data.channel is not None:
-                self._hear(key.data)
+            key.data()
         self._reap()
 
-    def _await_leader(self) -> bool:
+    def _await(self, child: Child) -> bool:
+        """Wait until a child is ready; whether it came to be."""
         deadline = time.monotonic() + START_S
-        while not self._leader.ready and not self._stopping:
-            if not self._leader.pid or time.monotonic() > deadline:
+        while not child.ready and not self._stopping:
+            if not child.pid or time.monotonic() > deadline:
                 return False
             self._wait(deadline - time.monotonic())
         return True
 
+    # Being taken over.
+
+    def _open_door(self) -> None:
+        if self._door is not None:
+            self._selector.unregister(self._door)
+            self._door.close()
+        self._door = local.bind(self._data, takeover.NAME)
+        self._selector.register(self._door, selectors.EVENT_READ, self._asked)
+
+    def _asked(self) -> None:
+        """Somebody wants to take over."""
+        assert self._door is not None  # noqa: S101 - it is selected for
+        line, _ = self._door.accept()
+        try:
+            pid = local.require_own(line).pid
+            if self._heir is not None:
+                raise PermissionDeniedError("another one takes over already")
+            takeover.offer(line, self._listen, self._sockets)
+        except (PermissionDeniedError, OSError) as error:
+            self._observer.event("warning", "takeover.refused", error=str(error))
+            line.close()
+            return
+        self._observer.event("info", "takeover.begun", pid=pid)
+        self._heir = line
+        self._selector.register(line, selectors.EVENT_READ, self._heard_heir)
+        self._tell_to_hand_over(self._leader)
+
+    def _heard_heir(self) -> None:
+        assert self._heir is not None  # noqa: S101 - it is selected for
+        try:
+            heard = self._heir.recv(len(takeover.STANDING))
+        except ConnectionError:
+            heard = b""
+        self._heir_stands = heard == takeover.STANDING
+        self._selector.unregister(self._heir)
+        self._heir.close()
+        if self._heir_stands:
+            self._observer.event("info", "takeover.done")
+        else:
+            self._observer.event("error", "takeover.failed")
+            self._heir = None
+            self._open_door()
+
+    def _tell_to_hand_over(self, child: Child) -> None:
+        if child.channel is not None:
+            with contextlib.suppress(OSError):
+                child.channel.sendall(HAND_OVER)
+
     def _listen_to_signals(self) -> None:
         self._wake.setblocking(False)
         self._woken.setblocking(False)
-        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        self._selector.register(self._woken, selectors.EVENT_READ, lambda: self._woken.recv(4096))
         signal.set_wakeup_fd(self._wake.fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -245,8 +317,12 @@ class Supervisor:
 
     def _end(self) -> None:
         """Have every child end, by force in the end."""
-        self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
+        if self._heir_stands:
+            for worker in self._workers:
+                self._tell_to_hand_over(worker)
+        else:
+            self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + (HAND_OVER_S if self._heir_stands else STOP_S)
         while any(child.pid for child in (self._leader, *self._workers)):
             if time.monotonic() > deadline:
                 self._signal(signal.SIGKILL)
@@ -254,3 +330,11 @@ class Supervisor:
             self._wait(max(0.0, deadline - time.monotonic()))
         for listening in self._sockets:
             listening.close()
+
+
+def _bind(endpoint: Endpoint, count: int) -> tuple[Endpoint, tuple[socket.socket, ...]]:
+    """So many sockets at one port, which nobody else has."""
+    alone = public.bind(endpoint)
+    endpoint = public.bound(alone, endpoint)
+    alone.close()
+    return endpoint, tuple(public.bind(endpoint, shared=True) for _ in range(count))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ghostwire.server.identity import Naming, tls_identity
@@ -19,15 +19,24 @@ RELOAD_S: Final = 3600.0
 ALONE_S: Final = 60.0
 """How long connections are accepted without a leader."""
 LOOK_S: Final = 0.5
+SENT_OVER: Final = 10
+"""Nodes that are sent to another process at a time, every `SENT_OVER_S`."""
+SENT_OVER_S: Final = 0.02
 BYE_S: Final = 1.0
 """How long nodes may take to close after they were told that the server stops."""
 
 
 class Worker:
-    """One worker. `listening` are the sockets that it accepts on, from the time that there is a leader."""
+    """One worker. `listening` are the sockets that it accepts on, from the time that there is a leader.
 
-    def __init__(self, options: ServeOptions, listening: list[socket.socket], world: World) -> None:
+    `on_listen` is called then. With `has_heir`, other workers accept on the same sockets when it is stopped, and its
+    nodes are sent there a few at a time.
+    """
+
+    def __init__(self, options: ServeOptions, listening: Sequence[socket.socket], world: World) -> None:
         self.options, self._listening, self._world = options, listening, world
+        self.on_listen: Callable[[], None] | None = None
+        self.has_heir = False
         self.naming = Naming.of(options)
         self.tls = tls_identity(options, self.naming, world.clock().utc)
 
@@ -44,9 +53,20 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await self.public.close()
-        self.public.sessions.say_bye(reason, retry_after)
+        if self.has_heir:
+            await self._send_over()
+        else:
+            self.public.sessions.say_bye(reason, retry_after)
         await self.public.sessions.drain(BYE_S)
         await self.remote.stop()
+
+    async def _send_over(self) -> None:
+        """Have the nodes open their sessions anew, with a new worker, as fast as that one can take them."""
+        sessions = list(self.public.sessions.standing)
+        for at in range(0, len(sessions), SENT_OVER):
+            for session in sessions[at : at + SENT_OVER]:
+                session.bye("another process goes on from here", 0.0)
+            await asyncio.sleep(SENT_OVER_S)
 
     def _relay(self, met: Met, gone: Callable[[], None]) -> Outward:
         return Outward(self.options.data, met, gone)
@@ -56,6 +76,8 @@ class Worker:
         await self.remote.reached.wait()
         for listening in self._listening:
             self.public.listen(listening)
+        if self.on_listen is not None:
+            self.on_listen()
         while True:
             await asyncio.sleep(LOOK_S)
             self.public.admits = self.remote.away_s <= ALONE_S
