@@ -52,8 +52,8 @@ class ServeOptions:
     clients dial it; the first is what join commands show. TLS: self-signed unless `tls_cert` and `tls_key` name files
     or `tls_off` is set, which away from loopback needs `behind_proxy`. Forwarded headers count only from
     `trusted_proxies` (prefixes). `admin_uids` may use the admin socket beside root and the server's own user.
-    `store_key` names a key file, `store_credential` a systemd credential; `passphrase` derives the key instead; with
-    none of them, `data/store.key` is used or made.
+    `store_key` names a key file, `store_credential` a systemd credential; the text in `passphrase_file` derives the key
+    instead; with none of them, `data/store.key` is used or made.
     `database` is the durable store's file, `data/ghostwire.db` by default; `cache_bytes` bounds its page cache.
     `replication` lets standbys follow it. `workers` share the port as processes of their own; 0: all in one process.
     """
@@ -70,7 +70,7 @@ class ServeOptions:
     admin_uids: tuple[int, ...] = ()
     store_key: Path | None = None
     store_credential: str | None = None
-    passphrase: str | None = field(default=None, repr=False)
+    passphrase_file: Path | None = None
     database: Path | None = None
     cache_bytes: int = 256 * 1024 * 1024
     replication: Replication | None = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -176,3 +179,33 @@ async def test_a_server_is_replaced_and_every_node_comes_back_unchanged(before: 
             await alive(nodes[at])
         for node in nodes:
             await node.socket.close()
+
+
+def memory(pid: int) -> Iterator[bytes]:
+    """Everything that a process may write to, region by region."""
+    with Path(f"/proc/{pid}/mem").open("rb") as file:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights = line.split()[:2]
+            if rights.startswith("rw"):
+                first, last = (int(end, 16) for end in span.split("-"))
+                file.seek(first)
+                with contextlib.suppress(OSError):  # a region that only the kernel reads
+                    yield file.read(last - first)
+
+
+def test_only_the_leader_has_the_stores_key() -> None:
+    with tempfile.TemporaryDirectory(prefix="gw") as folder:
+        passphrase = Path(folder, "passphrase")
+        passphrase.write_text("correct-horse-battery-staple\n")
+        passphrase.chmod(0o600)
+        with serving("--workers", "2", config=f"database:\n  passphrase_file: {passphrase}\n") as server:
+            others = [server.child.pid, *server.workers()]
+            for pid in others:
+                held = {link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()}
+                assert not [file for file in held if server.data in file.parents and file.suffix != ".sock"]
+                regions = list(memory(pid))
+                assert any(str(server.data).encode() in region for region in regions), "the search finds nothing"
+                assert not any(b"correct-horse" in region for region in regions)
+            assert server.data / "ghostwire.db" in {
+                link.readlink() for link in Path(f"/proc/{server.leader()}/fd").iterdir()
+            }

@@ -47,13 +47,14 @@ class Place:
         """The store of the coordinator whose folder is `data`."""
         from ghostwire.server.config.load import find_file, load
         from ghostwire.server.config.options import serve_options
+        from ghostwire.server.store.passphrase import read
         from ghostwire.server.store.store import files
 
         loaded = load(find_file(config, data), os.environ, {}).config
         options = serve_options(loaded, data, os.environ)
         stores = files(options)
         key_file = options.store_key or data / "store.key"
-        return cls(data, stores[0], stores, key_file, options.passphrase, loaded.database.passphrase_file)
+        return cls(data, stores[0], stores, key_file, read(options.passphrase_file), options.passphrase_file)
 
     def key(self, create: bool = False) -> bytes | None:
         """The root key; None where a passphrase takes its place."""

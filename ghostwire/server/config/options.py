@@ -9,6 +9,7 @@ from ghostwire.coordinator.settings import Settings
 from ghostwire.errors import ValidationError
 from ghostwire.server.config.schema import Config, ReplicationSection
 from ghostwire.server.options import Limits, Replication, ServeOptions
+from ghostwire.server.store import passphrase
 
 CREDENTIAL = "ghostwire.store-key"
 """The name under which systemd hands over the store's key (`LoadCredential=`)."""
@@ -38,6 +39,7 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
             "replication.listen_addr is set: set replication.key_file and replication.standbys, too "
             "(`ghostwire db keygen link` makes the files)."
         )
+    passphrase.check(database.passphrase_file)
     configured = database.key_file or database.passphrase_file
     return ServeOptions(
         data=data,
@@ -52,7 +54,7 @@ def serve_options(config: Config, data: Path, environment: Mapping[str, str]) ->
         admin_uids=server.admin_uids,
         store_key=database.key_file,
         store_credential=CREDENTIAL if configured is None and credential(environment) is not None else None,
-        passphrase=_passphrase(database.passphrase_file),
+        passphrase_file=database.passphrase_file,
         database=database.path,
         cache_bytes=database.cache_size,
         replication=_replication(replication),
@@ -120,18 +122,3 @@ def credential(environment: Mapping[str, str]) -> Path | None:
     folder = environment.get("CREDENTIALS_DIRECTORY")
     file = Path(folder, CREDENTIAL) if folder else None
     return file if file is not None and file.is_file() else None
-
-
-def _passphrase(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        mode = file.stat().st_mode
-        text = file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValidationError(f"database.passphrase_file {file} cannot be read: {error}") from error
-    if mode & 0o077:
-        raise ValidationError(f"database.passphrase_file {file} is readable by others: run `chmod 600 {file}`.")
-    if not text:
-        raise ValidationError(f"database.passphrase_file {file} is empty.")
-    return text

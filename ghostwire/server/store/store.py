@@ -18,6 +18,7 @@ from ghostwire.model.credential import Setting
 from ghostwire.server.options import ServeOptions
 from ghostwire.server.store.archiving import Archiving
 from ghostwire.server.store.metrics import MetricsStore
+from ghostwire.server.store.passphrase import read as read_passphrase
 from ghostwire.server.store.tables import TABLES, statement
 from ghostwire.server.store.volatile import VolatileStore
 from ghostwire.zqlite import keyring, rekey
@@ -54,12 +55,12 @@ class ServerStore:
         """
         directory = options.data
         prepare_directory(directory)
-        key = _root_key(options)
+        key, passphrase = _root_key(options), read_passphrase(options.passphrase_file)
         durable_file, history_file = files(options)
         durable = await zqlite.open(
             durable_file,
             key=key,
-            passphrase=options.passphrase,
+            passphrase=passphrase,
             on_fatal=on_fatal,
             vfs=vfs,
             cache_bytes=options.cache_bytes,
@@ -70,7 +71,7 @@ class ServerStore:
             history = await zqlite.open(
                 history_file,
                 key=key,
-                passphrase=options.passphrase,
+                passphrase=passphrase,
                 durability="lazy",
                 on_fatal=on_fatal,
                 watch=watch,
@@ -142,7 +143,7 @@ class ServerStore:
 
 
 def _root_key(options: ServeOptions) -> bytes | None:
-    if options.passphrase is not None:
+    if options.passphrase_file is not None:
         return None
     if options.store_credential is not None and options.store_key is None:
         return keyring.from_credential(options.store_credential)

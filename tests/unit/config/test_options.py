@@ -9,6 +9,7 @@ from ghostwire.server.config.keys import keys
 from ghostwire.server.config.load import load
 from ghostwire.server.config.options import serve_options
 from ghostwire.server.options import Limits, ServeOptions
+from ghostwire.server.store import passphrase
 
 # Of the machinery, not of the network: an operator has no reason to change them.
 FIXED = {"restart_grace_s", "flush_s", "coalesce_s", "retries", "window", "reserved_names"}
@@ -68,8 +69,11 @@ def test_the_passphrase_is_read_and_never_shown(tmp_path: Path) -> None:
         built(tmp_path, {"GHOSTWIRE_DATABASE_PASSPHRASE_FILE": str(file)})
     file.chmod(0o600)
     options = built(tmp_path, {"GHOSTWIRE_DATABASE_PASSPHRASE_FILE": str(file)})
-    assert options.passphrase == "correct horse"
+    assert passphrase.read(options.passphrase_file) == "correct horse"
     assert "horse" not in repr(options)
+    file.write_text("\n")
+    with pytest.raises(ValidationError, match="is empty"):
+        passphrase.read(file)
 
 
 def test_systemd_hands_over_the_key(tmp_path: Path) -> None:
