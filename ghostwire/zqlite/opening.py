@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ghostwire.zqlite import bootstrap, engine
+from ghostwire.zqlite.access import ignore
 from ghostwire.zqlite.lock import FileLock
 from ghostwire.zqlite.pool import LEAST, MOST, Pool
 from ghostwire.zqlite.series import shelf as shelves
-from ghostwire.zqlite.store import Store, ignore
+from ghostwire.zqlite.store import Store
 from ghostwire.zqlite.watch import SLOW_SECONDS, Seen, Watch
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from blake3 import blake3
 
 from ghostwire import zqlite
-from ghostwire.errors import DatabaseError
+from ghostwire.errors import DatabaseError, GhostwireError
 from ghostwire.model.change import ChangeRecord
 from ghostwire.zqlite import changelog, replay
 
@@ -135,9 +135,9 @@ async def test_tables_made_from_queries_rebuild(db: zqlite.Store) -> None:
 
 
 async def test_what_cannot_be_logged_is_refused(db: zqlite.Store) -> None:
-    with pytest.raises(zqlite.store.GhostwireError, match="WITHOUT ROWID"):
+    with pytest.raises(GhostwireError, match="WITHOUT ROWID"):
         await db.execute("CREATE TABLE t(a PRIMARY KEY, b AS (a + 1)) WITHOUT ROWID")
-    with pytest.raises(zqlite.store.GhostwireError, match="hide the row id"):
+    with pytest.raises(GhostwireError, match="hide the row id"):
         await db.execute("CREATE TABLE t(rowid, _rowid_, oid)")
     assert await records(db) == []
     assert db.catalogue.current == {}

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from ghostwire import zqlite
-from ghostwire.errors import DatabaseError, NotFoundError
+from ghostwire.errors import DatabaseError, GhostwireError, NotFoundError
 from ghostwire.zqlite import changelog, engine, history, snapshot
 from ghostwire.zqlite.replay import Replay, content, differences
 
@@ -48,7 +48,7 @@ async def test_as_of(db: zqlite.Store) -> None:
         assert past.query("SELECT v, w FROM t") == [("c", 7)]
         assert past.query("SELECT v FROM x") == [("c",)]
         assert past.query_one("SELECT body FROM docs WHERE docs MATCH 'nodes'") == ("mesh of nodes",)
-        with pytest.raises(zqlite.store.GhostwireError):
+        with pytest.raises(GhostwireError):
             past.query("DELETE FROM t")
     with pytest.raises(NotFoundError, match="can answer from"):
         await db.as_of(times[0] - 1)
@@ -220,7 +220,7 @@ async def test_a_flipped_bit_anywhere_shows(path: Path) -> None:
         bad = bytearray(whole)
         bad[at] ^= 0x10
         path.write_bytes(bad)  # noqa: ASYNC240
-        with pytest.raises(zqlite.store.GhostwireError):
+        with pytest.raises(GhostwireError):
             await look(path, head)
 
 
@@ -237,7 +237,7 @@ async def test_a_flipped_bit_in_the_write_ahead_log_shows(path: Path, tmp_path: 
         bad = bytearray(log)
         bad[at] ^= 0x10
         (copy / "store.db-wal").write_bytes(bad)
-        with pytest.raises(zqlite.store.GhostwireError):
+        with pytest.raises(GhostwireError):
             await look(copy / "store.db", head)
     (copy / "store.db").write_bytes(whole)
     (copy / "store.db-wal").write_bytes(log)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ghostwire import zqlite
-from ghostwire.errors import ConflictError, DatabaseError, ValidationError
+from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, ValidationError
 from ghostwire.zqlite import Migration, migrate
 
 ONE = Migration(1, "one", "CREATE TABLE a(x); INSERT INTO a VALUES ('semi;colon'); -- done")
@@ -48,7 +48,7 @@ async def test_a_step_is_whole(db: zqlite.Store) -> None:
 
 async def test_the_ledger_cannot_be_edited(db: zqlite.Store) -> None:
     await migrate.apply(db, [ONE])
-    with pytest.raises(zqlite.store.GhostwireError):
+    with pytest.raises(GhostwireError):
         await db.execute("DELETE FROM zq_migration")
 
 
