@@ -1,7 +1,7 @@
 """Layout of the decision cells; see policy.pyx."""
 
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef struct Place:
@@ -42,10 +42,13 @@ cdef class Table:
     cdef const PortSet *port_sets
     cdef const uint32_t *details
     cdef list kept
+    cdef uint64_t words           # of all cells and lists that are kept, and of those at the last full load
+    cdef uint64_t fresh_words
 
     cdef Table changed(
         self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots
     )
+    cdef bint is_worn(self)
     cdef bint _fits(self, object places)
     cdef _copy(self, Table new, bint full, object places)
     cdef _rows(self, object ids, object cells, object pool)

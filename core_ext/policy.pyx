@@ -11,7 +11,7 @@ aligned words written with the identity last.
 """
 
 cimport cython
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -30,6 +30,7 @@ cdef uint32_t NOWHERE = 0xFFFFFFFF
 cdef uint32_t NO_PLACE = 0xFFFFFFFE
 cdef uint32_t LIST = 0x80000000
 cdef int BLOCK = 32
+cdef uint64_t WORN = 1 << 20
 cdef uint32_t TCP = 1, UDP = 2, SCTP = 4, ICMP = 8, ICMP6 = 16
 cdef uint32_t PORTED = 7
 cdef uint32_t DETAILED = 0x80000000
@@ -69,6 +70,7 @@ cdef class Table:
         self.port_sets = NULL
         self.details = self.own = self.own_pool = NULL
         self.kept = []
+        self.words = self.fresh_words = 0
 
     def __dealloc__(self):
         free(self.places)
@@ -139,14 +141,20 @@ cdef class Table:
         new = Table()
         if not full:
             new.kept = list(self.kept)
+            new.words, new.fresh_words = self.words, self.fresh_words
         new.stride = stride
         self._copy(new, full, places)
         for rows, cells, pool in chunks:
             new._rows(view(rows), view(cells), view(pool))
         self._words(new, own, port_sets, details)
+        if full:
+            new.fresh_words = new.words
         if places is not None:
             new._place(places)
         return new
+
+    cdef bint is_worn(self):
+        return self.words > 2 * self.fresh_words + WORN
 
     cdef bint _fits(self, object places):
         return len(places) == 0 or int(places[::4].max()) < self.n_places
@@ -186,6 +194,7 @@ cdef class Table:
             self.rows[list_ids[i]].cells = all_cells + i * <Py_ssize_t> self.stride
             self.rows[list_ids[i]].pool = lists
         self.kept.append((cells, pool))
+        self.words += len(cells) + len(pool)
 
     cdef _words(self, Table new, tuple own, object port_sets, object details):
         """Own cells and port sets: those given, or the old ones."""
@@ -240,9 +249,9 @@ cdef class Decisions:
         self.denials = old.changed(full, stride, chunks, own, port_sets, details, slots)
 
     @property
-    def chunks(self):
-        """How many parts the larger table is made of: more than a fresh one has, where much has changed."""
-        return max(len(self.table.kept), 0 if self.denials is None else len(self.denials.kept))
+    def is_worn(self):
+        """Whether rows that were replaced hold more memory than those in use: time to load everything anew."""
+        return self.table.is_worn() or (self.denials is not None and self.denials.is_worn())
 
     def decide(self, uint32_t src_id, uint32_t dst_id, uint8_t proto, uint16_t port):
         """Whether node `src_id` may open `proto` (IP number) to `port` of node `dst_id`. Unknown nodes may not."""

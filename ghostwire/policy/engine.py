@@ -33,8 +33,6 @@ Standpoint = tuple[int, int, int]
 POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
 """What `*` means as a source unless the network hands out other addresses."""
 
-_MOST_CHUNKS: Final = 4096
-
 
 class Engine(policy_cells.Decisions):
     """A policy bound to users and nodes. Every answer is about the state after the last change handed in.
@@ -264,7 +262,7 @@ class Engine(policy_cells.Decisions):
     def refresh(self) -> None:
         """Bring the decision cells up to date; the first time builds them all."""
         self.current = True
-        anew = self.chunks > _MOST_CHUNKS
+        anew = self.is_worn
         self.load(*self._core.sync(False, anew))
         if self._core.has_denials():
             self.load_denials(*self._core.sync(True, anew))

@@ -1,5 +1,6 @@
 """Whom an edited rule reaches."""
 
+import pytest
 from pyroaring import BitMap
 
 from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts
@@ -34,6 +35,32 @@ def test_rules_that_stay_are_explained_where_they_stand_now() -> None:
         assert engine.edit(Policy.parse(text % edited)) is not None
         (rule,) = engine.explain(1, 2, 6, 80).rules
         assert (rule.index, rule.line) == place
+
+
+@pytest.mark.parametrize("source", ["*", "alice@", "bob@", "tag:a", "group:team", "autogroup:member", "100.64.0.2/31"])
+@pytest.mark.parametrize("target", ["*:80", "tag:a:80", "autogroup:tagged:80", "100.64.0.3:80"])
+def test_a_name_that_no_rule_had_comes_into_use_at_once(source: str, target: str) -> None:
+    """And the edited policy says what one says that was compiled with it."""
+    text = """{
+        "groups": {"group:team": ["bob@"]}, "tagOwners": {"tag:a": []},
+        "acls": [{"action": "accept", "src": ["100.64.0.1"], "dst": ["100.64.0.2:80"]}%s],
+    }"""
+    users = [ALICE, UserFacts(id=2, name="bob")]
+    bobs = NodeFacts(id=3, user=2, addresses=("100.64.0.3",))
+    nodes = [device(1, os=""), device(2, os=""), bobs, NodeFacts(id=4, tags=("tag:a",), addresses=("100.64.0.4",))]
+    engine = Engine.build(Policy.parse(text % ""), users, nodes)
+    engine.decide(1, 2, 6, 80)
+    before = [engine.visible(node.id) for node in nodes]
+    rule = f', {{"action": "accept", "src": ["{source}"], "dst": ["{target}"]}}'
+    affected = engine.edit(Policy.parse(text % rule))
+    fresh = Engine.build(Policy.parse(text % rule), users, nodes)
+    assert affected is not None
+    assert engine.bindings == fresh.bindings
+    for node, seen in zip(nodes, before, strict=True):
+        assert engine.visible(node.id) == fresh.visible(node.id)
+        assert node.id in affected or engine.visible(node.id) == seen
+        for other in nodes:
+            assert engine.decide(node.id, other.id, 6, 80) == fresh.decide(node.id, other.id, 6, 80)
 
 
 def device(number: int, os: str) -> NodeFacts:

@@ -182,6 +182,21 @@ impl Rule {
     pub fn is_open(&self, now: Instant) -> bool {
         self.window.as_ref().is_none_or(|window| window.is_open(now))
     }
+
+    /// Every name in it.
+    pub fn names(&self) -> impl Iterator<Item = SelectorId> + '_ {
+        let targets = self.access.iter().flat_map(|access| &access.targets).map(|(id, _)| id);
+        [&self.sources, &self.destinations, &self.via].into_iter().flatten().chain(targets).copied()
+    }
+
+    /// The same rule where names have other numbers.
+    pub fn renamed(&self, number: impl Fn(SelectorId) -> SelectorId) -> Self {
+        let mut new = self.clone();
+        let targets = new.access.iter_mut().flat_map(|access| &mut access.targets).map(|(id, _)| id);
+        let names = new.sources.iter_mut().chain(&mut new.destinations).chain(&mut new.via);
+        names.chain(targets).for_each(|id| *id = number(*id));
+        new
+    }
 }
 
 impl Policy {

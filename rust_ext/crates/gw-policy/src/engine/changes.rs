@@ -5,7 +5,7 @@ use super::standing::{Clock, Standing};
 use super::{Engine, Made, Slot};
 use crate::access::Approved;
 use crate::directory::{Node, User};
-use crate::model::{Access, Policy, Rule, SelectorId};
+use crate::model::{Policy, Rule, SelectorId};
 use crate::selector::Selector;
 use crate::window::Instant;
 use roaring::RoaringBitmap;
@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// Put nodes into the classes in which they belong now.
-    fn relocate(&mut self, mut moved: Vec<u32>) -> RoaringBitmap {
+    pub(super) fn relocate(&mut self, mut moved: Vec<u32>) -> RoaringBitmap {
         moved.sort_unstable();
         let mut affected = RoaringBitmap::new();
         for id in &moved {
@@ -156,8 +156,8 @@ impl Engine {
         }
     }
 
-    /// Replace the policy where only rules differ and these use names that are known here: the nodes whose peers or
-    /// filter change. None when everything has to be built anew.
+    /// Replace the policy where only rules differ: the nodes whose peers, class or filter change. None when everything
+    /// has to be built anew.
     pub fn edit(&mut self, policy: Arc<Policy>) -> Option<RoaringBitmap> {
         let old = &self.policy;
         let same = old.definitions == policy.definitions
@@ -171,18 +171,22 @@ impl Engine {
         let head = left.iter().zip(right).take_while(|(l, r)| l == r).count();
         let tail = left[head..].iter().rev().zip(right[head..].iter().rev()).take_while(|(l, r)| l == r).count();
         let (gone, come) = (head..left.len() - tail, head..right.len() - tail);
-        let known: FxHashMap<&Selector, SelectorId> =
-            self.selectors.iter().enumerate().map(|(id, selector)| (selector, id as SelectorId)).collect();
-        let known = known.into_iter().filter(|(_, id)| self.catalog.knows(*id)).collect();
-        let rules: Vec<Rule> =
-            policy.rules[come].iter().map(|rule| renumbered(rule, &policy, &known)).collect::<Option<_>>()?;
-        if rules.iter().chain(self.rules[gone.clone()].iter().map(|made| &made.rule)).any(|rule| !rule.via.is_empty()) {
+        let come = &policy.rules[come];
+        if come.iter().chain(self.rules[gone.clone()].iter().map(|made| &made.rule)).any(|rule| !rule.via.is_empty()) {
             return None;
         }
-        if rules.iter().flat_map(|rule| &rule.postures).any(|posture| !self.catalog.knows_posture(*posture)) {
+        if come.iter().flat_map(|rule| &rule.postures).any(|posture| !self.catalog.knows_posture(*posture)) {
             return None;
         }
-        Some(self.exchange(policy, gone, rules))
+        let named = || come.iter().flat_map(Rule::names).map(|id| policy.selector(id));
+        if !named().all(|selector| self.is_learnable(selector)) {
+            return None;
+        }
+        self.bindings.extend(&policy, &self.users);
+        let affected = self.learn(named());
+        let known: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
+        let rules = come.iter().map(|rule| rule.renamed(|id| known[policy.selector(id)])).collect();
+        Some(affected | self.exchange(policy, gone, rules))
     }
 
     fn exchange(&mut self, policy: Arc<Policy>, gone: std::ops::Range<usize>, come: Vec<Rule>) -> RoaringBitmap {
@@ -300,7 +304,8 @@ impl Engine {
         }
         let come: Vec<Approved> =
             access.into_iter().filter(|new| !kept.iter().any(|(known, _)| known == new)).collect();
-        let mut affected = self.learn(&come);
+        let named = come.iter().flat_map(|new| std::iter::once(&new.source).chain(&new.destinations));
+        let mut affected = self.learn(named);
         let selectors: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
         let rules: Vec<Rule> = come.iter().map(|new| new.rule(&mut |selector| selectors[selector])).collect();
         for (approved, rule) in come.into_iter().zip(rules) {
@@ -313,60 +318,4 @@ impl Engine {
         affected |= self.relink(&change);
         affected
     }
-
-    /// Tell apart what approved access names, from now on.
-    fn learn(&mut self, access: &[Approved]) -> RoaringBitmap {
-        if access.is_empty() {
-            return RoaringBitmap::new();
-        }
-        let mut moved: Vec<u32> = Vec::new();
-        let mut anyone = false;
-        for selector in access.iter().flat_map(|new| std::iter::once(&new.source).chain(&new.destinations)) {
-            let id = match self.selectors.iter().position(|known| known == selector) {
-                Some(id) if self.catalog.knows(id as SelectorId) => continue,
-                Some(id) => id,
-                None => {
-                    self.selectors.push(selector.clone());
-                    self.selectors.len() - 1
-                }
-            };
-            self.catalog.learn(&self.policy, id as SelectorId, selector);
-            match selector {
-                Selector::Bearer(user) => moved.extend(self.by_owner.get(user).into_iter().flatten()),
-                Selector::Device(node) => moved.extend(self.nodes.contains_key(node).then_some(*node)),
-                _ => anyone = true,
-            }
-        }
-        self.catalog.bind(&self.policy, &self.selectors, &self.bindings, &self.users, self.at);
-        if anyone {
-            moved.extend(
-                self.nodes
-                    .values()
-                    .filter(|node| self.slot_of(node) != self.slots[node.id as usize])
-                    .map(|node| node.id),
-            );
-        }
-        moved.sort_unstable();
-        moved.dedup();
-        self.relocate(moved)
-    }
-
-    /// Where a node belongs now, if there are such classes.
-    fn slot_of(&self, node: &Node) -> Option<Slot> {
-        let identity = self.classes.find(&self.catalog.identity(&self.policy, node), false)?;
-        Some(Slot { identity, place: self.classes.find(&self.catalog.place(&self.policy, node), true)? })
-    }
-}
-
-/// A rule with the engine's numbers for its names, if all are known.
-fn renumbered(rule: &Rule, policy: &Policy, known: &FxHashMap<&Selector, SelectorId>) -> Option<Rule> {
-    let one = |id: &SelectorId| known.get(policy.selector(*id)).copied();
-    let all = |ids: &[SelectorId]| ids.iter().map(one).collect::<Option<Vec<_>>>();
-    let mut access = Vec::with_capacity(rule.access.len());
-    for part in &rule.access {
-        let targets = part.targets.iter().map(|(id, ports)| Some((one(id)?, ports.clone()))).collect::<Option<_>>()?;
-        access.push(Access { protocols: part.protocols.clone(), targets });
-    }
-    let (sources, destinations) = (all(&rule.sources)?, all(&rule.destinations)?);
-    Some(Rule { sources, destinations, via: all(&rule.via)?, access, app: rule.app.clone(), ..rule.clone() })
 }

@@ -17,7 +17,7 @@ pub struct Ends {
 }
 
 impl Ends {
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.rules.is_empty() && self.atoms.is_empty()
     }
 

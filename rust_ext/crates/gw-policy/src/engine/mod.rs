@@ -4,6 +4,7 @@ mod changes;
 mod classes;
 mod ends;
 mod hidden;
+mod learn;
 mod links;
 mod matrix;
 mod native;

@@ -36,6 +36,18 @@ pub(super) struct Marks {
     pub owning: Vec<u64>,
 }
 
+/// Whom a class sees, and of these whom for a time only.
+type Sight = (Seen, BTreeMap<ClassId, Instant>);
+
+/// What is seen before links change.
+#[derive(Default)]
+struct Before {
+    sources: Vec<(ClassId, Sight)>,
+    /// Targets, for the sources that are judged by whether these see them.
+    targets: Vec<(ClassId, Seen)>,
+    through: Vec<u64>,
+}
+
 impl Engine {
     pub(super) fn marks(&self) -> Marks {
         let none = || vec![0u64; self.classes.list.len().div_ceil(64)];
@@ -73,7 +85,7 @@ impl Engine {
         // The filters of targets are others in any case; of the sources only some see others than before.
         let known: Vec<ClassId> = bits(&accept.sources).chain(bits(&accept.targets)).collect();
         accept.sources.iter_mut().zip(&targets).for_each(|(from, to)| *from &= !to);
-        let before: Vec<_> = bits(&accept.sources).map(|class| (class, self.sees(class))).collect();
+        let before = self.before(&accept.sources, &accept.targets);
         known.into_iter().for_each(|class| self.views.forget(Effect::Accept, class));
         bits(&deny.sources).chain(bits(&deny.targets)).for_each(|class| self.views.forget(Effect::Deny, class));
         let hidden = self.sights(&deny.sources, &deny.targets, &targets);
@@ -83,13 +95,46 @@ impl Engine {
         self.restate();
         let mut affected = self.members(&targets);
         affected |= self.beside(&accept.owning);
-        for (class, (seen, ends)) in before {
-            let now = self.sees(class);
-            if now.1 != ends || (now.0 != seen && self.nodes_of(&now.0) != self.nodes_of(&seen)) {
-                affected.extend(self.classes.get(class).members.iter().copied());
+        affected |= self.seeing_others(before);
+        affected | self.changed_sights(hidden)
+    }
+
+    /// What classes see that links may change, which are sources of them: looked at from the side with fewer classes.
+    fn before(&mut self, sources: &[u64], targets: &[u64]) -> Before {
+        let mut before = Before { through: self.marks().sources, ..Before::default() };
+        let is_wide = self.ends.is_empty() && bits(targets).count() < bits(sources).count();
+        for class in bits(sources) {
+            // A link with any source or target is one of identities: there sight is mutual between nodes, not classes.
+            if is_wide && !self.classes.get(class).of_addresses {
+                before.through[class as usize / 64] |= 1 << (class % 64);
+            } else {
+                before.sources.push((class, self.sees(class)));
             }
         }
-        affected | self.changed_sights(hidden)
+        if is_wide {
+            before.targets = bits(targets).map(|class| (class, self.seen_by(Effect::Accept, class))).collect();
+        }
+        before
+    }
+
+    /// The nodes of sources that see others than before.
+    fn seeing_others(&mut self, before: Before) -> RoaringBitmap {
+        let mut moved = self.marks().sources;
+        for (class, (seen, ends)) in before.sources {
+            let now = self.sees(class);
+            if now.1 != ends || (now.0 != seen && self.nodes_of(&now.0) != self.nodes_of(&seen)) {
+                moved[class as usize / 64] |= 1 << (class % 64);
+            }
+        }
+        if !self.ends.is_empty() {
+            or(&mut moved, &before.through);
+        }
+        for (class, seen) in before.targets {
+            let now = self.seen_by(Effect::Accept, class);
+            let differing = seen.differing(&now).zip(&before.through).map(|(differs, through)| differs & through);
+            moved.iter_mut().zip(differing).for_each(|(moved, differs)| *moved |= differs);
+        }
+        self.members(&moved)
     }
 
     /// All devices of those who own one in these classes: the others may be in no class that a rule names.
@@ -131,7 +176,7 @@ impl Engine {
     }
 
     /// Whom a class sees, and of these whom for a time only.
-    fn sees(&mut self, class: ClassId) -> (Seen, BTreeMap<ClassId, Instant>) {
+    fn sees(&mut self, class: ClassId) -> Sight {
         (self.seen_by(Effect::Accept, class), self.class_ends(class))
     }
 }

@@ -19,6 +19,17 @@ pub struct Seen {
     pub all: bool,
 }
 
+impl Seen {
+    /// The classes that are seen once and not the other time, one bit each.
+    pub fn differing<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = u64> + 'a {
+        let word = |seen: &Self, place: usize| match seen.all {
+            true => u64::MAX,
+            false => seen.classes.get(place).copied().unwrap_or(0),
+        };
+        (0..).map(move |place| word(self, place) ^ word(other, place))
+    }
+}
+
 /// What one class sees.
 #[derive(Debug, Clone, Default)]
 struct View {
