@@ -4,8 +4,8 @@ import random
 from typing import Any
 
 from ghostwire.coordinator import Coordinator, Settings, Snapshot
-from ghostwire.coordinator.commands import Command, Committed, OpenSession
-from ghostwire.coordinator.effects import Persist, Refuse, Reply
+from ghostwire.coordinator.commands import Command, Committed, OpenSession, SlotRested
+from ghostwire.coordinator.effects import Persist, Refuse, Reply, RestSlot
 from ghostwire.model.node import Node
 from ghostwire.model.policy import PolicyVersion
 from ghostwire.model.user import User
@@ -60,6 +60,8 @@ class Network:
             if isinstance(effect, Persist):
                 self._seq += 1
                 self.coordinator.handle(Committed(persist=effect.persist, seq=self._seq, ts=0), self.clock())
+            elif isinstance(effect, RestSlot):
+                self.coordinator.handle(SlotRested(slot=effect.slot), self.clock())
             elif isinstance(effect, Reply):
                 answer = effect.value
             elif isinstance(effect, Refuse):

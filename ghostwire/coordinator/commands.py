@@ -379,6 +379,12 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
+class SlotRested(msgspec.Struct, frozen=True, kw_only=True):
+    """The `RestSlot` of this slot is carried out: it may be given again."""
+
+    slot: int
+
+
 class PolicyBuilt(msgspec.Struct, frozen=True, kw_only=True):
     """The `BuildPolicy` with this number is carried out: what was built, or why nothing was."""
 
@@ -393,3 +399,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     persist: int
     conflict: bool
     error: Any
+
+
+Answer = Committed | Failed | PolicyBuilt | SlotRested
+"""What comes back of effects that were carried out."""

@@ -41,7 +41,8 @@ class Coordinator:
 
     `entropy` gives so many random bytes. Call `poll_effect` until None after each other call; `handle_timeout` at the
     monotonic second that `poll_timeout` names, or earlier. `Committed` and `Failed` are handed in as the store answers,
-    `Committed` in the order of the log, and `PolicyBuilt` when a `BuildPolicy` is carried out.
+    `Committed` in the order of the log, and `PolicyBuilt` and `SlotRested` when a `BuildPolicy` or a `RestSlot` is
+    carried out.
     """
 
     def __init__(self, settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes], now: Now) -> None:
@@ -60,8 +61,8 @@ class Coordinator:
             # Before anything else is decided, so that no version of the policy brings it back.
             self._inbox.append((c.EndAccess(op=NOBODY, actor=ACTOR), 1))
 
-    def handle(self, command: c.Command | c.Committed | c.Failed | c.PolicyBuilt, now: Now) -> None:
-        """Take one command, the store's answer to a `Persist`, or a policy that was built."""
+    def handle(self, command: c.Command | c.Answer, now: Now) -> None:
+        """Take one command, or what an effect has led to."""
         now = self._at(now)
         if isinstance(command, c.Committed):
             self._committed(command, now)
@@ -69,6 +70,8 @@ class Coordinator:
             self._failed(command, now)
         elif isinstance(command, c.PolicyBuilt):
             self._built(command, now)
+        elif isinstance(command, c.SlotRested):
+            self._core.registrar.slots.release(command.slot)
         else:
             self._inbox.append((command, 1))
         self._work(now)

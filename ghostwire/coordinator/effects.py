@@ -74,6 +74,12 @@ class Flush(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[msgspec.Struct, ...]
 
 
+class RestSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """A node is gone: hand in `SlotRested` once all who serve sessions know, so that nobody takes the next for it."""
+
+    slot: int
+
+
 class BuildPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Build a policy aside (`ghostwire.coordinator.policy_building`), on a thread; then `PolicyBuilt`.
 
@@ -86,7 +92,7 @@ class BuildPolicy(msgspec.Struct, frozen=True, kw_only=True):
     directory: Directory
 
 
-Effect = Persist | Reply | Refuse | Push | Send | CloseSession | Flush | BuildPolicy
+Effect = Persist | Reply | Refuse | Push | Send | CloseSession | Flush | RestSlot | BuildPolicy
 
 
 # What replies carry.

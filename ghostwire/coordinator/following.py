@@ -9,6 +9,7 @@ from pyroaring import BitMap
 
 from ghostwire.coordinator.agenda import Due
 from ghostwire.coordinator.core import Core
+from ghostwire.coordinator.effects import RestSlot
 from ghostwire.coordinator.registration import EXPIRED
 from ghostwire.coordinator.views import POLICY_TIME
 from ghostwire.model.access import AccessRequest
@@ -60,7 +61,7 @@ def _node_gone(core: Core, old: Node) -> None:
     core.liveness.forget(old.id)
     core.agenda.forget_node(old.id)
     core.rotations.discard(old.id)
-    core.registrar.slots.release(old.slot)
+    core.effects.append(RestSlot(slot=old.slot))
 
 
 def _user(core: Core, old: User | None, new: User | None, now: Now) -> None:

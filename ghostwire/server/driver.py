@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from ghostwire.coordinator import Coordinator
+from ghostwire.coordinator import Coordinator, commands
 from ghostwire.coordinator.commands import (
     ApplyPolicy,
     ApproveRoutes,
@@ -27,9 +27,21 @@ from ghostwire.coordinator.commands import (
     RollbackPolicy,
     RotateNodeKey,
     SetUserRole,
+    SlotRested,
     TagNode,
 )
-from ghostwire.coordinator.effects import BuildPolicy, CloseSession, Effect, Flush, Persist, Push, Refuse, Reply, Send
+from ghostwire.coordinator.effects import (
+    BuildPolicy,
+    CloseSession,
+    Effect,
+    Flush,
+    Persist,
+    Push,
+    Refuse,
+    Reply,
+    RestSlot,
+    Send,
+)
 from ghostwire.coordinator.policy_building import build_policy
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
 from ghostwire.model.time import Now
@@ -168,7 +180,7 @@ class Driver:
             answer(None, UnavailableError("the coordinator is stopping", retry_after=1.0))
         self._asked.clear()
 
-    def _handle(self, command: Command | Committed | Failed | PolicyBuilt) -> None:
+    def _handle(self, command: Command | commands.Answer) -> None:
         now = self.clock()
         self.coordinator.handle(command, now)
         self._witness.handled(type(command).__name__, now)
@@ -199,10 +211,16 @@ class Driver:
             self.outlet.deliver(effect)
         elif isinstance(effect, CloseSession):
             self.outlet.close(effect)
+        elif isinstance(effect, RestSlot):
+            self.outlet.settled(partial(self._rested, effect.slot))
         elif isinstance(effect, BuildPolicy):
             self._loop.run_in_executor(None, build_policy, effect).add_done_callback(self._built)
         else:
             self._store.flush(effect)
+
+    def _rested(self, slot: int) -> None:
+        if not self._stopping:
+            self._handle(SlotRested(slot=slot))
 
     def _built(self, future: asyncio.Future[PolicyBuilt]) -> None:
         if not self._stopping:

@@ -17,6 +17,8 @@ from ghostwire.coordinator.effects import CloseSession, Push, Send
 from ghostwire.server.session.frames import frame
 from ghostwire.server.status import WorkerStatus
 
+TAKE_S: Final = 2.0
+"""How long a session may leave unread that something was taken from it; then it is closed."""
 CHUNK: Final = 16
 """Sends a turn: about 150 us of them."""
 
@@ -28,6 +30,10 @@ class Live(Protocol):
     slot: int
     session: int
     opened_at: int
+
+    @property
+    def slow(self) -> bool:
+        """Whether something waits for its node to read."""
 
     def push(self, framed: bytes) -> bool:
         """Send one broadcast frame; False where the session is behind and will be sent its whole map instead."""
@@ -43,10 +49,10 @@ class Live(Protocol):
 
 
 class _Broadcast:
-    __slots__ = ("framed", "number", "slots")
+    __slots__ = ("framed", "number", "slots", "urgent")
 
-    def __init__(self, number: int, framed: bytes, slots: Iterator[int]) -> None:
-        self.number, self.framed, self.slots = number, framed, slots
+    def __init__(self, number: int, framed: bytes, slots: Iterator[int], urgent: bool) -> None:
+        self.number, self.framed, self.slots, self.urgent = number, framed, slots, urgent
 
 
 class _Own:
@@ -75,6 +81,7 @@ class Fanout:
         self._number = 0
         self._turn = 0
         self._pumping = False
+        self._owing: dict[Live, int] = {}
         self.sent = 0
         self.skipped = 0
 
@@ -111,6 +118,7 @@ class Fanout:
 
     def detach(self, live: Live) -> None:
         """The session is gone; nothing happens if another has taken its place."""
+        self._owing.pop(live, None)
         if self._by_slot.get(live.slot) is live:
             del self._by_slot[live.slot]
             self._slots.discard(live.slot)
@@ -122,7 +130,7 @@ class Fanout:
         slots = effect.slots & self._slots
         if slots:
             self._number += 1
-            self._add(_Broadcast(self._number, frame(effect.frame), iter(slots)))
+            self._add(_Broadcast(self._number, frame(effect.frame), iter(slots), effect.urgent))
 
     def deliver(self, effect: Send) -> None:
         """Send to the session that is named, if it still lives."""
@@ -149,6 +157,10 @@ class Fanout:
         for at in range(min(count, len(sessions))):
             self.send((frame,), sessions[(self._turn + at) % len(sessions)])
         self._turn += count
+
+    def taken(self, live: Live) -> None:
+        """A session's node has read everything."""
+        self._owing.pop(live, None)
 
     def settled(self, then: Callable[[], None]) -> None:
         """Call `then` once everything that was pushed before has been handed to its sessions."""
@@ -189,8 +201,16 @@ class Fanout:
                     self.sent += 1
                 else:
                     self.skipped += 1
+                if job.urgent and live.slow and live not in self._owing:
+                    self._owing[live] = job.number
+                    self._loop.call_later(TAKE_S, self._overdue, live, job.number)
             left -= 1
             if not left:
                 return 0
         self._jobs.popleft()
         return left
+
+    def _overdue(self, live: Live, number: int) -> None:
+        if self._owing.get(live) == number:
+            del self._owing[live]
+            live.end("unavailable", f"what this node may not see any more was left unread for {TAKE_S:g} s")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
+from typing import Final
 
 import msgspec
 
@@ -24,6 +25,9 @@ from ghostwire.server.observer import Observer
 from ghostwire.server.options import ServeOptions
 from ghostwire.server.session.coordination import Coordination
 from ghostwire.server.session.node import SessionShell
+
+MOST_SESSIONS: Final = 19_000
+"""Of one process: on many systems it may have 20,000 descriptors."""
 
 
 class PortCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +128,8 @@ class PublicPort:
 
     def _make(self, connection: socket.socket) -> Accepted | None:
         address = public.peer_address(connection)
-        if not self.admits or not self.admission.admit(address, shared=self.doors.trusts(address)):
+        full = len(self._coordination.fanout) >= MOST_SESSIONS
+        if full or not self.admits or not self.admission.admit(address, shared=self.doors.trusts(address)):
             return self._turnaway.meet(connection)
         secure, loop = self._context is not None, asyncio.get_running_loop()
         return Router(self._routes, address, secure, loop, self._world.clock().utc)

@@ -10,15 +10,15 @@ from typing import Any
 from ghostwire.coordinator import Coordinator, Settings
 from ghostwire.coordinator.commands import (
     AdoptSession,
+    Answer,
     Command,
-    Committed,
     CreatePreauthKey,
     Failed,
     HeartbeatNode,
     OpenSession,
-    PolicyBuilt,
     RegisterNode,
     SessionClosed,
+    SlotRested,
 )
 from ghostwire.coordinator.effects import (
     BuildPolicy,
@@ -31,6 +31,7 @@ from ghostwire.coordinator.effects import (
     Refuse,
     Registered,
     Reply,
+    RestSlot,
     Send,
     SessionOpened,
 )
@@ -108,7 +109,7 @@ class SimNet:
         self._op = 0
         self._answers: dict[int, Any] = {}
         self._waiting: dict[int, Callable[[Any], None]] = {}
-        self._answered: deque[Committed | Failed | PolicyBuilt] = deque()
+        self._answered: deque[Answer] = deque()
         self._frames: dict[bytes, FromServer] = {}
         self.coordinator = self._start()
 
@@ -302,6 +303,8 @@ class SimNet:
             self._close(effect)
         elif isinstance(effect, Flush):
             self.store.flush(effect)
+        elif isinstance(effect, RestSlot):
+            self._answered.append(SlotRested(slot=effect.slot))
 
     def _opened(self, opened: SessionOpened) -> None:
         """Find the node before its first frames: pushes follow at once."""

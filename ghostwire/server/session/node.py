@@ -182,6 +182,7 @@ class NodeSession:
 
     def drained(self) -> None:
         """A slow node has read everything: where frames were skipped, it gets its whole map."""
+        self._shell.coordination.fanout.taken(self)
         if self._behind:
             self._catch_up()
 
@@ -200,6 +201,11 @@ class NodeSession:
         self._arrival.gone()
 
     # The fan-out's side.
+
+    @property
+    def slow(self) -> bool:
+        """Whether something waits for the node to read."""
+        return self.transport.paused
 
     def push(self, framed: bytes) -> bool:
         """Send one broadcast frame, unless the node is too far behind to be sent single changes."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import pytest
 from pyroaring import BitMap
 
 from ghostwire.coordinator.effects import Push
+from ghostwire.server import fanout as fanouts
 from ghostwire.server.fanout import CHUNK, Fanout
 from ghostwire.server.session.frames import frame
 
@@ -18,6 +20,10 @@ class Reader:
         self.opened_at = 0
         self.seen: list[bytes] = []
         self.slow = False
+        self.ended: list[str] = []
+
+    def end(self, code: str, reason: str) -> None:
+        self.ended.append(code)
 
     def push(self, framed: bytes) -> bool:
         if self.slow:
@@ -108,3 +114,29 @@ async def test_a_node_that_comes_back_in_another_slot_leaves_the_old_one() -> No
     moved.node = first.node
     assert fanout.attach(moved) is first
     assert [live.slot for live in fanout.sessions()] == [5]
+
+
+async def test_who_leaves_a_removal_unread_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanouts, "TAKE_S", 0.05)
+    fanout = Fanout(asyncio.get_running_loop())
+    stuck, reads_in_time, quick = everyone(fanout, 3)
+    stuck.slow = reads_in_time.slow = True
+    fanout.push(Push(slots=BitMap(range(3)), frame=b"gone", urgent=True))
+    fanout.taken(reads_in_time)
+    await asyncio.sleep(0.1)
+    assert (stuck.ended, reads_in_time.ended, quick.ended) == (["unavailable"], [], [])
+    fanout.push(Push(slots=BitMap(range(3)), frame=b"new"))
+    await asyncio.sleep(0.1)
+    assert stuck.ended == ["unavailable"]
+
+
+async def test_what_was_pushed_is_settled_when_it_has_been_handed_on() -> None:
+    fanout = Fanout(asyncio.get_running_loop())
+    readers = everyone(fanout, 2 * CHUNK)
+    seen: list[int] = []
+    fanout.settled(lambda: seen.append(0))
+    fanout.push(Push(slots=BitMap(range(2 * CHUNK)), frame=b"x"))
+    fanout.settled(lambda: seen.append(sum(map(len, (reader.seen for reader in readers)))))
+    assert seen == [0]
+    await settle(fanout)
+    assert seen == [0, 2 * CHUNK]
