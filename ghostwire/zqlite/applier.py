@@ -11,7 +11,7 @@ import apsw
 
 from ghostwire.errors import ConflictError, GhostwireError, PermissionDeniedError, ValidationError
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import changelog, faults, spatial, sql
+from ghostwire.zqlite import changelog, faults, sealed_upsert, spatial, sql
 from ghostwire.zqlite.capture import Capture
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.guard import Guard
@@ -151,6 +151,8 @@ class Applier:
                 part = sql.only(statement.sql)
                 if part.defines:
                     self._define(part, statement.params)
+                elif part.upserts:
+                    self._upsert(part, statement.params)
                 else:
                     execute(statement.sql, statement.params).fetchall()
                 if statement.rows is not None and changes() != statement.rows:
@@ -350,11 +352,22 @@ class Applier:
         if part.defines:
             self._define(part, params)
             return [], 0
-        rows = fetch(self._cursor.execute(part.text, params))
+        rows = self._upsert(part, params) if part.upserts else fetch(self._cursor.execute(part.text, params))
         if part.reads:
             return rows, 0
         self._wrote = True
         return rows, self.connection.changes()
+
+    def _upsert(self, part: sql.Part, params: Params) -> list[Row]:
+        try:
+            return fetch(self._cursor.execute(part.text, params))
+        except apsw.SQLError as error:
+            pieces = self.sealer.upsert(part.text) if sealed_upsert.REFUSAL in str(error) else ()
+            if not pieces:
+                raise
+        for text in pieces:
+            self._cursor.execute(text, params).fetchall()
+        return []
 
     def _define(self, part: sql.Part, params: Params) -> None:
         """Run a statement that changes the schema, and enter what it did."""
@@ -373,5 +386,9 @@ class Applier:
             raise ValidationError("executemany takes one INSERT, UPDATE or DELETE")
         self._wrote = True
         before = self.connection.total_changes()
-        self._cursor.executemany(pieces[0].text, many).fetchall()
+        if pieces[0].upserts:
+            for params in many:
+                self._upsert(pieces[0], params)
+        else:
+            self._cursor.executemany(pieces[0].text, many).fetchall()
         return Result((), self.connection.total_changes() - before, self.connection.last_insert_rowid())

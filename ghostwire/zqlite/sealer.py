@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ghostwire.zqlite import columns, dictionaries, sealed_view
+from ghostwire.zqlite import columns, dictionaries, sealed_upsert, sealed_view
 from ghostwire.zqlite.sealing import tables
 
 if TYPE_CHECKING:
@@ -68,6 +68,15 @@ class Sealer:
         text, now = sealed_view.alter(table, part.text)
         own("UPDATE main.zq_sealed SET layout = ? WHERE id = ?", (columns.encode_table(now), table.id))
         return text
+
+    def upsert(self, text: str) -> tuple[str, ...]:
+        """What to run for an INSERT ... ON CONFLICT that SQLite refuses since its table is a view; nothing for others.
+
+        Raises ValidationError for what such a table cannot do.
+        """
+        upsert = sealed_upsert.read(text)
+        table = None if upsert is None else self._find(upsert.table)
+        return () if upsert is None or table is None else sealed_upsert.statements(upsert, table)
 
     def _create(self, plan: columns.Plan, own: Own) -> str:
         there = self._connection.table_exists

@@ -33,7 +33,7 @@ class Part:
     """One statement in SQLite's words: `defines` changes the schema; `reads` can change nothing.
 
     `sealed` is how to make a table with ENCRYPTED or COMPRESSED columns, in place of `text`; `drops` takes something
-    away for good.
+    away for good; `upserts` says what to do on a conflict.
     """
 
     text: str
@@ -41,6 +41,7 @@ class Part:
     reads: bool
     sealed: columns.Plan | None = None
     drops: bool = False
+    upserts: bool = False
 
 
 @lru_cache(maxsize=4096)
@@ -68,7 +69,7 @@ def _part(piece: str, words: list[str]) -> Part:
         sealed = columns.plan(text) if words[:2] == ["CREATE", "TABLE"] else None
         return Part(text, defines=True, reads=False, sealed=sealed, drops=first == "DROP")
     reads = first in _READS or (first == "WITH" and _WRITES.isdisjoint(words))
-    return Part(piece, defines=False, reads=reads)
+    return Part(piece, defines=False, reads=reads, upserts="CONFLICT" in words)
 
 
 def _pieces(text: str) -> Iterator[tuple[str, list[str]]]:
