@@ -38,8 +38,7 @@ class Own(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         head = parse(data.partition(END)[0])
         assert head is not None
-        self._transport.write(upgrade_answer(head))
-        session = SessionTransport(Echo(), MAX_CLIENT_FRAME, asyncio.get_running_loop())
+        session = SessionTransport(Echo(), MAX_CLIENT_FRAME, asyncio.get_running_loop(), upgrade_answer(head))
         cast("Echo", session.receiver).session = session
         self._transport.set_protocol(session)
         session.connection_made(self._transport)

@@ -17,6 +17,7 @@ from ghostwire.errors import ValidationError
 from ghostwire.server import ServeOptions, Server
 from ghostwire.wire import codec
 from ghostwire.wire.keys import validate_public_key
+from ghostwire.wire.keys import Agreement
 from ghostwire.wire.proof import Transcript, check
 from tests.api import node as stranger
 from tests.api.operators import call
@@ -70,7 +71,7 @@ def test_proofs(case: dict[str, str]) -> None:
     names = ("spki", "challenge_key", "nonce", "node_key", "new_key", "body")
     fields = {name: raw[name] for name in names}
     seen = Transcript(purpose=case["purpose"], network=case["network"], origin=case["origin"], **fields)  # type: ignore[arg-type]
-    check(seen, raw["challenge_private"], mac)
+    check(seen, Agreement(raw["challenge_private"]), mac)
 
 
 @pytest.mark.parametrize("case", VECTORS["refused_keys"], ids=lambda case: case["why"])

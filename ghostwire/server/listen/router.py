@@ -59,7 +59,7 @@ class Routes:
         admission: Admission,
         doors: Doors,
         http: MakeHttp,
-        session: Callable[[Arrival], asyncio.Protocol],
+        session: Callable[[Arrival, bytes], asyncio.Protocol],
     ) -> None:
         self.limits, self.admission, self.doors = limits, admission, doors
         self.http = http
@@ -133,10 +133,8 @@ class Router(Accepted):
         except GhostwireError as error:
             self._refuse(status_of(error).http, error.message)
             return
-        assert self._transport is not None  # noqa: S101 - narrows the type only
-        self._transport.write(answer)
         arrival = Arrival(self._routes.admission, peer, doors.client(peer, head.headers))
-        self._hand_over(self._routes.session(arrival), rest)
+        self._hand_over(self._routes.session(arrival, answer), rest)
 
     def _hand_over(self, protocol: asyncio.Protocol, data: bytes) -> None:
         transport, self._transport = self._transport, None

@@ -99,9 +99,9 @@ class SessionShell:
         self.empty = asyncio.Event()
         self.turnstile = Turnstile(self.loop, lambda: coordination.clock().mono, entropy)
 
-    def connect(self, arrival: Arrival) -> SessionTransport:
-        """The protocol of a connection that was upgraded."""
-        return NodeSession(self, arrival).transport
+    def connect(self, arrival: Arrival, answer: bytes) -> SessionTransport:
+        """The protocol of a connection that is upgraded by `answer`."""
+        return NodeSession(self, arrival, answer).transport
 
     def say_bye(self, reason: str, retry_after: float) -> None:
         """Tell every node that this server goes, and when to come back."""
@@ -140,7 +140,7 @@ class NodeSession:
         "transport",
     )
 
-    def __init__(self, shell: SessionShell, arrival: Arrival) -> None:
+    def __init__(self, shell: SessionShell, arrival: Arrival, answer: bytes) -> None:
         self._shell, self._arrival = shell, arrival
         self._protocol = ServerSession(shell.gate, shell.entropy)
         self._bucket: Bucket | None = None
@@ -150,7 +150,7 @@ class NodeSession:
         self._leaving = False
         self._excess = 0
         self._timer: asyncio.TimerHandle | None = None
-        self.transport = SessionTransport(self, MAX_CLIENT_FRAME, shell.loop)
+        self.transport = SessionTransport(self, MAX_CLIENT_FRAME, shell.loop, answer)
         self.node = self.slot = self.session = -1
         self.opened_at = 0
 

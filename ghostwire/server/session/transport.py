@@ -37,16 +37,17 @@ class Receiver(Protocol):
 
 
 class SessionTransport(asyncio.Protocol):
-    """The WebSocket of one session, after its upgrade was answered.
+    """The WebSocket of one session, from the `answer` to its upgrade on, which leaves with what is said first.
 
     What is sent goes to the kernel at once while it takes it; afterwards it waits here, in order. `waiting` bytes is
     what the session's owner compares with its bound.
     """
 
-    __slots__ = ("_backlog", "_closing", "_loop", "_paused", "_reader", "_transport", "receiver", "waiting")
+    __slots__ = ("_answer", "_backlog", "_closing", "_loop", "_paused", "_reader", "_transport", "receiver", "waiting")
 
-    def __init__(self, receiver: Receiver, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, receiver: Receiver, limit: int, loop: asyncio.AbstractEventLoop, answer: bytes) -> None:
         self.receiver = receiver
+        self._answer = answer
         self.waiting = 0
         self._loop = loop
         self._reader = Reader(limit)
@@ -62,6 +63,8 @@ class SessionTransport(asyncio.Protocol):
         # uvloop's transport behind TLS is one in all but its class.
         self._transport = cast("asyncio.Transport", transport)
         self.receiver.opened()
+        if self._answer:
+            self._write(b"")
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the node. After `close` only its own close frame counts."""
@@ -179,6 +182,8 @@ class SessionTransport(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
+            if self._answer:
+                data, self._answer = self._answer + data, b""
             self._transport.write(data)
 
     def _finish(self) -> None:

@@ -39,7 +39,7 @@ class Narrow(asyncio.Transport):
 
 async def opened() -> tuple[SessionTransport, Narrow, Owner]:
     owner, narrow = Owner(), Narrow()
-    session = SessionTransport(owner, 65_536, asyncio.get_running_loop())
+    session = SessionTransport(owner, 65_536, asyncio.get_running_loop(), b"")
     session.connection_made(narrow)
     narrow.session = session
     return session, narrow, owner
