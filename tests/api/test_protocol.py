@@ -16,8 +16,7 @@ from ghostwire.coordinator.settings import Settings
 from ghostwire.errors import ValidationError
 from ghostwire.server import ServeOptions, Server
 from ghostwire.wire import codec
-from ghostwire.wire.keys import validate_public_key
-from ghostwire.wire.keys import Agreement
+from ghostwire.wire.keys import Agreement, validate_public_key
 from ghostwire.wire.proof import Transcript, check
 from tests.api import node as stranger
 from tests.api.operators import call
