@@ -16,6 +16,7 @@ from pyroaring import BitMap
 from ghostwire.coordinator.effects import CloseSession, Push, Send
 from ghostwire.server.session.frames import frame
 from ghostwire.server.status import WorkerStatus
+from ghostwire.wire.packing import pack_message
 
 TAKE_S: Final = 2.0
 """How long a session may leave unread that something was taken from it; then it is closed."""
@@ -30,6 +31,10 @@ class Live(Protocol):
     slot: int
     session: int
     opened_at: int
+
+    @property
+    def packs(self) -> bool:
+        """Whether its node reads packed messages."""
 
     @property
     def slow(self) -> bool:
@@ -49,10 +54,20 @@ class Live(Protocol):
 
 
 class _Broadcast:
-    __slots__ = ("framed", "number", "slots", "urgent")
+    __slots__ = ("_packed", "framed", "message", "number", "slots", "urgent")
 
-    def __init__(self, number: int, framed: bytes, slots: Iterator[int], urgent: bool) -> None:
-        self.number, self.framed, self.slots, self.urgent = number, framed, slots, urgent
+    def __init__(self, number: int, message: bytes, slots: Iterator[int], urgent: bool) -> None:
+        self.number, self.message, self.slots, self.urgent = number, message, slots, urgent
+        self.framed = frame(message)
+        self._packed: bytes | None = None
+
+    def framed_for(self, live: Live) -> bytes:
+        """The message as this session's node reads it. It is packed once for all who read it so."""
+        if not live.packs:
+            return self.framed
+        if self._packed is None:
+            self._packed = frame(pack_message(self.message))
+        return self._packed
 
 
 class _Own:
@@ -130,7 +145,7 @@ class Fanout:
         slots = effect.slots & self._slots
         if slots:
             self._number += 1
-            self._add(_Broadcast(self._number, frame(effect.frame), iter(slots), effect.urgent))
+            self._add(_Broadcast(self._number, effect.frame, iter(slots), effect.urgent))
 
     def deliver(self, effect: Send) -> None:
         """Send to the session that is named, if it still lives."""
@@ -197,7 +212,7 @@ class Fanout:
         for slot in job.slots:
             live = self._by_slot.get(slot)
             if live is not None and live.opened_at < job.number:
-                if live.push(job.framed):
+                if live.push(job.framed_for(live)):
                     self.sent += 1
                 else:
                     self.skipped += 1

@@ -15,6 +15,7 @@ from ghostwire.model.position import Position
 from ghostwire.wire import codec
 from ghostwire.wire.keys import public_key
 from ghostwire.wire.messages import (
+    MAX_SERVER_FRAME,
     Answer,
     Challenge,
     ChallengeRequest,
@@ -26,6 +27,7 @@ from ghostwire.wire.messages import (
     Hello,
     HelloBody,
     LogHead,
+    MapColumns,
     MapDelta,
     MapFull,
     MapUnchanged,
@@ -44,6 +46,8 @@ from ghostwire.wire.messages import (
     ServerBye,
     Welcome,
 )
+from ghostwire.wire.packed_map import plain_page
+from ghostwire.wire.packing import NAME, unpack_message
 from ghostwire.wire.proof import Purpose, Transcript, prove
 
 
@@ -110,13 +114,15 @@ class ClientSession:
 
     def receive(self, frame: bytes | memoryview) -> Event | None:
         """Take one frame; what happened, if the caller should know. Raises `WireError`."""
-        message: FromServer = codec.decode_from_server(frame)
+        message: FromServer = codec.decode_from_server(unpack_message(frame, MAX_SERVER_FRAME))
         if isinstance(message, Challenge):
             self._answer(message)
             return None
         if isinstance(message, Welcome):
             self.welcome = message
             return message
+        if isinstance(message, MapColumns):
+            message = plain_page(message)
         if isinstance(message, MapFull):
             return MapChanged("full") if self.netmap.apply_page(message) else None
         if isinstance(message, MapDelta):
@@ -189,14 +195,16 @@ class ClientSession:
             body = codec.encode(
                 RegisterBody(preauth_key=own.preauth_key, node_key=key, machine_key=own.machine_key, facts=own.facts)
             )
-            self._send(Register(body=body, proof=self._prove(challenge, "register", key, body, own.node_private)))
+            proof = self._prove(challenge, "register", key, body, own.node_private)
+            self._send(Register(body=body, proof=proof, packs=NAME))
         else:
             resume = self.netmap.position
             hello = HelloBody(
                 node_key=key, token=own.token, resume=resume, digest=self.netmap.digest if resume else b""
             )
             body = codec.encode(hello)
-            self._send(Hello(body=body, proof=self._prove(challenge, "hello", key, body, own.node_private)))
+            proof = self._prove(challenge, "hello", key, body, own.node_private)
+            self._send(Hello(body=body, proof=proof, packs=NAME))
 
     def _answer_rotation(self, challenge: Challenge, key: bytes, new_private: bytes) -> None:
         new_key = public_key(new_private)

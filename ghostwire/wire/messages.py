@@ -12,6 +12,7 @@ import msgspec
 
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.position import Position
+from ghostwire.wire.columns import Columns
 
 SUBPROTOCOL: Final = "ghostwire.v1"
 PATH: Final = "/v1/session"
@@ -121,6 +122,17 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     profiles: dict[int, bytes] = {}
 
 
+class MapColumns(_Message, frozen=True, tag="netmap.columns"):
+    """One page of a whole map like `MapFull`, its peers by columns; sent packed, to nodes that read it."""
+
+    page: int
+    parts: Parts
+    peers: Columns
+    last: bool = False
+    position: Position | None = None
+    digest: bytes = b""
+
+
 class HeartbeatAck(_Message, frozen=True, tag="heartbeat.ack"):
     """A heartbeat was heard. `utc` is the coordinator's clock in nanoseconds."""
 
@@ -213,20 +225,22 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Register(_Message, frozen=True, tag="register"):
-    """Join: `body` is a `RegisterBody`."""
+    """Join: `body` is a `RegisterBody`. `packs` names the dictionary that the node reads packed messages with."""
 
     body: bytes
     proof: Proof
+    packs: bytes = b""
 
     def __repr__(self) -> str:
         return "<Register>"
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    """Open a session as a known node: `body` is a `HelloBody`."""
+    """Open a session as a known node: `body` is a `HelloBody`, `packs` as in `register`."""
 
     body: bytes
     proof: Proof
+    packs: bytes = b""
 
     def __repr__(self) -> str:
         return "<Hello>"
@@ -296,6 +310,7 @@ FromServer = (
     | Refusal
     | MapUnchanged
     | MapFull
+    | MapColumns
     | MapDelta
     | HeartbeatAck
     | Answer

@@ -29,6 +29,7 @@ from ghostwire.wire.messages import (
     RotateBody,
     RotateKey,
 )
+from ghostwire.wire.packing import NAME
 from ghostwire.wire.proof import Purpose, Transcript, check
 
 CHALLENGE_LIFE_S: Final = 60.0
@@ -92,15 +93,19 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerSession:
-    """One connection's protocol state: the challenges that are open, and the key that it speaks for."""
+    """One connection's protocol state: the challenges that are open, and the key that it speaks for.
 
-    __slots__ = ("_challenges", "_entropy", "_gate", "node_key")
+    `packs` says that the node reads what is packed with this dictionary.
+    """
+
+    __slots__ = ("_challenges", "_entropy", "_gate", "node_key", "packs")
 
     def __init__(self, gate: Gate, entropy: Callable[[int], bytes]) -> None:
         self._gate = gate
         self._entropy = entropy
         self._challenges: dict[bytes, float] = {}
         self.node_key: bytes | None = None
+        self.packs = False
 
     def challenge(self, now: Now) -> bytes:
         """The frame of a fresh challenge."""
@@ -125,6 +130,7 @@ class ServerSession:
         if isinstance(message, Register | Hello):
             if self.node_key is not None:
                 raise WireError("this connection has its session already")
+            self.packs = message.packs == NAME
             return self._register(message, now) if isinstance(message, Register) else self._hello(message, now)
         if isinstance(message, NodeBye) and self.node_key is None:
             return message

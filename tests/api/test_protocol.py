@@ -19,6 +19,7 @@ from ghostwire.wire import codec
 from ghostwire.wire.keys import Agreement, validate_public_key
 from ghostwire.wire.proof import Transcript, check
 from tests.api import node as stranger
+from tests.api import packing as strange_packing
 from tests.api.operators import call
 from tests.data.vectors import make_protocol
 
@@ -115,6 +116,14 @@ def test_the_map() -> None:
         if step["digest"] is not None:
             assert held.digest.hex() == step["digest"]
             assert sorted(held.peers) == step["peers"]
+
+
+@pytest.mark.parametrize("case", VECTORS["packing"]["messages"], ids=lambda case: str(len(case["plain"])))
+def test_packed_messages(case: dict[str, str]) -> None:
+    dictionary = bytes.fromhex(VECTORS["packing"]["dictionary"])
+    assert stranger.blake3.blake3(dictionary).digest()[:8].hex() == VECTORS["packing"]["name"]
+    plain = msgspec.msgpack.decode(bytes.fromhex(case["plain"]), strict=False)
+    assert strange_packing.unpack(bytes.fromhex(case["packed"]), dictionary) == plain
 
 
 # In a real network.

@@ -49,6 +49,7 @@ from ghostwire.wire.messages import (
     Rotated,
     ServerBye,
 )
+from ghostwire.wire.packed_map import packed
 from ghostwire.wire.server_session import Gate, ServerSession
 
 FORGIVEN: Final = 50
@@ -207,6 +208,11 @@ class NodeSession:
         """Whether something waits for the node to read."""
         return self.transport.paused
 
+    @property
+    def packs(self) -> bool:
+        """Whether the node reads packed messages."""
+        return self._protocol.packs
+
     def push(self, framed: bytes) -> bool:
         """Send one broadcast frame, unless the node is too far behind to be sent single changes."""
         if self._behind:
@@ -219,7 +225,7 @@ class NodeSession:
 
     def deliver(self, frames: Iterable[bytes]) -> None:
         """Send the session's own frames."""
-        self.transport.send_all(frames)
+        self.transport.send_all(map(packed, frames) if self.packs else frames)
 
     def end(self, code: str, reason: str) -> None:
         """Refuse whatever follows and close; a node that logged out is told that it did."""

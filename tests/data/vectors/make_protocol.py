@@ -45,6 +45,8 @@ from ghostwire.wire.messages import (
     Welcome,
 )
 from ghostwire.wire.netmap import Dns, Filter, NetMap, Network, Peer, Profile, Relays, SelfNode, encode_part
+from ghostwire.wire.packed_map import packed
+from ghostwire.wire.packing import DICTIONARY, NAME
 from ghostwire.wire.proof import Purpose, Transcript, prove
 
 P = 2**255 - 19
@@ -240,9 +242,35 @@ def the_map() -> list[dict[str, Any]]:
     return found
 
 
+def packing() -> dict[str, Any]:
+    tags, routes = ("tag:server",), ("192.0.2.0/24",)
+    peers = {node: peer(node, online=node % 2 == 0, owner=1) for node in range(2, 12)}
+    peers |= {node: peer(node, owner=0, tags=tags, routes=routes, class_id=node) for node in range(200, 210)}
+    position = Position(LOG, 12, BOOT, 5)
+    every = [
+        MapFull(page=0, parts=Parts(peers=peers), last=True, position=position, digest=seeded("digest", 16)),
+        MapFull(page=1, parts=Parts(peers={2: peer(2)})),
+        MapDelta(position=position, parts=Parts(peers={2: peer(2, online=True, endpoints=("192.0.2.1:51820",))})),
+        HeartbeatAck(utc=1),
+    ]
+    return {
+        "dictionary": DICTIONARY.hex(),
+        "name": NAME.hex(),
+        "messages": [
+            {"plain": (data := codec.encode(message)).hex(), "packed": packed(data).hex()} for message in every
+        ],
+    }
+
+
 def vectors() -> dict[str, Any]:
     """Everything in the file."""
-    return {"proofs": proofs(), "refused_keys": refused_keys(), "messages": messages(), "map": the_map()}
+    return {
+        "proofs": proofs(),
+        "refused_keys": refused_keys(),
+        "messages": messages(),
+        "map": the_map(),
+        "packing": packing(),
+    }
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class Reader:
         self.node, self.slot, self.session = number + 1000, number, session
         self.opened_at = 0
         self.seen: list[bytes] = []
-        self.slow = False
+        self.slow = self.packs = False
         self.ended: list[str] = []
 
     def end(self, code: str, reason: str) -> None:
