@@ -11,7 +11,7 @@ import apsw
 
 from ghostwire.errors import ConflictError, GhostwireError, PermissionDeniedError, ValidationError
 from ghostwire.model.change import ChangeRecord
-from ghostwire.zqlite import changelog, faults, sealed_upsert, spatial, sql
+from ghostwire.zqlite import changelog, columns, faults, sealed_upsert, spatial, sql
 from ghostwire.zqlite.capture import Capture
 from ghostwire.zqlite.changelog import Head
 from ghostwire.zqlite.guard import Guard
@@ -377,6 +377,8 @@ class Applier:
         self._cursor.execute(text or self.sealer.definition(part, self.own), params).fetchall()
         self._guard.trusting = True
         try:
+            if columns.mentions(part.text):
+                self.sealer.refuse_plain()
             self._capture.entries += self._schema.observe()
         finally:
             self._guard.trusting = False

@@ -27,7 +27,8 @@ HIDDEN_KEY: Final = "zq_row"
 NAME: Final = r'(?:"(?:[^"]|"")+"|\w+)'
 
 _HEAD = re.compile(rf"\s*CREATE\s+TABLE\s+(IF\s+NOT\s+EXISTS\s+)?({NAME})\s*\(", re.IGNORECASE)
-_COLUMN = re.compile(rf"\s*({NAME})((?:\s+(?:ENCRYPTED|COMPRESSED)\b)*)", re.IGNORECASE)
+_COLUMN = re.compile(rf"\s*({NAME})", re.IGNORECASE)
+_KIND = re.compile(r"\b(?:ENCRYPTED|COMPRESSED)\b", re.IGNORECASE)
 _CONSTRAINT = re.compile(r"\s*(CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.IGNORECASE)
 _PRIMARY = re.compile(r"\bPRIMARY\s+KEY\b", re.IGNORECASE)
 _LISTED = re.compile(r"\bPRIMARY\s+KEY\s*\(([^()]*)\)", re.IGNORECASE)
@@ -35,7 +36,7 @@ _NOT_HERE = re.compile(r"\b(UNIQUE|PRIMARY|REFERENCES|CHECK|COLLATE|DEFAULT|GENE
 _DEFAULT = re.compile(r"\b(DEFAULT|GENERATED)\b", re.IGNORECASE)
 _REQUIRED = re.compile(r"\bNOT\s+NULL\b", re.IGNORECASE)
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
-_KINDS = re.compile(rf"{NAME}\s+(?:ENCRYPTED|COMPRESSED)\b", re.IGNORECASE)
+_BRACKETS = re.compile(r"\([^()]*\)")
 
 
 class SealedColumn(msgspec.Struct, frozen=True, array_like=True):
@@ -115,13 +116,15 @@ def plan(text: str) -> Plan | None:
     """
     text, masked = blank(text, strings=False), blank(text)
     head = _HEAD.match(masked)
-    if head is None or not _KINDS.search(masked):
+    if head is None or not _KIND.search(masked):
         return None
     name = bare(text[head.start(2) : head.end(2)])
     pieces, tail = _pieces(text, masked, head.end())
+    columns, constraints = _sort(name, pieces)
+    if not any(column.kind for column in columns):
+        return None
     if tail.strip().strip(";").strip():
         raise ValidationError(f"table {name}: ENCRYPTED and COMPRESSED do not go with {tail.strip()}")
-    columns, constraints = _sort(name, pieces)
     key = _primary(columns, constraints)
     definitions = [f"{quote(column.name)} {column.text}" for column in columns]
     if not key:
@@ -136,7 +139,8 @@ def definition(table: str, text: str) -> Definition:
     found = _COLUMN.match(masked)
     if found is None:
         raise ValidationError(f"table {table}: cannot read the column {masked.strip()!r}")
-    kinds, rest = found.group(2).upper(), masked[found.end() :].strip()
+    rest = masked[found.end() :].strip()
+    kinds = {word.upper() for word in _KIND.findall(_BRACKETS.sub("", rest))}
     kind = ENCRYPTED * ("ENCRYPTED" in kinds) | COMPRESSED * ("COMPRESSED" in kinds)
     name = bare(text[found.start(1) : found.end(1)])
     refused = (_NOT_HERE if kind else _DEFAULT).search(rest)
@@ -181,6 +185,11 @@ def _primary(columns: list[Definition], constraints: list[str]) -> tuple[str, ..
         if listed is not None:
             return tuple(bare(name.strip().split()[0]) for name in listed.group(1).split(","))
     return tuple(column.name for column in columns if not column.kind and _PRIMARY.search(blank(column.text)))
+
+
+def mentions(text: str) -> bool:
+    """Whether a statement may declare a column of these kinds."""
+    return _KIND.search(blank(text)) is not None
 
 
 def encode_table(table: SealedTable) -> bytes:

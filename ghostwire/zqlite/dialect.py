@@ -2,7 +2,8 @@
 
 `CREATE HASH INDEX`, `BITMAP` and `CIDR` declare what `index` answers, `CREATE SPATIAL INDEX` what `spatial` does.
 A trigger may leave out BEGIN and END around its one statement. A column of type DECIMAL(digits, scale) holds exact
-decimals: text that sorts and compares by value and is refused when it does not fit.
+decimals: text that sorts and compares by value and is refused when it does not fit. `ADD CONSTRAINT name UNIQUE (...)`
+makes a unique index of that name.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ _DECIMAL = re.compile(
     re.IGNORECASE,
 )
 _TRIGGER_HEAD = re.compile(rf"\bON\s+{_NAME}", re.IGNORECASE)
+_UNIQUE = re.compile(
+    rf"\s*ALTER\s+TABLE\s+({_NAME})\s+ADD\s+CONSTRAINT\s+({_NAME})\s+UNIQUE\s*(\(.*\))\s*;?\s*$",
+    re.IGNORECASE | re.DOTALL,
+)
+_KEY = re.compile(rf"\bADD\s+CONSTRAINT\s+{_NAME}\s+(FOREIGN|PRIMARY)\s+KEY\b", re.IGNORECASE)
 _TRIGGER_ACT = re.compile(r"\b(INSERT|REPLACE|UPDATE|DELETE|SELECT|WITH)\b", re.IGNORECASE)
 
 
@@ -35,6 +41,8 @@ def translate(text: str, words: list[str]) -> str:
         return declared
     if "TRIGGER" in what[:2] and words[0] == "CREATE" and "BEGIN" not in words:
         return _embrace(text)
+    if words[:2] == ["ALTER", "TABLE"] and "CONSTRAINT" in words:
+        return _constraint(text)
     if "TABLE" in what[:2] and "VIRTUAL" not in what:
         return _columns(text)
     return text
@@ -55,6 +63,21 @@ def _columns(text: str) -> str:
         ]
         at = found.end()
     return "".join([*pieces, text[at:]])
+
+
+def _constraint(text: str) -> str:
+    """A constraint that is added: SQLite knows CHECK and NOT NULL, a unique one is an index."""
+    masked = blank(text)
+    key = _KEY.search(masked)
+    if key is not None:
+        raise ValidationError(
+            f"a {key.group(1).upper()} KEY cannot be added to a table: make a new one that has it, and copy the rows"
+        )
+    unique = _UNIQUE.match(masked)
+    if unique is None:
+        return text
+    table, name, listed = (text[unique.start(at) : unique.end(at)] for at in (1, 2, 3))
+    return f"CREATE UNIQUE INDEX {name} ON {table}{listed}"
 
 
 def _embrace(text: str) -> str:

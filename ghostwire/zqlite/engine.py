@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import apsw
 
 from ghostwire.errors import DatabaseError, GhostwireError, PermissionDeniedError, ValidationError
-from ghostwire.zqlite import faults, keyring
+from ghostwire.zqlite import bindings, faults, keyring
 
 Cipher = Literal["aegis", "chacha20"]
 Durability = Literal["full", "lazy"]
@@ -275,6 +275,7 @@ def _settle(connection: apsw.Connection, cache_kib: int) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
+    connection.convert_binding = bindings.convert
     connection.pragma("trusted_schema", False)
     connection.pragma("cell_size_check", True)
     connection.pragma("cache_size", -cache_kib)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ghostwire.errors import ValidationError
 from ghostwire.zqlite import columns, dictionaries, sealed_upsert, sealed_view
 from ghostwire.zqlite.sealing import tables
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from ghostwire.zqlite.sql import Part
 
 _NOTHING: Final = "SELECT 1 WHERE 0"
+_UNSEALED: Final = (
+    "SELECT listed.name, columns.name FROM sqlite_schema AS listed JOIN pragma_table_xinfo(listed.name) AS columns "
+    "WHERE listed.type = 'table' AND (columns.type LIKE '%ENCRYPTED%' OR columns.type LIKE '%COMPRESSED%')"
+)
 
 
 class Own(Protocol):
@@ -68,6 +73,14 @@ class Sealer:
         text, now = sealed_view.alter(table, part.text)
         own("UPDATE main.zq_sealed SET layout = ? WHERE id = ?", (columns.encode_table(now), table.id))
         return text
+
+    def refuse_plain(self) -> None:
+        """After a definition: raises ValidationError where SQLite took ENCRYPTED or COMPRESSED for a type's name."""
+        for table, column in self._connection.execute(_UNSEALED):
+            raise ValidationError(
+                f"{table}.{column} would hold plain values: a table gets sealed columns by CREATE TABLE name(...), and "
+                "one that has some gets more by ALTER TABLE name ADD COLUMN"
+            )
 
     def upsert(self, text: str) -> tuple[str, ...]:
         """What to run for an INSERT ... ON CONFLICT that SQLite refuses since its table is a view; nothing for others.

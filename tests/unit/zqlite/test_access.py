@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from ghostwire import zqlite
-from ghostwire.errors import UnavailableError, ValidationError
+from ghostwire.errors import ConflictError, UnavailableError, ValidationError
 from ghostwire.zqlite import pool, streaming
 from ghostwire.zqlite.watch import Seen
 
@@ -203,3 +205,29 @@ async def test_a_connection_that_lay_idle_is_tried_and_a_broken_one_replaced(
             assert reader.value("SELECT 1") == 1
             assert reader.connection is not connection
         assert db.stats["pool_broken"] == 1
+
+
+async def test_decimals_times_and_dates_are_bound_as_sql_writes_them(db: zqlite.Store) -> None:
+    east = timezone(timedelta(hours=2))
+    await db.execute("CREATE TABLE t(amount DECIMAL(18,8), at TIMESTAMP, day DATE)")
+    given = (Decimal("1E-8"), datetime(2024, 1, 1, 1, 30, tzinfo=east), date(2024, 2, 29))
+    await db.execute("INSERT INTO t VALUES (?, ?, ?)", given)
+    assert await db.query("SELECT * FROM t") == [("0.00000001", "2023-12-31 23:30:00", "2024-02-29")]
+    assert await db.query("SELECT 1 FROM t WHERE at < CURRENT_TIMESTAMP AND amount = :a", {"a": given[0]}) == [(1,)]
+    for wrong, match in ((datetime(2024, 1, 1), "time zone"), (Decimal("NaN"), "a Decimal"), (object(), "an? object")):
+        with pytest.raises(ValidationError, match=match):
+            await db.execute("INSERT INTO t(at) VALUES (?)", (wrong,))
+
+
+async def test_constraints_that_are_added(db: zqlite.Store) -> None:
+    await db.execute("CREATE TABLE t(v INT, w INT); INSERT INTO t VALUES (1, 1), (2, 1)")
+    await db.execute('ALTER TABLE t ADD CONSTRAINT "one v" UNIQUE (v)')
+    await db.execute("ALTER TABLE t ADD CONSTRAINT small CHECK (w < 9)")
+    for sql in ("INSERT INTO t VALUES (2, 2)", "ALTER TABLE t ADD CONSTRAINT w UNIQUE (w)"):
+        with pytest.raises(ConflictError):
+            await db.execute(sql)
+    with pytest.raises(ValidationError, match="small"):
+        await db.execute("INSERT INTO t VALUES (3, 9)")
+    with pytest.raises(ValidationError, match="FOREIGN KEY cannot be added"):
+        await db.execute("ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (w) REFERENCES t(v)")
+    await db.verify()

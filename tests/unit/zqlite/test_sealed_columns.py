@@ -221,6 +221,36 @@ async def test_past_and_drop(db: zqlite.Store) -> None:
     await db.verify()
 
 
+async def test_the_kind_may_stand_behind_the_type(db: zqlite.Store) -> None:
+    await db.execute(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, s VARCHAR(9) ENCRYPTED NOT NULL, c TEXT COMPRESSED, d TEXT)"
+    )
+    await db.execute("INSERT INTO t VALUES (1, 'secret', 'long', 'plain')")
+    row = await db.query_one("SELECT s, c, d FROM t_sealed")
+    assert row is not None
+    assert (type(row[0]), type(row[1]), row[2]) == (bytes, bytes, "plain")
+    assert await db.query("SELECT s, c FROM t") == [("secret", "long")]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE main.t(s ENCRYPTED TEXT)",
+        "CREATE TABLE [t](s ENCRYPTED TEXT)",
+        "CREATE TABLE `t`(s TEXT COMPRESSED)",
+        "ALTER TABLE plain ADD COLUMN s ENCRYPTED TEXT",
+        "ALTER TABLE plain ADD s TEXT /* */ encrypted",
+        "CREATE VIRTUAL TABLE t USING fts5(s ENCRYPTED)",
+    ],
+)
+async def test_no_column_is_plain_that_was_to_be_sealed(db: zqlite.Store, sql: str) -> None:
+    await db.execute("CREATE TABLE plain(v CHECK (v <> 'encrypted'))")
+    with pytest.raises(ValidationError):
+        await db.execute(sql)
+    assert await db.query("SELECT name FROM sqlite_schema WHERE name = 't'") == []
+    assert await db.query("SELECT name FROM pragma_table_info('plain')") == [("v",)]
+
+
 @pytest.mark.parametrize(
     "column",
     [
