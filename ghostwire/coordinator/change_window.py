@@ -71,7 +71,7 @@ class ChangeWindow:
     def __init__(self, log: bytes, boot: bytes, size: int) -> None:
         self._log = log
         self._boot = boot
-        self._size = size
+        self.size = size
         self._entries: list[Entry] = []
         self._next = 1
         self._fresh: list[Entry] = []
@@ -128,7 +128,7 @@ class ChangeWindow:
     def follow(self, entry: Entry) -> None:
         """Take over a change of another window."""
         self._append(entry)
-        if len(self._entries) >= 2 * self._size:
+        if len(self._entries) >= 2 * self.size:
             self._drop_oldest()
 
     @property
@@ -149,7 +149,7 @@ class ChangeWindow:
         entry = Entry(self._next, position.boot, position.seq, position.vseq, touched, owners, affected)
         self._append(entry)
         self._fresh.append(entry)
-        if len(self._entries) >= 2 * self._size:
+        if len(self._entries) >= 2 * self.size:
             self._drop_oldest()
 
     def take_fresh(self) -> tuple[MapChange, ...]:
@@ -220,8 +220,8 @@ class ChangeWindow:
             self._changed[np.frombuffer(slots, dtype=np.uint32)] = entry.number
 
     def _drop_oldest(self) -> None:
-        dropped = self._entries[: self._size]
-        del self._entries[: self._size]
+        dropped = self._entries[: self.size]
+        del self._entries[: self.size]
         for entry in dropped:
             run = self._runs[entry.boot]
             run.floor = entry.seq + entry.vseq

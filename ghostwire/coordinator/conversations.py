@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from ipaddress import ip_address
 from itertools import chain
@@ -21,7 +20,10 @@ from ghostwire.coordinator.commands import (
 )
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.decision import Decision
-from ghostwire.coordinator.effects import Registered, Send, SessionOpened
+from ghostwire.coordinator.effects import MapFrom, Registered, Send, SessionOpened
+from ghostwire.coordinator.map_watch import MapWatch
+from ghostwire.coordinator.network_mapper import Brought
+from ghostwire.coordinator.quota import Quota
 from ghostwire.coordinator.registration import EXPIRED
 from ghostwire.coordinator.reservations import Claim
 from ghostwire.errors import AuthenticationError, ResourceExhaustedError, ValidationError
@@ -29,12 +31,9 @@ from ghostwire.model.node import Node
 from ghostwire.model.position import Position
 from ghostwire.model.time import Now
 from ghostwire.wire import codec
-from ghostwire.wire.keys import equal
 from ghostwire.wire.messages import RotateOrder, Welcome
 
 MAX_ENDPOINTS: Final = 32
-REPAIRS_AN_HOUR: Final = 2
-"""Whole maps that a node is sent in an hour because its digest was wrong."""
 RESYNCS_A_MINUTE: Final = 6
 """Whole maps that a node may ask for in a minute."""
 _ROTATE: Final = codec.encode(RotateOrder(reason="an operator asks for a new key"))
@@ -45,9 +44,8 @@ class Conversations:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._repairs: dict[int, deque[float]] = {}
-        self._resyncs: dict[int, deque[float]] = {}
-        self._late: dict[int, Position] = {}
+        self._watch = MapWatch(core.mapper.maps, core.settings.window // 4, self._mismatched)
+        self._resyncs = Quota(RESYNCS_A_MINUTE, 60.0)
 
     def open(self, command: OpenSession, now: Now) -> Decision | SessionOpened:
         """Open the live session of a known, unexpired node. Its token is prolonged, or a fresh one minted."""
@@ -92,9 +90,9 @@ class Conversations:
         core.sessions.adopt(node.id, command.session)
         self._came(node, now)
         held = command.held
-        current = held is not None and core.mapper.is_current(node, held)
-        frames = () if current else core.mapper.resume(node, held)
-        return SessionOpened(node=node.id, slot=node.slot, session=command.session, frames=frames)
+        current = held is not None and core.mapper.maps.is_current(node.slot, held)
+        frames, left = Brought((), None) if current else core.mapper.bring(node, held)
+        return SessionOpened(node=node.id, slot=node.slot, session=command.session, frames=frames, left=left)
 
     def closed(self, command: SessionClosed, now: Now) -> None:
         """A connection is gone. Only the live session's end says anything of the node."""
@@ -137,16 +135,16 @@ class Conversations:
             presence.endpoints = endpoints
             core.presence_changed(core.nodes.get(command.node), now)
 
-    def resync(self, command: ResyncNode, now: Now) -> Iterable[bytes]:
+    def resync(self, command: ResyncNode, now: Now) -> Iterable[bytes] | MapFrom:
         """The frames of a node's map: the whole of it, or what came after the position that it holds."""
         core = self._core
         core.sessions.require(command.node, command.session, core.counters)
         node = core.nodes.get(command.node)
-        if command.resume is not None:
-            return core.mapper.resume(node, command.resume)
-        if not _within(self._resyncs, node.id, now.mono, RESYNCS_A_MINUTE, 60.0):
+        in_time = command.resume is not None or self._resyncs.take(node.id, now.mono)
+        if not in_time:
             raise ResourceExhaustedError(f"at most {RESYNCS_A_MINUTE} whole maps a minute", retry_after=60.0)
-        return core.mapper.full(node)
+        frames, left = core.mapper.bring(node, command.resume)
+        return frames if left is None else left
 
     def order_rotation(self, command: OrderRotation) -> None:
         """Tell a node to rotate its key: now, or when it next opens a session."""
@@ -159,9 +157,8 @@ class Conversations:
 
     def forget(self, node: int) -> None:
         """The node is gone."""
-        self._repairs.pop(node, None)
-        self._resyncs.pop(node, None)
-        self._late.pop(node, None)
+        self._watch.forget(node)
+        self._resyncs.forget(node)
 
     def _known(self, node_key: bytes, now: Now) -> Node:
         core = self._core
@@ -182,8 +179,9 @@ class Conversations:
         self._came(node, now)
         welcome = Welcome(token=text, node=node.id, session=session, heartbeat_s=core.settings.heartbeat_s, utc=now.utc)
         order = (_ROTATE,) if node.id in core.rotations else ()
-        frames = chain((codec.encode(welcome),), core.mapper.resume(node, resume), order)
-        return SessionOpened(node=node.id, slot=node.slot, session=session, frames=frames)
+        frames, left = core.mapper.bring(node, resume)
+        frames = chain((codec.encode(welcome),), frames, order)
+        return SessionOpened(node=node.id, slot=node.slot, session=session, frames=frames, left=left)
 
     def _came(self, node: Node, now: Now) -> None:
         """The node has a live session."""
@@ -194,24 +192,18 @@ class Conversations:
         core.volatile.note(node.id, now, core.settings.flush_s)
 
     def _check_map(self, node: Node, session: int, held: Position, digest: bytes, now: Now) -> None:
-        """Compare digests when nothing is on its way; bring a long quiet map's position up to date.
+        found = self._watch.check(node.id, node.slot, held, digest, now.mono)
+        if found is not None:
+            self._bring(node, session, found.held)
 
-        Frames that have not arrived from one heartbeat to the next are lost: what they said is sent again.
-        """
-        core = self._core
-        if not core.mapper.is_current(node, held):
-            if self._late.get(node.id) == held:
-                core.effects.append(Send(node=node.id, session=session, frames=core.mapper.resume(node, held)))
-            self._late[node.id] = held
-            return
-        self._late.pop(node.id, None)
-        if digest and not equal(digest, core.mapper.digest(node)):
-            core.counters.heartbeats["mismatch"] += 1
-            core.counters.digest_mismatches += 1
-            if _within(self._repairs, node.id, now.mono, REPAIRS_AN_HOUR, 3600.0):
-                core.effects.append(Send(node=node.id, session=session, frames=core.mapper.full(node)))
-        elif core.mapper.is_behind(held, core.settings.window // 4):
-            core.effects.append(Send(node=node.id, session=session, frames=(core.mapper.unchanged(node),)))
+    def _mismatched(self) -> None:
+        counters = self._core.counters
+        counters.heartbeats["mismatch"] += 1
+        counters.digest_mismatches += 1
+
+    def _bring(self, node: Node, session: int, held: Position | None) -> None:
+        frames, left = self._core.mapper.bring(node, held)
+        self._core.effects.append(Send(node=node.id, session=session, frames=frames, left=left))
 
 
 def check_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:
@@ -233,14 +225,3 @@ def _endpoint(text: str) -> str:
     if scoped or not usable or bracketed != (address.version == 6) or address.is_unspecified or address.is_multicast:
         raise ValidationError("an endpoint is ADDRESS:PORT, an IPv6 address in brackets")
     return f"[{address}]:{int(port)}" if address.version == 6 else f"{address}:{int(port)}"
-
-
-def _within(history: dict[int, deque[float]], node: int, mono: float, limit: int, period_s: float) -> bool:
-    """Count one more use; whether it is within `limit` a period."""
-    times = history.setdefault(node, deque())
-    while times and times[0] <= mono - period_s:
-        times.popleft()
-    if len(times) >= limit:
-        return False
-    times.append(mono)
-    return True

@@ -90,8 +90,12 @@ class Coordinator:
         """The next effect to carry out, or None."""
         return self._core.effects.popleft() if self._core.effects else None
 
-    def feed(self) -> Feed:
-        """What replicas are told from here on. One feed at a time: it serves any number of them."""
+    def feed(self, *, defers: bool = False) -> Feed:
+        """What replicas are told from here on. One feed at a time: it serves any number of them.
+
+        With `defers`, the maps of single nodes are left to them.
+        """
+        self._core.mapper.defers = defers
         return Feed(self._core)
 
     def stop(self, now: Now) -> None:

@@ -96,7 +96,8 @@ class Core:
         def send_whole(node: Node) -> None:
             session = sessions.live(node.id)
             if session is not None:
-                effects.append(Send(node=node.id, session=session, frames=mapper.full(node)))
+                frames, left = mapper.bring(node, None)
+                effects.append(Send(node=node.id, session=session, frames=frames, left=left))
 
         return cls(
             settings=settings,

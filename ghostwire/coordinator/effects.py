@@ -11,6 +11,7 @@ from pyroaring import BitMap
 from ghostwire.coordinator.views import Directory
 from ghostwire.errors import GhostwireError
 from ghostwire.model.change import Write
+from ghostwire.model.position import Position
 
 
 class Persist(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +45,15 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     urgent: bool = False
 
 
+class MapFrom(msgspec.Struct, frozen=True, array_like=True):
+    """A node's map that is left to the replica of whoever serves its session, who sends it behind what else there is.
+
+    It is to be brought from the position `held` to where the replica stands, as a whole where that is None.
+    """
+
+    held: Position | None
+
+
 class Send(msgspec.Struct, frozen=True, kw_only=True):
     """Send frames to one node's live session, in order: its own map, an order to rotate.
 
@@ -53,6 +63,7 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
     node: int
     session: int
     frames: Iterable[bytes]
+    left: MapFrom | None = None
 
 
 class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +128,7 @@ class SessionOpened(msgspec.Struct, frozen=True, kw_only=True):
     slot: int
     session: int
     frames: Iterable[bytes]
+    left: MapFrom | None = None
 
     def __repr__(self) -> str:
         return f"<SessionOpened {self.node}/{self.session}>"

@@ -117,6 +117,16 @@ class Maps:
             return None
         return Resumed("delta", self._catch_up(slot, missed))
 
+    def is_current(self, slot: int, held: Position) -> bool:
+        """Whether nothing on its way would change the map of a node that holds `held`."""
+        first = self.window.after(held)
+        return first is not None and self.window.last_change(slot) < first
+
+    def is_behind(self, held: Position, changes: int) -> bool:
+        """Whether more than so many changes, of whoever's map, came after a position."""
+        first = self.window.after(held)
+        return first is None or self.window.upcoming - first > changes
+
     def unchanged(self, slot: int) -> bytes:
         """The frame that moves a current map to this position."""
         return unchanged_frame(self._source.position, self.digest(slot))

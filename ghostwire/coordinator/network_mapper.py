@@ -7,13 +7,14 @@ affected: on finding them, that is, since they all share the bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.counters import Counters
-from ghostwire.coordinator.effects import Push
+from ghostwire.coordinator.effects import MapFrom, Push
 from ghostwire.coordinator.fragments import MASK, Fragments, Profiles, peer_part, self_part
 from ghostwire.coordinator.kept_digests import KeptDigests
 from ghostwire.coordinator.liveness import HeartbeatMonitor
@@ -29,8 +30,18 @@ from ghostwire.wire.messages import Parts
 from ghostwire.wire.netmap import Dns, Filter, Network, Relays, encode_part, part_hash
 
 
+class Brought(NamedTuple):
+    """What a node is to be sent of its map: `frames`, or what is `left` to a replica."""
+
+    frames: Iterable[bytes]
+    left: MapFrom | None
+
+
 class NetworkMapper:
-    """Maps by slot. `position` is where the coordinator stands; every frame names it."""
+    """Maps by slot. `position` is where the coordinator stands; every frame names it.
+
+    With `defers`, maps of single nodes are left to replicas.
+    """
 
     def __init__(
         self,
@@ -47,6 +58,7 @@ class NetworkMapper:
         self._window = window
         self._counters = counters
         self._emit = emit
+        self.defers = False
         self.fragments = Fragments(views.journal)
         self.pacer = Pacer(0.0)
         self.profiles = Profiles(state.users, views.journal)
@@ -88,6 +100,13 @@ class NetworkMapper:
         """Everything that a present node's map holds."""
         return self.maps.parts(node.slot)
 
+    def bring(self, node: Node, held: Position | None) -> Brought:
+        """Bring a node from the position that it holds to this one: by frames, or by what stands for them."""
+        if not self.defers:
+            return Brought(self.resume(node, held), None)
+        self.pacer.caught_up(node.slot)
+        return Brought((), MapFrom(held))
+
     def full(self, node: Node) -> Iterator[bytes]:
         """The frames of a node's whole map as it is now, each made when it is asked for."""
         self.pacer.caught_up(node.slot)
@@ -113,20 +132,6 @@ class NetworkMapper:
             return self.full(node)
         self._counters.maps[found.how] += 1
         return (found.frame,)
-
-    def is_current(self, node: Node, held: Position) -> bool:
-        """Whether nothing on its way would change the map of a node that holds `held`."""
-        first = self._window.after(held)
-        return first is not None and self._window.last_change(node.slot) < first
-
-    def is_behind(self, held: Position, changes: int) -> bool:
-        """Whether more than so many changes, of whoever's map, came after a position."""
-        first = self._window.after(held)
-        return first is None or self._window.upcoming - first > changes
-
-    def unchanged(self, node: Node) -> bytes:
-        """The frame that moves a current map to this position."""
-        return self.maps.unchanged(node.slot)
 
     def peer_ids(self, node: Node) -> BitMap:
         """The slots of a node's peers."""

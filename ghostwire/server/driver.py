@@ -7,6 +7,7 @@ effects only when it is handed `Committed`.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
@@ -43,6 +44,7 @@ from ghostwire.coordinator.effects import (
     Send,
 )
 from ghostwire.coordinator.policy_building import build_policy
+from ghostwire.coordinator.replica import Feed, encode_batch
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
 from ghostwire.model.time import Now
 from ghostwire.server.clock import Clock
@@ -127,9 +129,17 @@ class Driver:
         self._idle: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._draining = False
+        self._inbox: deque[Command | commands.Answer] = deque()
+        self._working = False
         self._stopping = False
+        self._feed: Feed | None = None
+        self._tell_replicas: Callable[[bytes], None] = _nobody
         self._rearm()
+
+    def lead(self, tell: Callable[[bytes], None]) -> Feed:
+        """Leave the maps of single nodes to replicas from here on; `tell` them each batch before what it explains."""
+        self._feed, self._tell_replicas = self.coordinator.feed(defers=True), tell
+        return self._feed
 
     @property
     def pending(self) -> int:
@@ -173,7 +183,7 @@ class Driver:
             self._idle = self._loop.create_future()
             await self._idle
         self.coordinator.stop(self.clock())
-        self._drain()
+        self._work()
         if self._timer is not None:
             self._timer.cancel()
         for answer in list(self._asked.values()):
@@ -181,22 +191,30 @@ class Driver:
         self._asked.clear()
 
     def _handle(self, command: Command | commands.Answer) -> None:
-        now = self.clock()
-        self.coordinator.handle(command, now)
-        self._witness.handled(type(command).__name__, now)
-        self._drain()
+        # An answer may hand in the next command: its turn comes when all that the one before led to is done.
+        self._inbox.append(command)
+        if not self._working:
+            self._work()
 
-    def _drain(self) -> None:
-        # An answer may hand in the next command: that one's effects are drained by the loop that is already running.
-        if self._draining:
-            return
-        self._draining = True
+    def _work(self) -> None:
+        self._working = True
         try:
-            while (effect := self.coordinator.poll_effect()) is not None:
-                self._perform(effect)
+            self._carry_out()
+            while self._inbox:
+                command, now = self._inbox.popleft(), self.clock()
+                self.coordinator.handle(command, now)
+                self._witness.handled(type(command).__name__, now)
+                self._carry_out()
         finally:
-            self._draining = False
+            self._working = False
         self._rearm()
+
+    def _carry_out(self) -> None:
+        """Do what the coordinator wants done; replicas hear first what that rests on."""
+        if self._feed is not None and (batch := self._feed.take()) is not None:
+            self._tell_replicas(encode_batch(batch))
+        while (effect := self.coordinator.poll_effect()) is not None:
+            self._perform(effect)
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Reply):
@@ -273,4 +291,8 @@ class Driver:
         due = self.coordinator.poll_timeout()
         if due is not None and due <= now.mono:
             self.coordinator.handle_timeout(now)
-        self._drain()
+        self._work()
+
+
+def _nobody(batch: bytes) -> None:
+    return

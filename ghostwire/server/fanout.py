@@ -121,6 +121,10 @@ class Fanout:
         live = self._by_node.get(node)
         return live if live is not None and live.session == session else None
 
+    def at(self, node: int) -> Live | None:
+        """A node's live session."""
+        return self._by_node.get(node)
+
     def attach(self, live: Live) -> Live | None:
         """A session stands, its map sent: what was pushed before is in it already. Returns the one it replaces."""
         before = self._by_node.get(live.node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -122,19 +123,25 @@ class Exposition:
     def _read(self) -> Iterator[Metric]:
         server = self._server
         driver = server.driver
-        counters = driver.coordinator.view.counters
+        counters, port = driver.coordinator.view.counters, server.port_counts()
+        mismatches = counters.digest_mismatches + port.digest_mismatches
         yield counter("ghostwire_node_registrations", "Registrations that stand.", counters.registrations)
         yield counter(
             "ghostwire_node_registrations_refused", "Registrations that were refused.", counters.registrations_refused
         )
         yield counter("ghostwire_heartbeats", "Heartbeats by what became of them.", counters.heartbeats, "result")
         yield counter("ghostwire_session_checks", "Session tokens checked.", counters.session_checks, "result")
-        yield counter("ghostwire_netmap_sent", "Maps by how they were brought up to date.", counters.maps, "how")
+        yield counter(
+            "ghostwire_netmap_sent",
+            "Maps by how they were brought up to date.",
+            counters.maps + Counter(port.maps),
+            "how",
+        )
         pacer = driver.coordinator.view.pacer
         yield counter("ghostwire_netmap_windows", "Windows in which changes were told that have ended.", pacer.windows)
         yield gauge("ghostwire_netmap_window_seconds", "How long such a window lasts now.", pacer.length_s)
         yield gauge("ghostwire_netmap_waiting", "Nodes that wait for the end of the window.", pacer.waiting)
-        yield counter("ghostwire_netmap_digest_mismatches", "Maps that differed.", counters.digest_mismatches)
+        yield counter("ghostwire_netmap_digest_mismatches", "Maps that differed.", mismatches)
         behind = server.standbys.behind
         yield gauge("ghostwire_replication_standbys", "Standbys that are connected.", len(behind))
         yield gauge("ghostwire_replication_behind_rows", "Rows the slowest has to confirm.", max(behind, default=0))
@@ -155,7 +162,7 @@ class Exposition:
             {name: seconds for name, (_, seconds) in commands.items()},
             "command",
         )
-        port, recovery = server.port_counts(), server.reporter.recovery.status()
+        recovery = server.reporter.recovery.status()
         yield counter("ghostwire_sessions_opened", "Node sessions that stood.", port.opened)
         yield counter("ghostwire_session_queries", "Queries of nodes.", port.queries)
         yield counter("ghostwire_session_refusals", "Requests of nodes refused.", port.refused, "code")

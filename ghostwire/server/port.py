@@ -31,7 +31,10 @@ MOST_SESSIONS: Final = 19_000
 
 
 class PortCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process has counted at its port, and what stands or waits there now."""
+    """What one process has counted at its port, and what stands or waits there now.
+
+    `maps` and `digest_mismatches` are of a worker's own replica.
+    """
 
     sessions: int = 0
     connections: int = 0
@@ -47,6 +50,8 @@ class PortCounts(msgspec.Struct, frozen=True, kw_only=True):
     handshakes: int = 0
     waiting: int = 0
     fanout: int = 0
+    maps: dict[str, int] = {}
+    digest_mismatches: int = 0
 
     @classmethod
     def total(cls, counts: Iterable[PortCounts]) -> PortCounts:
@@ -55,9 +60,12 @@ class PortCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     def __add__(self, other: PortCounts) -> PortCounts:
         sums = {
-            name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__ if name != "refused"
+            name: getattr(self, name) + getattr(other, name)
+            for name in self.__struct_fields__
+            if name not in ("refused", "maps")
         }
-        return PortCounts(**sums, refused=dict(Counter(self.refused) + Counter(other.refused)))
+        refused, maps = Counter(self.refused) + Counter(other.refused), Counter(self.maps) + Counter(other.maps)
+        return PortCounts(**sums, refused=dict(refused), maps=dict(maps))
 
 
 @dataclass(frozen=True, slots=True)

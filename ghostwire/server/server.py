@@ -201,7 +201,7 @@ class Server:
         if self.stations is not None:
             relayed = local.bind(options.data, relay.SOCKET)
             self._acceptors.append(Acceptor(relayed, self._relayed, self.observer))
-            self.stations.open(options.data, coordination)
+            self.stations.open(options.data, self.driver, coordination)
         self._schedule_renewal()
 
     def port_counts(self) -> PortCounts:

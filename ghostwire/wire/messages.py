@@ -140,10 +140,14 @@ class HeartbeatAck(_Message, frozen=True, tag="heartbeat.ack"):
 
 
 class Answer(_Message, frozen=True, tag="answer"):
-    """The answer to a query: peers (bytes as in a map) that the asker's own view holds."""
+    """The answer to a query: peers (bytes as in a map) that the asker's own view holds.
+
+    `stale` says that the coordinator is away, so that the answer may be old.
+    """
 
     id: int
     peers: tuple[bytes, ...] = ()
+    stale: bool = False
 
 
 class RotateOrder(_Message, frozen=True, tag="rotate"):

@@ -31,6 +31,10 @@ class Coordination(Protocol):
     def head(self) -> bytes | None:
         """The newest signed head of the log, as a message."""
 
+    @property
+    def stale(self) -> bool:
+        """Whether what is answered may be old, because nobody can say."""
+
     def submit(self, build: Callable[[int], Command], answer: Answer) -> None:
         """Hand in a command, made with the number by which it is answered."""
 
@@ -49,6 +53,8 @@ class Coordination(Protocol):
 
 class InProcess:
     """The coordinator of this very process. `fanout` is empty where the sessions are in other ones."""
+
+    stale = False
 
     def __init__(self, driver: Driver, fanout: Fanout, heads: Heads, recovery: Recovery) -> None:
         self.clock, self.fanout = driver.clock, fanout

@@ -353,7 +353,8 @@ class NodeSession:
 
         def answer(peers: Any, error: GhostwireError | None) -> None:
             if error is None:
-                self.transport.send(codec.encode(Answer(id=query.id, peers=peers)))
+                stale = self._shell.coordination.stale
+                self.transport.send(codec.encode(Answer(id=query.id, peers=peers, stale=stale)))
             else:
                 self._refuse(error, final=False, query=query.id)
 

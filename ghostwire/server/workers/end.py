@@ -130,6 +130,11 @@ class End:
         stream.write(b"".join((answer, *again)))
         return known
 
+    def begin_anew(self, reason: str) -> None:
+        """Have the other end take this one for a stranger: what it said cannot be followed."""
+        self.link.other = b""
+        self.cut(reason)
+
     def lost(self, stream: Stream) -> bool:
         """A stream is gone; whether it was the one that carried the link."""
         if self._stream is not stream:

@@ -19,10 +19,10 @@ from ghostwire.coordinator.commands import (
     SessionClosed,
     SetEndpoints,
 )
+from ghostwire.coordinator.effects import MapFrom
 from ghostwire.model.node import NodeMetrics
 from ghostwire.model.position import Position
 from ghostwire.server.port import PortCounts
-from ghostwire.wire.messages import Query
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -32,21 +32,11 @@ class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
 # From a worker.
 
 
-class Find(_Message, frozen=True):
-    """A node asks for peers of its own view."""
-
-    op: int
-    node: int
-    query: Query
-
-
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """A sign of life that a live session gave, what its node holds, and what its filter's rules did since the last."""
+    """A sign of life that a live session gave, and what its filter's rules did since the last."""
 
     node: int
     session: int
-    position: Position | None = None
-    digest: bytes = b""
     metrics: NodeMetrics | None = None
     hits: dict[int, int] = {}
 
@@ -86,14 +76,21 @@ class Claims(_Message, frozen=True):
 # From the leader.
 
 
+class Replicated(_Message, frozen=True):
+    """A batch of the coordinator's feed of replicas (`ghostwire.coordinator.replica`), before what rests on it."""
+
+    batch: bytes
+
+
 class Opened(_Message, frozen=True):
-    """A session stands: what its node is to be sent first."""
+    """A session stands: what its node is to be sent first, and then of its map."""
 
     op: int
     node: int
     slot: int
     session: int
     frames: tuple[bytes, ...]
+    left: MapFrom | None
 
 
 class Done(_Message, frozen=True):
@@ -102,11 +99,12 @@ class Done(_Message, frozen=True):
     op: int
 
 
-class Found(_Message, frozen=True):
-    """What was asked for: frames, or parts of peers."""
+class Mapped(_Message, frozen=True):
+    """The map that was asked for is to be sent."""
 
     op: int
-    parts: tuple[bytes, ...]
+    node: int
+    left: MapFrom
 
 
 class Rekeyed(_Message, frozen=True):
@@ -138,11 +136,12 @@ class Broadcast(_Message, frozen=True):
 
 
 class Own(_Message, frozen=True):
-    """Frames for one session."""
+    """Frames for one session, and then what it is to be sent of its map."""
 
     node: int
     session: int
     frames: tuple[bytes, ...]
+    left: MapFrom | None
 
 
 class Close(_Message, frozen=True):
@@ -191,14 +190,15 @@ FromWorker = (
     | ResyncNode
     | RotateNodeKey
     | LogoutNode
-    | Find
     | Beats
     | Report
     | Told
     | Returned
     | Claims
 )
-FromLeader = Opened | Done | Found | Rekeyed | Refused | Broadcast | Own | Close | Replaced | Head | Mark | At
+FromLeader = (
+    Replicated | Opened | Done | Mapped | Rekeyed | Refused | Broadcast | Own | Close | Replaced | Head | Mark | At
+)
 ENCODER: Final = msgspec.msgpack.Encoder()
 WORKER_BATCH: Final = msgspec.msgpack.Decoder(list[FromWorker])
 LEADER_BATCH: Final = msgspec.msgpack.Decoder(list[FromLeader])

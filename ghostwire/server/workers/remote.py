@@ -10,15 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from pyroaring import BitMap
 
 from ghostwire.coordinator.commands import Command, SessionClosed, SetEndpoints
-from ghostwire.coordinator.effects import CloseSession, KeyRotated, Push, Send, SessionOpened
-from ghostwire.errors import GhostwireError, InternalError, PermissionDeniedError, UnavailableError
+from ghostwire.coordinator.effects import CloseSession, KeyRotated, MapFrom, Push, SessionOpened
+from ghostwire.errors import (
+    GhostwireError,
+    InternalError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+    WireError,
+)
 from ghostwire.model.position import Position
 from ghostwire.server.errors import STATUS
 from ghostwire.server.fanout import Fanout
@@ -38,19 +46,20 @@ from ghostwire.server.workers.messages import (
     Claims,
     Close,
     Done,
-    Find,
-    Found,
     Head,
+    Mapped,
     Mark,
     Opened,
     Own,
     Refused,
     Rekeyed,
     Replaced,
+    Replicated,
     Report,
     Returned,
     Told,
 )
+from ghostwire.server.workers.replication import Replication
 from ghostwire.server.workers.stations import SOCKET
 from ghostwire.wire.messages import Heartbeat, Query
 
@@ -71,6 +80,7 @@ class Remote:
         self.clock = world.clock
         self._loop = asyncio.get_running_loop()
         self.fanout = Fanout(self._loop)
+        self.replication = Replication()
         self.head: bytes | None = None
         self.reached = asyncio.Event()
         """Set while a leader is at the other end."""
@@ -85,11 +95,12 @@ class Remote:
         self._acts: dict[type[Any], Callable[[Any], None]] = {
             Opened: self._opened,
             Done: lambda done: self._answered(done.op, None),
-            Found: lambda found: self._answered(found.op, found.parts),
+            Mapped: self._mapped,
+            Replicated: self._replicated,
             Rekeyed: lambda new: self._answered(new.op, KeyRotated(node=new.node, token=new.token)),
             Refused: self._refused,
             Broadcast: self._broadcast,
-            Own: lambda own: self.fanout.deliver(Send(node=own.node, session=own.session, frames=own.frames)),
+            Own: self._own,
             Close: self._close,
             Replaced: self._replaced,
             Head: self._new_head,
@@ -109,6 +120,11 @@ class Remote:
         self._refuse_all("the server stops")
 
     @property
+    def stale(self) -> bool:
+        """Whether what is answered may be old, because there is no leader."""
+        return not self.reached.is_set()
+
+    @property
     def away_s(self) -> float:
         """For how long there has been no leader; 0 while there is one."""
         return 0.0 if self.reached.is_set() else self.clock().mono - self._away_since
@@ -121,6 +137,7 @@ class Remote:
         command = build(self._op)
         if isinstance(command, SessionClosed):
             self._beats.pop(command.node, None)
+            self.replication.forget(command.node)
             self._endpoints.pop(command.node, None)
             self._end.say(command)
             return
@@ -132,17 +149,29 @@ class Remote:
 
     def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
         """A live session gave a sign of life."""
+        live = self.fanout.find(node, session)
+        if live is None:
+            answer(None, NotFoundError("this session is over: open another one"))
+            return
         before, hits = self._beats.get(node), heard.hits
         if before is not None and before.hits:
             hits = dict(Counter(before.hits) + Counter(hits))
         metrics = heard.metrics or (before.metrics if before is not None else None)
-        self._beats[node] = Beat(node, session, heard.position, heard.digest, metrics, hits)
+        self._beats[node] = Beat(node, session, metrics, hits)
         answer(None, None)
+        left = self.replication.check(node, live.slot, heard, self.clock().mono)
+        if left is not None:
+            self.fanout.send(self.replication.frames(live.slot, left), live)
 
     def peers(self, node: int, query: Query, answer: Answer) -> None:
         """Find peers in a node's own view: their parts as in its map."""
-        self._op += 1
-        self._ask(Find(self._op, node, query), self._op, answer)
+        live = self.fanout.at(node)
+        try:
+            if live is None:
+                raise NotFoundError("this session is over: open another one")
+            answer(self.replication.peers(live.slot, query), None)
+        except GhostwireError as error:
+            answer(None, error)
 
     def opened(self, opened: SessionOpened) -> None:
         """The leader knows who is back."""
@@ -178,10 +207,30 @@ class Remote:
             answer(value, error)
 
     def _opened(self, opened: Opened) -> None:
+        frames = self._with_map(opened.slot, opened.frames, opened.left)
         self._answered(
             opened.op,
-            SessionOpened(node=opened.node, slot=opened.slot, session=opened.session, frames=opened.frames),
+            SessionOpened(node=opened.node, slot=opened.slot, session=opened.session, frames=frames),
         )
+
+    def _mapped(self, mapped: Mapped) -> None:
+        live = self.fanout.at(mapped.node)
+        self._answered(mapped.op, () if live is None else self.replication.frames(live.slot, mapped.left))
+
+    def _own(self, own: Own) -> None:
+        live = self.fanout.find(own.node, own.session)
+        if live is not None:
+            self.fanout.send(self._with_map(live.slot, own.frames, own.left), live)
+
+    def _with_map(self, slot: int, frames: tuple[bytes, ...], left: MapFrom | None) -> Iterable[bytes]:
+        return frames if left is None else chain(frames, self.replication.frames(slot, left))
+
+    def _replicated(self, message: Replicated) -> None:
+        try:
+            self.replication.follow(message.batch)
+        except WireError as error:
+            self._world.observer.event("error", "replica.lost", error=error.message)
+            self._end.begin_anew("the feed cannot be followed")
 
     def _refused(self, refused: Refused) -> None:
         kind = _ERRORS.get(refused.code, InternalError)
@@ -238,6 +287,7 @@ class Remote:
         known = self._end.carried_by(stream, greeting)
         self._world.observer.event("info", "leader.reached", known=known)
         if not known:
+            self.replication.begin()
             self._refuse_all("the coordinator has started again")
             held, self._held = self._held, None
             live = [(session.node, session.session) for session in self.fanout.sessions()]

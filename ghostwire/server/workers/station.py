@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from pyroaring import BitMap
 
-from ghostwire.coordinator.commands import AdoptSession, Command, SessionClosed
-from ghostwire.coordinator.effects import KeyRotated, SessionOpened
+from ghostwire.coordinator.commands import AdoptSession, Command, ResyncNode, SessionClosed
+from ghostwire.coordinator.effects import KeyRotated, MapFrom, SessionOpened
+from ghostwire.coordinator.replica import Batch, encode_batch
 from ghostwire.errors import GhostwireError, NotFoundError
 from ghostwire.server.port import PortCounts
 from ghostwire.server.session.coordination import InProcess
@@ -26,12 +27,12 @@ from ghostwire.server.workers.messages import (
     Claims,
     Close,
     Done,
-    Find,
-    Found,
+    Mapped,
     Opened,
     Own,
     Refused,
     Rekeyed,
+    Replicated,
     Report,
     Returned,
     Told,
@@ -79,15 +80,17 @@ class Station:
         self._requests: deque[Any] = deque()
         self._working = False
         self._open = True
+        self._behind: list[Any] | None = None
+        self._pages: Iterator[Batch] | None = None
         self._loop = asyncio.get_running_loop()
         self._acts: dict[type[Any], Callable[[Any], None]] = {
-            Find: self._find,
             Beats: self._beats,
             Report: self._report,
             Told: lambda told: registry.told(self, told.number),
             Returned: self._returned,
             Claims: self._claims,
             SessionClosed: self._closed,
+            ResyncNode: self._resync,
         }
 
     def status(self) -> WorkerStatus:
@@ -95,6 +98,31 @@ class Station:
         return WorkerStatus(
             pid=self.pid, sessions=len(self.slots), connections=self.counts.connections, lag=self.end.link.lag
         )
+
+    def begin(self, snapshot: Iterator[Batch]) -> None:
+        """Send a replica all that it begins with; what is said meanwhile follows behind."""
+        self._behind, self._pages = [], snapshot
+        self._snapshot(snapshot)
+
+    def _snapshot(self, pages: Iterator[Batch]) -> None:
+        if not self._open or self._behind is None or pages is not self._pages:
+            return
+        page = next(pages, None)
+        if page is None:
+            behind, self._behind = self._behind, None
+            for message in behind:
+                self.end.say(message)
+            return
+        self.end.say(Replicated(encode_batch(page)))
+        wait = 0.01 if self.end.link.kept_bytes > UNTAKEN_BYTES else 0.0
+        self._loop.call_later(wait, self._snapshot, pages)
+
+    def say(self, message: Any) -> None:
+        """Tell the worker something, in order."""
+        if self._behind is None:
+            self.end.say(message)
+        else:
+            self._behind.append(message)
 
     def close(self) -> None:
         """Hear and say no more."""
@@ -146,11 +174,9 @@ class Station:
         elif isinstance(value, SessionOpened):
             self._opened(op, value)
         elif isinstance(value, KeyRotated):
-            self.end.say(Rekeyed(op, value.node, value.token))
-        elif value is None:
-            self.end.say(Done(op))
+            self.say(Rekeyed(op, value.node, value.token))
         else:
-            self.end.say(Found(op, value))
+            self.say(Done(op))
 
     def _opened(self, op: int, opened: SessionOpened) -> None:
         if not self._open:
@@ -158,17 +184,14 @@ class Station:
             return
         self._registry.place(self, opened.node, opened.slot, opened.session)
         self._coordination.opened(opened)
-        self.end.say(Opened(op, opened.node, opened.slot, opened.session, tuple(opened.frames)))
+        self.say(Opened(op, opened.node, opened.slot, opened.session, tuple(opened.frames), opened.left))
 
     def _refuse(self, op: int, error: GhostwireError) -> None:
-        self.end.say(Refused(op, error.code, error.message, error.retry_after))
-
-    def _find(self, find: Find) -> None:
-        self._coordination.peers(find.node, find.query, partial(self._answer, find.op))
+        self.say(Refused(op, error.code, error.message, error.retry_after))
 
     def _beats(self, beats: Beats) -> None:
         for beat in beats.beats:
-            heard = Heartbeat(position=beat.position, digest=beat.digest, metrics=beat.metrics, hits=beat.hits)
+            heard = Heartbeat(metrics=beat.metrics, hits=beat.hits)
             self._coordination.heartbeat(beat.node, beat.session, heard, _unheard)
 
     def _report(self, report: Report) -> None:
@@ -176,6 +199,15 @@ class Station:
 
     def _returned(self, returned: Returned) -> None:
         self._coordination.returned(returned.signed, partial(self._refuse, returned.op))
+
+    def _resync(self, asked: ResyncNode) -> None:
+        def answer(left: MapFrom, error: GhostwireError | None) -> None:
+            if error is None:
+                self.say(Mapped(asked.op, asked.node, left))
+            else:
+                self._refuse(asked.op, error)
+
+        self._coordination.submit(lambda op: msgspec.structs.replace(asked, op=op), answer)
 
     def _closed(self, closed: SessionClosed) -> None:
         self._registry.forget(closed.node, closed.session)
@@ -198,16 +230,16 @@ class Station:
     def _adopted(self, node: int, session: int, opened: SessionOpened | None, error: GhostwireError | None) -> None:
         if opened is None:
             error = error or NotFoundError("this session is over")
-            self.end.say(Close(node, session, error.code, error.message))
+            self.say(Close(node, session, error.code, error.message))
             return
         self._registry.place(self, node, opened.slot, session)
         self._coordination.opened(opened)
-        if frames := tuple(opened.frames):
-            self.end.say(Own(node, session, frames))
+        if opened.left is not None:
+            self.say(Own(node, session, (), opened.left))
 
     def _at(self) -> At | None:
         """Each batch ends with where the coordinator stands, where that is news."""
-        position = self._coordination.position
+        position = self._coordination.position if self._behind is None else None
         if position is None or position is self._said:
             return None
         self._said = position

@@ -18,13 +18,25 @@ from typing import Final
 
 from ghostwire.coordinator.effects import CloseSession, Push, Send
 from ghostwire.errors import PermissionDeniedError
+from ghostwire.server.driver import Driver
 from ghostwire.server.listen import local
 from ghostwire.server.port import PortCounts, World
 from ghostwire.server.session.coordination import InProcess
 from ghostwire.server.status import WorkerStatus
 from ghostwire.server.workers.end import Stream
 from ghostwire.server.workers.link import Greeting
-from ghostwire.server.workers.messages import BEAT_S, SILENT_S, At, Broadcast, Close, Head, Mark, Own, Replaced
+from ghostwire.server.workers.messages import (
+    BEAT_S,
+    SILENT_S,
+    At,
+    Broadcast,
+    Close,
+    Head,
+    Mark,
+    Own,
+    Replaced,
+    Replicated,
+)
 from ghostwire.server.workers.station import Place, Station
 
 SOCKET: Final = "feed.sock"
@@ -60,9 +72,10 @@ class Stations:
 
     # The server's side.
 
-    def open(self, directory: Path, coordination: InProcess) -> None:
+    def open(self, directory: Path, driver: Driver, coordination: InProcess) -> None:
         """Let workers in."""
         self._coordination = coordination
+        self._feed = driver.lead(self._replicate)
         listening = local.bind(directory, SOCKET)
         listening.setblocking(False)
         self._accepting = self._loop.create_task(self._accept(listening))
@@ -109,25 +122,25 @@ class Stations:
         for station in self._stations.values():
             slots = effect.slots & station.slots
             if slots:
-                station.end.say(Broadcast(slots.serialize(), effect.frame, effect.urgent))
+                station.say(Broadcast(slots.serialize(), effect.frame, effect.urgent))
 
     def deliver(self, effect: Send) -> None:
         """Send a session its own frames, after everything that was pushed before."""
         place = self._places.get(effect.node)
         if place is not None and place.session == effect.session:
-            place.station.end.say(Own(effect.node, effect.session, tuple(effect.frames)))
+            place.station.say(Own(effect.node, effect.session, tuple(effect.frames), effect.left))
 
     def close(self, effect: CloseSession) -> None:
         """End a session."""
         place = self.forget(effect.node, effect.session)
         if place is not None:
-            place.station.end.say(Close(effect.node, effect.session, effect.code, effect.reason))
+            place.station.say(Close(effect.node, effect.session, effect.code, effect.reason))
 
     def tell_some(self, frame: bytes, count: int) -> None:
         """Send one message to so many sessions, to others each time, and keep it for those that open later."""
         self._head = Head(frame, -(-count // max(1, len(self._stations))))
         for station in self._stations.values():
-            station.end.say(self._head)
+            station.say(self._head)
 
     def settled(self, then: Callable[[], None]) -> None:
         """Call `then` once everything so far has been handed to its sessions, in every worker that lives then."""
@@ -137,7 +150,7 @@ class Stations:
         self._marks += 1
         self._waiting[self._marks] = (set(self._stations.values()), then)
         for station in self._stations.values():
-            station.end.say(Mark(self._marks))
+            station.say(Mark(self._marks))
         self._loop.call_later(CONFIRM_S, self._overdue, self._marks)
 
     # A station's side.
@@ -148,7 +161,7 @@ class Stations:
         if before is not None:
             before.station.slots.discard(before.slot)
             if before.station is not station:
-                before.station.end.say(Replaced(node, before.session))
+                before.station.say(Replaced(node, before.session))
         self._places[node] = Place(station, slot, session)
         station.slots.add(slot)
 
@@ -195,6 +208,10 @@ class Stations:
                 stream = Stream(partial(self._greeted, peer.pid, handle), self._broken)
                 await self._loop.connect_accepted_socket(stream.itself, connection)
 
+    def _replicate(self, batch: bytes) -> None:
+        for station in self._stations.values():
+            station.say(Replicated(batch))
+
     def _greeted(self, pid: int, handle: int, stream: Stream, greeting: Greeting) -> None:
         station = self._stations.get(greeting.own)
         if station is None:
@@ -205,8 +222,10 @@ class Stations:
         else:
             os.close(handle)
         station.heard_at = self._coordination.clock().mono
-        if not station.end.carried_by(stream, greeting, b"") and self._head.frame is not None:
-            station.end.say(Head(self._head.frame, 0))
+        if not station.end.carried_by(stream, greeting, b""):
+            station.begin(self._feed.snapshot())
+            if self._head.frame is not None:
+                station.say(Head(self._head.frame, 0))
 
     def _broken(self, stream: Stream, reason: str) -> None:
         for station in self._stations.values():
@@ -220,7 +239,7 @@ class Stations:
         self._timer = self._loop.call_later(BEAT_S, self._look)
         at = At(self._coordination.position)
         for station in list(self._stations.values()):
-            station.end.say(at)
+            station.say(at)
             if late:
                 station.heard_at = now
             elif now - station.heard_at > SILENT_S:

@@ -7,10 +7,12 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from ghostwire.server.identity import Naming, tls_identity
 from ghostwire.server.listen.router import Met
 from ghostwire.server.options import ServeOptions
-from ghostwire.server.port import PublicPort, World
+from ghostwire.server.port import PortCounts, PublicPort, World
 from ghostwire.server.workers.relay import Outward
 from ghostwire.server.workers.remote import Remote
 
@@ -42,7 +44,7 @@ class Worker:
 
     async def start(self) -> None:
         """Look for the leader, and listen as soon as there is one."""
-        self.remote = Remote(self.options.data, self._world, lambda: self.public.counts())
+        self.remote = Remote(self.options.data, self._world, self._counts)
         self.public = PublicPort(self.options, self.naming, self.tls, self.remote, self._relay, self._world)
         self._tasks = [asyncio.create_task(self._watch())]
         if self.tls is not None:
@@ -68,12 +70,18 @@ class Worker:
                 session.bye("another process goes on from here", 0.0)
             await asyncio.sleep(SENT_OVER_S)
 
+    def _counts(self) -> PortCounts:
+        replication = self.remote.replication
+        return msgspec.structs.replace(
+            self.public.counts(), maps=dict(replication.sent), digest_mismatches=replication.mismatches
+        )
+
     def _relay(self, met: Met, gone: Callable[[], None]) -> Outward:
         return Outward(self.options.data, met, gone)
 
     async def _watch(self) -> None:
         """Without a leader for long, take no connections until there is one again."""
-        await self.remote.reached.wait()
+        await self.remote.replication.stands.wait()
         for listening in self._listening:
             self.public.listen(listening)
         if self.on_listen is not None:
