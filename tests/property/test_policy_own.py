@@ -318,6 +318,47 @@ def test_a_history_of_turns_ends_where_a_fresh_compilation_begins(policy, networ
         decides_as(engine, Twin(policy, USERS, present.values(), at, access), list(present))
 
 
+ssh_rules = st.fixed_dictionaries(
+    {
+        "action": st.sampled_from(["accept", "check"]),
+        "src": names(["group:y", "ann@", "autogroup:member"], 2),
+        "dst": st.sampled_from([["tag:a"], ["tag:b", "tag:c"]]),
+        "users": st.sampled_from([["root"], ["autogroup:nonroot"]]),
+    }
+)
+attributes = st.fixed_dictionaries(
+    {
+        "target": names(["*", "group:y", "tag:c", "half", "dan@"], 2),
+        "attr": st.sampled_from([["custom:x"], ["custom:y", "funnel"]]),
+    }
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    own_policies(),
+    networks(5),
+    times,
+    st.lists(
+        st.tuples(times, st.lists(ssh_rules, max_size=2), st.lists(attributes, max_size=2)), min_size=1, max_size=4
+    ),
+)
+def test_whose_logins_or_attributes_change_is_among_the_affected(policy, network, at, steps):
+    engine = engine_of(policy, network, at)
+    ids = [node.id for node in network]
+    for at, ssh, attrs in steps:
+        before = {i: (engine.ssh_rules(i), engine.capabilities(i)) for i in ids}
+        policy = policy | {"ssh": ssh, "nodeAttrs": attrs}
+        affected = engine.edit(Policy.parse(json.dumps(policy)))
+        if affected is None:
+            engine, affected = engine_of(policy, network, engine.at), set(ids)
+        affected = set(affected) | set(engine.turn(at))
+        after = {i: (engine.ssh_rules(i), engine.capabilities(i)) for i in ids}
+        assert {i for i in ids if before[i] != after[i]} <= affected
+        fresh = engine_of(policy, network, at)
+        assert after == {i: (fresh.ssh_rules(i), fresh.capabilities(i)) for i in ids}
+
+
 @settings(max_examples=100, deadline=None)
 @given(own_policies(), networks(4), times)
 def test_what_ends_by_itself_ends_in_the_filter(policy, network, at):

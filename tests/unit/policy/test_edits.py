@@ -63,5 +63,15 @@ def test_a_name_that_no_rule_had_comes_into_use_at_once(source: str, target: str
             assert engine.decide(node.id, other.id, 6, 80) == fresh.decide(node.id, other.id, 6, 80)
 
 
+def test_names_that_only_logins_and_tag_owners_use_are_bound_by_an_edit() -> None:
+    text = '{"acls": [], "tagOwners": {"tag:web": [%s]}, "ssh": [%s]}'
+    rule = '{"action": "accept", "src": ["alice@"], "dst": ["tag:web"], "users": ["root"]}'
+    web = NodeFacts(id=2, tags=("tag:web",), addresses=("100.64.0.2",))
+    engine = Engine.build(Policy.parse(text % ("", "")), [ALICE], [device(1, os=""), web])
+    assert engine.edit(Policy.parse(text % ('"alice@"', rule))) == BitMap([2])
+    assert engine.ssh_rules(2)
+    assert engine.owns_tag(ALICE.id, "tag:web")
+
+
 def device(number: int, os: str) -> NodeFacts:
     return NodeFacts(id=number, user=ALICE.id, tags=(), addresses=(f"100.64.0.{number}",), routes=(), os=os)

@@ -43,7 +43,8 @@ pub fn shown(scope: &Scope<'_>, node: &Node) -> Map<String, Value> {
     if has { Map::from_iter([(SHOWN.to_owned(), Value::Null)]) } else { Map::new() }
 }
 
-fn is_target(scope: &Scope<'_>, entry: &NodeAttr, node: &Node) -> bool {
+/// Whether an entry is about a node.
+pub fn is_target(scope: &Scope<'_>, entry: &NodeAttr, node: &Node) -> bool {
     entry.targets.iter().any(|id| match scope.selector(*id) {
         Selector::Any => true,
         selector if selector.is_identity() => scope.is_identity(selector, node),

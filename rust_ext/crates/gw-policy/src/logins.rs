@@ -52,6 +52,15 @@ fn reach(scope: &Scope<'_>, rule: &SshRule, node: &Node) -> Reach {
     found
 }
 
+/// Whether a rule may say something of who logs in to a node.
+pub fn concerns(scope: &Scope<'_>, rule: &SshRule, node: &Node) -> bool {
+    let named = || {
+        let owner = scope.directory.owner(node);
+        owner.is_some_and(|user| rule.sources.iter().any(|id| scope.is_user(scope.selector(*id), user)))
+    };
+    reach(scope, rule, node) != Reach::No || (!rule.localparts.is_empty() && named())
+}
+
 fn base_users(rule: &SshRule) -> BTreeMap<String, String> {
     let mut users = BTreeMap::from([("root".to_owned(), String::new())]);
     for name in &rule.users {

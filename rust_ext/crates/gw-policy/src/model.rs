@@ -45,10 +45,18 @@ pub struct Policy {
     pub lines: Arc<[u32]>,
     /// One per rule: equal rules, equal numbers.
     pub fingerprints: Vec<u64>,
+    pub prints: Prints,
     /// The place of each rule by its id, of equal ones the first.
     pub places: FxHashMap<u64, u32>,
     /// Of everything that names in rules stand for.
     pub definitions: u64,
+}
+
+/// One for each entry of a section: entries that are written the same have equal numbers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prints {
+    pub ssh: Vec<u64>,
+    pub node_attrs: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Default)]

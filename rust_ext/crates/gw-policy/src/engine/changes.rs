@@ -1,8 +1,9 @@
 //! What happens to an engine: nodes, users, rules and windows change, and who is affected by it.
-use super::links::{ClassId, Effect, Names, links};
+use super::atoms::SERVED;
+use super::links::{ClassId, Effect, Names, Reach, links};
 use super::relink::{Relinked, or};
 use super::standing::{Clock, Standing};
-use super::{Engine, Made, Slot};
+use super::{Engine, Made, Slot, bits};
 use crate::access::Approved;
 use crate::directory::{Node, User};
 use crate::model::{Policy, Rule, SelectorId};
@@ -26,6 +27,7 @@ impl Engine {
             Some(_) => self.visible(id),
             None => RoaringBitmap::new(),
         };
+        affected |= self.naming_beside(self.nodes.get(&id), Some(&node));
         self.displace(id);
         self.place(node);
         affected |= self.visible(id);
@@ -42,9 +44,34 @@ impl Engine {
         }
         let mut affected = self.visible(id);
         affected.insert(id);
+        affected |= self.naming_beside(self.nodes.get(&id), None);
         self.displace(id);
         affected |= self.take_told();
         affected
+    }
+
+    /// The nodes in whose filters `*` covers routes that are others now, or that list devices of one owner by their
+    /// addresses. Without denials all of them see the node that changes.
+    fn naming_beside(&self, old: Option<&Node>, new: Option<&Node>) -> RoaringBitmap {
+        let mut found = RoaringBitmap::new();
+        if self.links.deny.is_empty() {
+            return found;
+        }
+        let both = [&self.links.accept, &self.links.deny];
+        let routes = |node: Option<&Node>| node.map_or(Vec::new(), |node| node.routes.clone());
+        if routes(old) != routes(new) {
+            let mut marks = self.marks();
+            for links in both {
+                let wide = links.from_any.iter().chain(&links.any_to_any).map(|id| links.get(*id));
+                wide.for_each(|link| self.mark_filters(link, &mut marks.targets));
+            }
+            found.extend(bits(&marks.targets).flat_map(|class| &self.classes.get(class).members));
+        }
+        if both.iter().any(|links| links.own.iter().any(|id| !links.get(*id).needs.is_empty())) {
+            let owners = old.into_iter().chain(new).filter_map(Node::untagged_owner);
+            found.extend(owners.filter_map(|owner| self.by_owner.get(&owner)).flatten());
+        }
+        found
     }
 
     /// Replace the users. Names that are bound stay bound. The nodes whose peers, filter or class change.
@@ -92,6 +119,7 @@ impl Engine {
             return RoaringBitmap::new();
         }
         let mut affected = if known.is_some() { self.visible(node.id) } else { RoaringBitmap::new() };
+        affected |= self.naming_beside(known.as_ref(), Some(node));
         let mut told =
             self.slots.get(node.id as usize).copied().flatten().map_or(Vec::new(), |slot| self.told_by(slot));
         let mut marks = self.marks();
@@ -103,7 +131,7 @@ impl Engine {
             match self.classes.find(&atoms, of_addresses) {
                 Some(class) if of_addresses || self.classes.get(class).members.is_empty() => told.push(class),
                 Some(_) => {}
-                None => self.mark_denied(&atoms, &mut marks.targets),
+                None => self.mark_naming(&atoms, of_addresses, &mut marks.targets),
             }
         }
         if let Some(devices) = node.untagged_owner().and_then(|owner| self.by_owner.get(&owner)) {
@@ -112,7 +140,7 @@ impl Engine {
             affected.extend(devices.iter().filter(|other| mine || self.is_own_source(**other)));
         }
         for class in told {
-            self.mark_denied(&self.classes.get(class).atoms, &mut marks.targets);
+            self.mark_told(class, &mut marks.targets);
         }
         affected |= self.members(&marks.targets);
         affected.insert(node.id);
@@ -123,9 +151,10 @@ impl Engine {
     pub fn would_leave(&mut self, id: u32) -> RoaringBitmap {
         let Some(slot) = self.slots.get(id as usize).copied().flatten() else { return RoaringBitmap::new() };
         let mut affected = self.visible(id);
+        affected |= self.naming_beside(self.nodes.get(&id), None);
         let mut marks = self.marks();
         for class in self.told_by(slot) {
-            self.mark_denied(&self.classes.get(class).atoms, &mut marks.targets);
+            self.mark_told(class, &mut marks.targets);
         }
         affected |= self.members(&marks.targets);
         affected.insert(id);
@@ -145,19 +174,30 @@ impl Engine {
             return RoaringBitmap::new();
         }
         let mut marks = self.marks();
-        told.iter().for_each(|class| self.mark_denied(&self.classes.get(*class).atoms, &mut marks.targets));
+        told.iter().for_each(|class| self.mark_told(*class, &mut marks.targets));
         self.members(&marks.targets)
     }
 
-    /// Mark the classes in whose filters a denial names one of these atoms as a source.
-    fn mark_denied(&self, atoms: &[u32], marks: &mut [u64]) {
-        for (_, link) in self.links.deny.from(atoms).filter(|(_, link)| !link.beyond) {
-            self.mark_filters(link, marks);
+    fn mark_told(&self, class: ClassId, marks: &mut [u64]) {
+        let class = self.classes.get(class);
+        self.mark_naming(&class.atoms, class.of_addresses, marks);
+    }
+
+    /// Mark the classes in whose filters a rule names a class with these atoms, or its members, as a source, whom a
+    /// denial may hide. What lies behind a router is named by its prefix, whoever serves it, and so are addresses that
+    /// rules accept, unless something is asked of who has them; rules for devices of one owner name nobody.
+    fn mark_naming(&self, atoms: &[u32], of_addresses: bool, marks: &mut [u64]) {
+        let named: Vec<u32> = atoms.iter().copied().filter(|atom| atom & 7 != SERVED).collect();
+        self.links.deny.from(&named).for_each(|(_, link)| self.mark_filters(link, marks));
+        for (_, link) in self.links.accept.from(&named).filter(|(_, link)| link.reach != Reach::Own) {
+            if !of_addresses || !link.needs.is_empty() {
+                self.mark_filters(link, marks);
+            }
         }
     }
 
-    /// Replace the policy where only rules differ: the nodes whose peers, class or filter change. None when everything
-    /// has to be built anew.
+    /// Replace the policy where only rules differ: the nodes whose peers, class, filter, logins or attributes change.
+    /// None when everything has to be built anew.
     pub fn edit(&mut self, policy: Arc<Policy>) -> Option<RoaringBitmap> {
         let old = &self.policy;
         let same = old.definitions == policy.definitions
@@ -196,6 +236,8 @@ impl Engine {
             change.note(made, before);
         }
         let old = std::mem::replace(&mut self.policy, policy);
+        self.bindings.extend(&self.policy, &self.users);
+        let given = self.given_anew(&old);
         let mut clock = Clock::new(self.at);
         let fresh: Vec<Made> = come.into_iter().map(|rule| self.make(rule, &mut clock)).collect();
         fresh.iter().for_each(|made| change.note(made, Standing::Closed));
@@ -207,7 +249,7 @@ impl Engine {
         for (made, written) in self.rules.iter_mut().zip(&self.policy.rules) {
             (made.rule.index, made.rule.at) = (written.index, written.at);
         }
-        self.relink(&change)
+        self.relink(&change) | given
     }
 
     /// Make the links of a rule, without putting them in force.
@@ -223,9 +265,9 @@ impl Engine {
         Made { rule, number, links: first..kept.list.len() as u32, standing }
     }
 
-    /// Come to a time: windows open and close. The nodes whose peers, class or filter change.
+    /// Come to a time: windows open and close. The nodes whose peers, class, filter, logins or attributes change.
     pub fn turn(&mut self, at: Instant) -> RoaringBitmap {
-        self.at = at;
+        let since = std::mem::replace(&mut self.at, at);
         let mut clock = Clock::new(at);
         let mut change = Relinked::default();
         for made in self.rules.iter_mut().chain(self.access.iter_mut().map(|(_, made)| made)) {
@@ -242,6 +284,7 @@ impl Engine {
         let mut affected = self.relink(&change);
         if turned.contains(&true) {
             affected |= self.named(&turned);
+            affected |= self.given_since(&turned, since);
             affected |= self.rebind();
         }
         affected

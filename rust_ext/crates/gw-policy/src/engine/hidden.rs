@@ -1,6 +1,6 @@
 //! What denials leave of the sight between nodes: two see each other while something that a rule accepts between
 //! them, or through the routes that one of them serves, is not denied.
-use super::atoms::{Atom, SERVED, V4, V6, VIA};
+use super::atoms::{Atom, POSTURE, SERVED, V4, V6, VIA};
 use super::classes::meets;
 use super::links::{Both, Effect, Link, Reach, Side};
 use super::portsets::{PortSet, SEEN};
@@ -241,6 +241,8 @@ impl Engine {
         match part {
             Part::Whole => names(side, atoms),
             Part::Behind(_) if side.any => true,
+            // `*` under a posture names who holds it, and all behind them.
+            Part::Behind(_) if side.atoms.iter().any(|atom| atom & 7 == POSTURE) => names(side, atoms),
             Part::Behind(spans) => {
                 let addresses = side.atoms.iter().filter(|atom| [V4, V6].contains(&(*atom & 7)));
                 let named: Spans = addresses.flat_map(|atom| self.spans_of(atom >> 3)).collect();

@@ -3,6 +3,7 @@ mod atoms;
 mod changes;
 mod classes;
 mod ends;
+mod given;
 mod hidden;
 mod learn;
 mod links;

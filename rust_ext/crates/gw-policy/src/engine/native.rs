@@ -247,15 +247,21 @@ impl Engine {
             classes.filter(|class| meets(&needs, &self.classes.get(*class).atoms))
         };
         let mut lasting = NativeRule::default();
+        if needs.is_empty() && rule.sources.iter().any(|id| self.selectors[*id as usize] == Selector::Any) {
+            // Whoever else is named has an address of the network, too.
+            lasting.prefixes.extend(self.pool_prefixes());
+        }
+        let wide = !lasting.prefixes.is_empty();
         let mut ending: BTreeMap<Instant, Vec<ClassId>> = BTreeMap::new();
         for id in &rule.sources {
             match &self.selectors[*id as usize] {
                 Selector::DangerAll => lasting.prefixes.extend(["0.0.0.0/0".to_owned(), "::/0".to_owned()]),
-                Selector::Any if needs.is_empty() => lasting.prefixes.extend(self.pool_prefixes()),
+                Selector::Any if wide => {}
                 Selector::Any => {
                     let holders = needs.iter().flat_map(|need| self.classes.with_atom(*need));
                     lasting.classes.extend(holders.filter(|class| !self.classes.get(**class).of_addresses));
                 }
+                selector if selector.is_identity() && wide => {}
                 selector if selector.is_identity() => {
                     lasting.classes.extend(meeting(*id));
                     for (known, until) in self.timed(*id) {

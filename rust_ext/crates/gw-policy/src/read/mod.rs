@@ -8,7 +8,7 @@ mod ssh;
 mod tests_block;
 
 use crate::error::{Fault, PolicyError};
-use crate::model::{Policy, Section, SelectorId};
+use crate::model::{Policy, Prints, Section, SelectorId};
 use crate::selector::{AUTOGROUPS, Selector};
 use crate::text::{self, Item, Json, Key};
 use fields::Fields;
@@ -119,6 +119,7 @@ impl Reader {
                 names.push("nodeAttrs");
             }
             hash_members(members, &names, &mut definitions);
+            self.policy.prints = Prints { ssh: prints(members, "ssh"), node_attrs: prints(members, "nodeAttrs") };
             let own = members.iter().find(|(key, _)| key.name.eq_ignore_ascii_case("ghostwire"));
             if let Some((_, Item { json: Json::Object(members), .. })) = own {
                 hash_members(members, &["schedules", "conditions", "groups"], &mut definitions);
@@ -216,6 +217,18 @@ fn hash_members(members: &[(Key, Item)], names: &[&str], hasher: &mut DefaultHas
         key.name.to_ascii_lowercase().hash(hasher);
         item.plain().to_string().hash(hasher);
     }
+}
+
+/// What each entry of a section says, as a number.
+fn prints(members: &[(Key, Item)], section: &str) -> Vec<u64> {
+    let entries = members.iter().find(|(key, _)| key.name.eq_ignore_ascii_case(section)).map(|(_, item)| &item.json);
+    let Some(Json::Array(entries)) = entries else { return Vec::new() };
+    let print = |entry: &Item| {
+        let mut hasher = DefaultHasher::new();
+        entry.plain().to_string().hash(&mut hasher);
+        hasher.finish()
+    };
+    entries.iter().map(print).collect()
 }
 
 /// The text of a string item.
