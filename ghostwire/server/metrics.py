@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -134,7 +133,7 @@ class Exposition:
         yield counter(
             "ghostwire_netmap_sent",
             "Maps by how they were brought up to date.",
-            counters.maps + Counter(port.maps),
+            {how: count + port.maps.get(how, 0) for how, count in counters.maps.items()},
             "how",
         )
         pacer = driver.coordinator.view.pacer
