@@ -18,6 +18,7 @@ from typing import Any, Final
 from pyroaring import BitMap
 
 from ghostwire.coordinator.commands import Command, SessionClosed, SetEndpoints
+from ghostwire.coordinator.conversations import check_endpoints
 from ghostwire.coordinator.effects import CloseSession, KeyRotated, MapFrom, Push, SessionOpened
 from ghostwire.errors import (
     GhostwireError,
@@ -25,7 +26,7 @@ from ghostwire.errors import (
     NotFoundError,
     PermissionDeniedError,
     UnavailableError,
-    WireError,
+    ValidationError,
 )
 from ghostwire.model.position import Position
 from ghostwire.server.errors import STATUS
@@ -65,6 +66,8 @@ from ghostwire.wire.messages import Heartbeat, Query
 
 DIAL_S: Final = 0.05
 """Between two attempts to reach the leader."""
+FAULT_S: Final = 1.0
+"""How long to wait where what it said could not be followed."""
 BEATS_S: Final = 5.0
 """How long signs of life wait to be told together."""
 CUT_S: Final = 1.0
@@ -86,6 +89,7 @@ class Remote:
         """Set while a leader is at the other end."""
         self._end = End(world.entropy(16), self._batch)
         self._held: Position | None = None
+        self._pause_s = DIAL_S
         self._op = 0
         self._asked: dict[int, Answer] = {}
         self._beats: dict[int, Beat] = {}
@@ -141,9 +145,8 @@ class Remote:
             self._endpoints.pop(command.node, None)
             self._end.say(command)
             return
-        if isinstance(command, SetEndpoints) and self.away_s > CUT_S:
-            self._endpoints[command.node] = command
-            answer(None, None)
+        if isinstance(command, SetEndpoints):
+            self._set_endpoints(command, answer)
             return
         self._ask(command, self._op, answer)
 
@@ -187,6 +190,26 @@ class Remote:
         self._asked[self._op] = answer
         self._end.say(Returned(self._op, signed))
 
+    def _set_endpoints(self, command: SetEndpoints, answer: Answer) -> None:
+        """Keep what a node says of itself until a leader has heard it, also where that is another one than now."""
+        try:
+            check_endpoints(command.endpoints)
+        except ValidationError as error:
+            answer(None, error)
+            return
+        self._endpoints[command.node] = command
+        answer(None, None)
+        if self.away_s <= CUT_S:
+            self._tell_endpoints(command)
+
+    def _tell_endpoints(self, command: SetEndpoints) -> None:
+        def heard(value: Any, error: GhostwireError | None) -> None:
+            if not isinstance(error, UnavailableError) and self._endpoints.get(command.node) is command:
+                del self._endpoints[command.node]
+
+        self._asked[command.op] = heard
+        self._end.say(command)
+
     def _ask(self, message: Any, op: int, answer: Answer) -> None:
         if self.away_s > CUT_S:
             answer(None, UnavailableError("the coordinator is starting again: come back in a moment", retry_after=1.0))
@@ -198,8 +221,13 @@ class Remote:
 
     def _batch(self, payload: bytes) -> None:
         self._heard_at = self.clock().mono
-        for message in LEADER_BATCH.decode(payload):
-            self._acts[type(message)](message)
+        try:
+            for message in LEADER_BATCH.decode(payload):
+                self._acts[type(message)](message)
+        except Exception as error:
+            self._world.observer.event("critical", "feed.fault", error=f"{type(error).__name__}: {error}")
+            self._pause_s = FAULT_S
+            self._end.begin_anew("what the leader said could not be followed")
 
     def _answered(self, op: int, value: Any, error: GhostwireError | None = None) -> None:
         answer = self._asked.pop(op, None)
@@ -226,11 +254,7 @@ class Remote:
         return frames if left is None else chain(frames, self.replication.frames(slot, left))
 
     def _replicated(self, message: Replicated) -> None:
-        try:
-            self.replication.follow(message.batch)
-        except WireError as error:
-            self._world.observer.event("error", "replica.lost", error=error.message)
-            self._end.begin_anew("the feed cannot be followed")
+        self.replication.follow(message.batch)
 
     def _refused(self, refused: Refused) -> None:
         kind = _ERRORS.get(refused.code, InternalError)
@@ -281,7 +305,8 @@ class Remote:
                 self._heard_at = self.clock().mono
                 stream.write(self._end.link.greeting())
                 await gone
-            await asyncio.sleep(DIAL_S)
+            pause, self._pause_s = self._pause_s, DIAL_S
+            await asyncio.sleep(pause)
 
     def _greeted(self, stream: Stream, greeting: Greeting) -> None:
         known = self._end.carried_by(stream, greeting)
@@ -294,8 +319,7 @@ class Remote:
             if live:
                 self._end.say(Claims(live, held))
         for command in self._endpoints.values():
-            self._end.say(command)
-        self._endpoints.clear()
+            self._tell_endpoints(command)
         self.reached.set()
 
     def _refuse_all(self, reason: str) -> None:

@@ -15,7 +15,7 @@ from pyroaring import BitMap
 from ghostwire.coordinator.commands import AdoptSession, Command, ResyncNode, SessionClosed
 from ghostwire.coordinator.effects import KeyRotated, MapFrom, SessionOpened
 from ghostwire.coordinator.replica import Batch, encode_batch
-from ghostwire.errors import GhostwireError, NotFoundError
+from ghostwire.errors import GhostwireError, InternalError, NotFoundError
 from ghostwire.server.port import PortCounts
 from ghostwire.server.session.coordination import InProcess
 from ghostwire.server.status import WorkerStatus
@@ -153,11 +153,12 @@ class Station:
         """Deal with some requests, unless what they lead to would wait for a worker that does not take it."""
         for _ in range(min(CHUNK, len(self._requests))):
             request = self._requests.popleft()
-            act = self._acts.get(type(request))
-            if act is not None:
-                act(request)
-            else:
-                self._submit(request)
+            try:
+                self._acts.get(type(request), self._submit)(request)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": "a worker's request failed", "exception": error})
+                if isinstance(request, Command):
+                    self._refuse(request.op, InternalError("the coordinator failed at this request"))
         if not self._requests:
             self._working = False
         elif self.end.link.kept_bytes > UNTAKEN_BYTES and self._open:

@@ -1,0 +1,236 @@
+"""A leader and a worker in one process, with everything between them cut, held up, torn and lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ghostwire.coordinator.settings import Settings
+from ghostwire.server import ServeOptions, Server
+from ghostwire.server.clock import system_clock
+from ghostwire.server.listen import local, public
+from ghostwire.server.listen.endpoint import Endpoint
+from ghostwire.server.port import World
+from ghostwire.server.workers import relay, remote, stations
+from ghostwire.server.workers.worker import Worker
+from ghostwire.wire.client_session import MapChanged
+from ghostwire.wire.messages import Answer, HeartbeatAck
+from tests.api.operators import call
+from tests.integration.node_client import NodeClient, credentials
+from tests.integration.recorder import Recorder
+
+
+class Between:
+    """What carries the bytes of the feed, and what it does to them."""
+
+    def __init__(self, near: Path, far: Path) -> None:
+        self._near, self._far = near, far
+        self.delay_s = 0.0
+        self.piece = 65536
+        self.drop_after: int | None = None
+        self.connections = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self.refuses = False
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, sock=local.bind(self._near, stations.SOCKET))
+
+    async def stop(self) -> None:
+        self._server.close()
+        self.cut()
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuses:
+            writer.transport.abort()
+            return
+        self.connections += 1
+        there, far = await asyncio.open_unix_connection(str(self._far / stations.SOCKET))
+        self._writers += [writer, far]
+        for source, target in ((reader, far), (there, writer)):
+            task = asyncio.get_running_loop().create_task(self._carry(source, target))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(self.piece):
+                await asyncio.sleep(self.delay_s)
+                if self.drop_after is not None:
+                    self.drop_after -= len(data)
+                    if self.drop_after < 0:
+                        target.write(data[: len(data) // 2])
+                        self.drop_after = None
+                        self.cut()
+                        return
+                target.write(data)
+        target.close()
+
+
+class Pair:
+    def __init__(self, server: Server, worker: Worker, between: Between) -> None:
+        self.server, self.worker, self.between = server, worker, between
+        self.url = f"http://{worker.naming.listen}"
+
+    async def join(self, name: str) -> NodeClient:
+        key = await call(self.server, "POST", "/v1/preauth-keys", json={"user": "alice"})
+        node = NodeClient(self.url, credentials(name, key["key"]))
+        await node.__aenter__()
+        await node.joined()
+        return node
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    near = tmp_path / "near"
+    near.mkdir(mode=0o700)
+    listening = public.bind(Endpoint("127.0.0.1", 0))
+    endpoint = public.bound(listening, Endpoint("127.0.0.1", 0))
+    options = ServeOptions(data=tmp_path / "far", settings=Settings(), listen=str(endpoint), tls_off=True)
+    recorder = Recorder()
+    async with Server(options, recorder, leads=True) as server:
+        between = Between(near, options.data)
+        await between.start()
+        (near / relay.SOCKET).symlink_to(options.data / relay.SOCKET)
+        worker = Worker(replace(options, data=near), [listening], World(system_clock, os.urandom, recorder))
+        await worker.start()
+        await asyncio.wait_for(worker.remote.replication.stands.wait(), 10)
+        yield Pair(server, worker, between)
+        await worker.stop()
+        server.has_heir = True
+        await between.stop()
+
+
+async def until(what: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not what():  # noqa: ASYNC110 - there is no event for most of it
+            await asyncio.sleep(0.01)
+
+
+async def alive(node: NodeClient) -> None:
+    node.session.heartbeat(None)
+    await node.flush()
+    await node.until(HeartbeatAck)
+
+
+async def test_a_link_that_is_cut_again_and_again_loses_and_doubles_nothing(pair: Pair) -> None:
+    first = await pair.join("first")
+    for number in range(8):
+        pair.between.drop_after = 40 * number
+        other = await pair.join(f"n{number}")
+        await first.until_peers(*(f"n{at}" for at in range(number + 1)))
+        await other.socket.close()
+    assert pair.between.connections > 4
+    await alive(first)
+    assert len(pair.server.driver.outlet) == 1 or await gone(pair, 1)
+    assert pair.worker.remote.replication.mismatches == 0
+    await first.socket.close()
+
+
+async def gone(pair: Pair, left: int) -> bool:
+    await until(lambda: len(pair.server.driver.outlet) == left)
+    return True
+
+
+async def test_pieces_and_delays_change_nothing(pair: Pair) -> None:
+    pair.between.piece, pair.between.delay_s = 7, 0.0002
+    pair.between.cut()
+    await until(lambda: pair.between.connections == 2 and pair.worker.remote.reached.is_set())
+    nodes = [await pair.join("a"), await pair.join("b")]
+    await nodes[0].until_peers("b")
+    await nodes[1].until_peers("a")
+    for node in nodes:
+        await node.socket.close()
+
+
+async def test_without_a_leader_sessions_stay_and_answers_are_stale(pair: Pair) -> None:
+    nodes = [await pair.join("a"), await pair.join("b")]
+    await nodes[0].until_peers("b")
+    pair.between.refuses = True
+    pair.between.cut()
+    await until(lambda: not pair.worker.remote.reached.is_set())
+    nodes[0].session.query(name="b")
+    nodes[0].session.endpoints(("192.0.2.7:7",))
+    await nodes[0].flush()
+    answer = await nodes[0].until(Answer)
+    assert (len(answer.peers), answer.stale) == (1, True)
+    await alive(nodes[1])
+    await asyncio.sleep(remote.CUT_S)
+    stranger = NodeClient(pair.url, nodes[1].again(), nodes[1].netmap)
+    async with stranger:
+        while not stranger.refusals():
+            await stranger.step()
+    assert (stranger.refusals()[0].code, stranger.refusals()[0].retry_after) == ("unavailable", 1.0)
+    nodes[0].session.endpoints(("192.0.2.8:8",))
+    await nodes[0].flush()
+    await alive(nodes[0])
+    pair.between.refuses = False
+    await until(lambda: pair.worker.remote.reached.is_set())
+    await nodes[1].until(MapChanged)
+    while nodes[1].netmap.all_peers()[0].endpoints != ("192.0.2.8:8",):
+        await nodes[1].step()
+    nodes[0].session.query(name="b")
+    await nodes[0].flush()
+    assert not (await nodes[0].until(Answer)).stale
+    for node in nodes:
+        await node.socket.close()
+
+
+async def test_alone_for_long_a_worker_takes_no_connections(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ghostwire.server.workers.worker.ALONE_S", 0.1)
+    monkeypatch.setattr("ghostwire.server.workers.worker.LOOK_S", 0.02)
+    node = await pair.join("a")
+    pair.between.refuses = True
+    pair.between.cut()
+    await until(lambda: not pair.worker.public.admits)
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair.worker.naming.listen.port)
+    assert (await reader.read()).startswith(b"HTTP/1.1 503")
+    writer.close()
+    await alive(node)
+    pair.between.refuses = False
+    await until(lambda: pair.worker.public.admits)
+    await node.socket.close()
+
+
+async def test_a_feed_that_cannot_be_followed_begins_anew(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FAULT_S", 0.01)
+    nodes = [await pair.join("a"), await pair.join("b")]
+    await nodes[0].until_peers("b")
+    # As if a batch of the feed had been missed.
+    pair.worker.remote.replication._replica.maps.window.begin((), 1_000_000)
+    nodes[1].session.endpoints(("192.0.2.9:9",))
+    await nodes[1].flush()
+    while nodes[0].netmap.all_peers()[0].endpoints != ("192.0.2.9:9",):
+        await nodes[0].step()
+    nodes.append(await pair.join("c"))
+    await nodes[0].until_peers("b", "c")
+    for node in nodes:
+        await alive(node)
+    assert (len(pair.server.driver.outlet), pair.worker.remote.replication.mismatches) == (3, 0)
+    for node in nodes:
+        await node.socket.close()
+
+
+async def test_a_stranger_may_not_speak_as_a_worker(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local.os, "geteuid", lambda: 54321)
+    for name in (stations.SOCKET, relay.SOCKET):
+        reader, writer = await asyncio.open_unix_connection(str(pair.server.options.data / name))
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+    for name in (stations.SOCKET, relay.SOCKET):
+        assert (pair.server.options.data / name).stat().st_mode & 0o777 == 0o600
