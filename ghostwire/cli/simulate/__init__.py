@@ -63,6 +63,13 @@ Examples:
     help="How long steady lasts [default: 12 ms for each node, at least 30 s].",
 )
 @click.option(
+    "--hostile",
+    type=click.FloatRange(0, 20),
+    default=0.0,
+    metavar="PERCENT",
+    help="Connections beside the nodes that mean harm for a while.",
+)
+@click.option(
     "--report", "page", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML page."
 )
 @json_option
@@ -72,6 +79,7 @@ def command(
     workers: int | None,
     scenarios: tuple[str, ...],
     seconds: float | None,
+    hostile: float,
     page: Path | None,
     as_json: bool,
 ) -> int:
@@ -90,7 +98,7 @@ def command(
     chosen = frozenset(ALL if "all" in scenarios else scenarios)
     if workers is not None and nodes > ALONE * max(workers, 1):
         raise click.UsageError(f"{nodes} nodes need more workers: one process holds {ALONE} sessions")
-    plan = Plan(nodes=nodes, visible=visible, workers=workers, scenarios=chosen, seconds=seconds)
+    plan = Plan(nodes=nodes, visible=visible, workers=workers, scenarios=chosen, seconds=seconds, hostile=hostile / 100)
     with Progress(nodes) as progress:
         found, trace = simulate(plan, Admin.local, progress.tell)
     if page is not None:
@@ -112,6 +120,7 @@ def holds(found: Report, trace: Trace) -> bool:
         found.join.failed
         or found.digest_mismatches
         or trace.faults
+        or (trace.hostile is not None and trace.hostile.sessions_lost)
         or (found.steady is not None and found.steady.sessions_lost)
         or (found.policy is not None and found.policy.nodes_told_wrongly)
         or (found.storm is not None and found.storm.lost)

@@ -18,6 +18,7 @@ WHAT: Final = {
     "prepare": "putting the policy in force, making keys",
     "join": "every node joins",
     "steady": "heartbeats, a few changes, queries",
+    "hostile": "some clients mean harm",
     "change": "the node that most see moves, again and again",
     "churn": "nodes change their endpoints all the time",
     "policy": "a policy edit that concerns one class in a hundred",

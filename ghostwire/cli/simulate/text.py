@@ -20,7 +20,10 @@ def run_rows(trace: report.Trace) -> list[tuple[str, str]]:
     parts = [f"{clients.processes} processes, {clients.total_mib:.0f} MiB", f"{clients.cpu_ms_per_join:.2f} ms a join"]
     if clients.cpu_us_per_delivery is not None:
         parts.append(f"{clients.cpu_us_per_delivery:.0f} us a delivery")
-    return [("clients", ", ".join(parts)), *(("fault", screen.bad(fault)) for fault in trace.faults)]
+    lines = [("clients", ", ".join(parts))]
+    if trace.hostile is not None:
+        lines.append(("hostile", _hostile(trace.hostile)))
+    return lines + [("fault", screen.bad(fault)) for fault in trace.faults]
 
 
 def rows(found: report.Report) -> list[tuple[str, str]]:
@@ -92,6 +95,14 @@ def _storm(storm: report.Storm) -> str:
     return (
         f"all back in {storm.seconds:.1f} s: {storm.resumed_unchanged} unchanged, {storm.resumed_delta} by a delta, "
         f"{storm.resumed_full} by a whole map, {storm.lost} lost; queries meanwhile p99 {ms(storm.query_p99_ms)}"
+    )
+
+
+def _hostile(hostile: report.Hostile) -> str:
+    tries = ", ".join(f"{name} {count}" for name, count in sorted(hostile.tries.items()))
+    return (
+        f"{hostile.connections} connections ({tries}): queries of others p99 {ms(hostile.query_p99_ms)}, "
+        f"before {ms(hostile.calm_p99_ms)}; {hostile.sessions_lost} sessions lost"
     )
 
 

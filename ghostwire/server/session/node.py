@@ -54,6 +54,8 @@ from ghostwire.wire.server_session import Gate, ServerSession
 
 FORGIVEN: Final = 50
 """Frames beyond the rate that are refused one by one; after that the session is closed."""
+PEERS_A_MESSAGE: Final = 10
+"""So many peers in an answer count like one more message: whoever asks for everyone may not ask as often."""
 
 
 class Arrival(Protocol):
@@ -349,10 +351,13 @@ class NodeSession:
         self.transport.send(codec.encode(HeartbeatAck(utc=self._shell.coordination.clock().utc)))
 
     def _query(self, query: Query) -> None:
+        bucket = self._bucket
+        assert bucket is not None  # noqa: S101 - set when the connection opened
         self._shell.counters.queries += 1
 
         def answer(peers: Any, error: GhostwireError | None) -> None:
             if error is None:
+                bucket.charge(len(peers) / PEERS_A_MESSAGE)
                 stale = self._shell.coordination.stale
                 self.transport.send(codec.encode(Answer(id=query.id, peers=peers, stale=stale)))
             else:

@@ -20,3 +20,7 @@ class Bucket:
             self._tokens -= 1.0
             return 0.0
         return (1.0 - self._tokens) / self._rate
+
+    def charge(self, tokens: float) -> None:
+        """Take tokens for what was dearer than it looked. They may be more than there are: then the next ones wait."""
+        self._tokens -= tokens

@@ -18,6 +18,8 @@ TOGETHER: Final = 32 * 1024
 """Bytes of messages after which those that leave together are written."""
 CLOSE_WAIT_S: Final = 2.0
 """How long the other side may take to close after it was told to."""
+LATE_BYTES: Final = 64 * 1024
+"""What may still come from it meanwhile: whoever goes on sending is cut off."""
 
 
 class Receiver(Protocol):
@@ -43,7 +45,18 @@ class SessionTransport(asyncio.Protocol):
     what the session's owner compares with its bound.
     """
 
-    __slots__ = ("_answer", "_backlog", "_closing", "_loop", "_paused", "_reader", "_transport", "receiver", "waiting")
+    __slots__ = (
+        "_answer",
+        "_backlog",
+        "_closing",
+        "_late",
+        "_loop",
+        "_paused",
+        "_reader",
+        "_transport",
+        "receiver",
+        "waiting",
+    )
 
     def __init__(self, receiver: Receiver, limit: int, loop: asyncio.AbstractEventLoop, answer: bytes) -> None:
         self.receiver = receiver
@@ -55,6 +68,7 @@ class SessionTransport(asyncio.Protocol):
         self._backlog: deque[bytes | Iterator[bytes]] | None = None
         self._paused = False
         self._closing = False
+        self._late = 0
 
     # The event loop's side.
 
@@ -68,6 +82,11 @@ class SessionTransport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the node. After `close` only its own close frame counts."""
+        if self._closing:
+            self._late += len(data)
+            if self._late > LATE_BYTES:
+                self.abort()
+                return
         self._reader.feed(data)
         try:
             while (found := self._reader.poll()) is not None:

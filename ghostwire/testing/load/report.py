@@ -137,6 +137,16 @@ class Clients(_Part, frozen=True, kw_only=True):
     total_mib: float
 
 
+class Hostile(_Part, frozen=True, kw_only=True):
+    """Clients that meant harm: how often each played its part, and what the others had of it."""
+
+    connections: int
+    tries: dict[str, int]
+    query_p99_ms: float | None
+    calm_p99_ms: float | None
+    sessions_lost: int
+
+
 class Trace(_Part, frozen=True, kw_only=True):
     """What was seen over the whole run: samples, when each scenario began, what the server did against the rules."""
 
@@ -144,4 +154,5 @@ class Trace(_Part, frozen=True, kw_only=True):
     scenes: tuple[tuple[float, str], ...]
     curves: tuple[Curve, ...]
     clients: Clients
+    hostile: Hostile | None
     faults: tuple[str, ...]

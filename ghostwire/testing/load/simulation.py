@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 from ghostwire.testing.load import scenarios
+from ghostwire.testing.load.attack import attack
+from ghostwire.testing.load.hostile import PARTS
 from ghostwire.testing.load.memory import memory
 from ghostwire.testing.load.questions import Questions
 from ghostwire.testing.load.report import Report, Trace
@@ -26,6 +28,8 @@ SESSIONS_A_WORKER: Final = 12_500
 STEADY_S: Final = 0.012
 """How long steady lasts for each node: 10 minutes for 50,000."""
 SHORTEST_STEADY_S: Final = 30.0
+MIN_HOSTILE: Final = len(PARTS)
+"""One for each part."""
 
 
 def enough_workers(nodes: int) -> int:
@@ -39,13 +43,17 @@ def steady_seconds(nodes: int) -> float:
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be simulated. `workers` and `seconds`, how long steady lasts, follow the nodes where they are None."""
+    """What is to be simulated. `workers` and `seconds`, how long steady lasts, follow the nodes where they are None.
+
+    `hostile` is a share of the nodes: so many connections more mean harm for a while.
+    """
 
     nodes: int
     visible: int = 200
     workers: int | None = None
     scenarios: frozenset[str] = frozenset(SCENARIOS)
     seconds: float | None = None
+    hostile: float = 0.0
 
 
 def simulate(plan: Plan, dial: Dial, tell: Tell) -> tuple[Report, Trace]:
@@ -68,6 +76,8 @@ def _play(plan: Plan, stage: Stage) -> Report:
     seconds = steady_seconds(plan.nodes) if plan.seconds is None else plan.seconds
     joined = scenarios.join(stage)
     steady, query = scenarios.steady(stage, seconds) if "steady" in plan.scenarios else (None, None)
+    if plan.hostile:
+        stage.hostile = attack(stage, max(MIN_HOSTILE, round(plan.nodes * plan.hostile)))
     change, churn = (scenarios.change(stage), scenarios.churn(stage)) if "churn" in plan.scenarios else (None, None)
     policy = scenarios.policy(stage) if "policy" in plan.scenarios else None
     mismatches = _compare(stage)

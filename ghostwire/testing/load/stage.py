@@ -12,7 +12,7 @@ from ghostwire.testing.load.fleet import Count, Fleet
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.orders import Progress
 from ghostwire.testing.load.questions import Questions
-from ghostwire.testing.load.report import Clients, Curve, Sample, Trace
+from ghostwire.testing.load.report import Clients, Curve, Hostile, Sample, Trace
 from ghostwire.testing.load.subject import HOST, Resident, Subject
 from ghostwire.testing.load.topology import HUB_TAG, Topology
 
@@ -39,13 +39,18 @@ class Spent:
 
 
 class Stage:
-    """One simulated network and its server. `lowest` is the fewest sessions since it was last set."""
+    """One simulated network and its server.
+
+    `lowest` is the fewest sessions since it was last set, `spare_key` a pre-auth key for members that mean harm.
+    """
 
     def __init__(self, topology: Topology, subject: Subject, questions: Questions, tell: Tell) -> None:
         self.topology, self.subject, self.questions = topology, subject, questions
         self.askers = range(topology.nodes - min(ASKERS, topology.nodes // 10), topology.nodes)
         self.fleet = Fleet(self.askers.start, self._watch)
         self.lowest = 0
+        self.spare_key = ""
+        self.hostile: Hostile | None = None
         self._faults: list[str] = []
         self._join_cpu_ms = 0.0
         self._delivery_cpu_us: float | None = None
@@ -79,6 +84,7 @@ class Stage:
                 for tag in tags
             }
         )
+        self.spare_key = keys[tags[-1]]
         self.subject.kill()
         self.subject.start()
         bare = self.subject.settled()
@@ -136,6 +142,7 @@ class Stage:
                 cpu_us_per_delivery=self._delivery_cpu_us,
                 total_mib=self.fleet.resident / MIB,
             ),
+            hostile=self.hostile,
             faults=tuple(self._faults),
         )
 

@@ -43,3 +43,12 @@ def test_a_bucket_lets_through_no_more_than_its_rate_and_burst(pauses: list[floa
 def test_a_patient_client_is_never_refused() -> None:
     bucket = Bucket(2.0, 1, 0.0)
     assert not any(bucket.take(at * 0.5) for at in range(20))
+
+
+def test_what_was_dear_is_paid_for_before_the_next_is_taken() -> None:
+    bucket = Bucket(10.0, 5, 0.0)
+    assert bucket.take(0.0) == 0.0
+    bucket.charge(24.0)
+    assert bucket.take(0.0) == 2.1
+    assert bucket.take(2.0) > 0.0
+    assert bucket.take(2.2) == 0.0
