@@ -38,7 +38,9 @@ cdef class Table:
     cdef uint32_t n_rows
     cdef uint32_t stride
     cdef const uint32_t *own
-    cdef const uint32_t *own_pool
+    cdef const uint32_t *anyone
+    cdef const uint32_t *everywhere
+    cdef const uint32_t *side_pool
     cdef const PortSet *port_sets
     cdef const uint32_t *details
     cdef list kept
@@ -46,13 +48,14 @@ cdef class Table:
     cdef uint64_t fresh_words
 
     cdef Table changed(
-        self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots
+        self, bint full, uint32_t stride, list chunks, tuple sides, object port_sets, object details, object slots
     )
     cdef bint is_worn(self)
     cdef bint _fits(self, object places)
     cdef _copy(self, Table new, bint full, object places)
     cdef _rows(self, object ids, object cells, object pool)
-    cdef _words(self, Table new, tuple own, object port_sets, object details)
+    cdef _patch(self, object ids, object columns, object cells, object pool)
+    cdef _words(self, Table new, tuple sides, object port_sets, object details)
     cdef _place(self, object slots)
     cdef bint _is_in(self, uint32_t port_set, Traffic what) noexcept nogil
     cdef bint _is_in_detail(self, const uint32_t *detail, Traffic what) noexcept nogil

@@ -2,9 +2,10 @@
 
 Cells come as words from the policy engine: for each class of sources a row with one cell for each class of targets. A
 cell is 0, the number of a port set, or a place in its chunk's pool where a list of port sets stands (length first). A
-node has a class of identity and one of addresses; the union of the cells between both nodes' classes decides, and the
-own cell of the source's class where both nodes have one owner. What is denied stands in cells of its own, in the same
-shape; only what is allowed and not denied may be.
+node has a class of identity and one of addresses; the union of the cells between both nodes' classes decides. Beside
+the rows there is a cell for each class with what any source may at it, what it may at any target, and what it may at
+devices of the same owner. What is denied stands in cells of its own, in the same shape; only what is allowed and not
+denied may be.
 
 Batches run without the GIL on the table they began with; changes go to a copy, except a node's place, which is three
 aligned words written with the identity last.
@@ -62,13 +63,33 @@ cdef inline Traffic traffic(uint8_t protocol, uint16_t port) noexcept nogil:
     return what
 
 
+cdef size_t list_words(const uint32_t *cells, const uint32_t *pool, size_t count) noexcept nogil:
+    """How many words the lists of cells take, each for itself."""
+    cdef size_t found = 0, i
+    for i in range(count):
+        if cells[i] & LIST:
+            found += pool[cells[i] & ~LIST] + 1
+    return found
+
+
+cdef inline uint32_t relisted(uint32_t cell, const uint32_t *pool, uint32_t *lists, size_t *at) noexcept nogil:
+    """The same cell where its list, if it has one, stands among others."""
+    cdef const uint32_t *entry = pool + (cell & ~LIST)
+    cdef size_t place = at[0]
+    if not cell & LIST:
+        return cell
+    memcpy(lists + place, entry, (entry[0] + 1) * sizeof(uint32_t))
+    at[0] += entry[0] + 1
+    return LIST | <uint32_t> place
+
+
 @cython.final
 cdef class Table:
     def __cinit__(self):
         self.places = NULL
         self.rows = NULL
         self.port_sets = NULL
-        self.details = self.own = self.own_pool = NULL
+        self.details = self.own = self.anyone = self.everywhere = self.side_pool = NULL
         self.kept = []
         self.words = self.fresh_words = 0
 
@@ -114,6 +135,14 @@ cdef class Table:
         b = self.places + target
         if a.identity == NOWHERE or b.identity == NOWHERE:
             return False
+        if self._allows(self.anyone[b.identity], self.side_pool, what):
+            return True
+        if self._allows(self.everywhere[a.identity], self.side_pool, what):
+            return True
+        if b.place != NO_PLACE and self._allows(self.anyone[b.place], self.side_pool, what):
+            return True
+        if a.place != NO_PLACE and self._allows(self.everywhere[a.place], self.side_pool, what):
+            return True
         row = self.rows + a.identity
         if self._allows(row.cells[b.identity], row.pool, what):
             return True
@@ -126,16 +155,17 @@ cdef class Table:
             if b.place != NO_PLACE and self._allows(row.cells[b.place], row.pool, what):
                 return True
         return a.owner != 0 and a.owner == b.owner and self._allows(
-            self.own[a.identity], self.own_pool, what
+            self.own[a.identity], self.side_pool, what
         )
 
     cdef Table changed(
-        self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots
+        self, bint full, uint32_t stride, list chunks, tuple sides, object port_sets, object details, object slots
     ):
         """The table after a change: this one, where only places are others."""
         cdef Table new
         places = view(slots) if len(slots) else None
-        if not full and not chunks and not len(port_sets) and places is not None and self._fits(places):
+        rows_stay = not full and not chunks and not len(sides[2]) and not len(port_sets)
+        if rows_stay and places is not None and self._fits(places):
             self._place(places)
             return self
         new = Table()
@@ -144,9 +174,12 @@ cdef class Table:
             new.words, new.fresh_words = self.words, self.fresh_words
         new.stride = stride
         self._copy(new, full, places)
-        for rows, cells, pool in chunks:
-            new._rows(view(rows), view(cells), view(pool))
-        self._words(new, own, port_sets, details)
+        for rows, columns, cells, pool in chunks:
+            if len(columns):
+                new._patch(view(rows), view(columns), view(cells), view(pool))
+            else:
+                new._rows(view(rows), view(cells), view(pool))
+        self._words(new, sides, port_sets, details)
         if full:
             new.fresh_words = new.words
         if places is not None:
@@ -154,7 +187,7 @@ cdef class Table:
         return new
 
     cdef bint is_worn(self):
-        return self.words > 2 * self.fresh_words + WORN
+        return self.words > self.fresh_words + self.fresh_words // 2 + WORN
 
     cdef bint _fits(self, object places):
         return len(places) == 0 or int(places[::4].max()) < self.n_places
@@ -173,17 +206,16 @@ cdef class Table:
         if new.places == NULL or new.rows == NULL:
             raise MemoryError()
         memset(new.places, 0xFF, new.n_places * sizeof(Place))
+        if not full:
+            memcpy(new.places, self.places, self.n_places * sizeof(Place))
+            memcpy(new.rows, self.rows, new.n_rows * sizeof(Row))
+            return
         empty = np.zeros(new.stride, np.uint32)
         new.kept.append(empty)
         zeroes = words(empty)
         for i in range(new.n_rows):
             new.rows[i].cells = zeroes
             new.rows[i].pool = zeroes
-        if not full:
-            if self.n_places:
-                memcpy(new.places, self.places, self.n_places * sizeof(Place))
-            if self.n_rows:
-                memcpy(new.rows, self.rows, min(self.n_rows, new.n_rows) * sizeof(Row))
 
     cdef _rows(self, object ids, object cells, object pool):
         cdef Py_ssize_t i
@@ -196,14 +228,42 @@ cdef class Table:
         self.kept.append((cells, pool))
         self.words += len(cells) + len(pool)
 
-    cdef _words(self, Table new, tuple own, object port_sets, object details):
-        """Own cells and port sets: those given, or the old ones."""
-        if len(own[1]):
-            own_cells, own_pool = view(own[1]), view(own[2])
-            new.kept.append((own_cells, own_pool))
-            new.own, new.own_pool = words(own_cells), words(own_pool)
+    cdef _patch(self, object ids, object columns, object cells, object pool):
+        """Rows as they were but for some columns: all their lists go to a pool of their own."""
+        cdef const uint32_t *id = words(ids)
+        cdef const uint32_t *column = words(columns)
+        cdef const uint32_t *given = words(cells)
+        cdef const uint32_t *given_pool = words(pool)
+        cdef size_t n_rows = len(ids), n_columns = len(columns), i, j, at = 0
+        cdef size_t size = list_words(given, given_pool, n_rows * n_columns)
+        cdef uint32_t *out
+        cdef uint32_t *lists
+        for i in range(n_rows):
+            size += list_words(self.rows[id[i]].cells, self.rows[id[i]].pool, self.stride)
+        all_cells, all_lists = np.empty(n_rows * self.stride, np.uint32), np.empty(size + 1, np.uint32)
+        out, lists = <uint32_t *> words(all_cells), <uint32_t *> words(all_lists)
+        for i in range(n_rows):
+            for j in range(self.stride):
+                out[j] = relisted(self.rows[id[i]].cells[j], self.rows[id[i]].pool, lists, &at)
+            for j in range(n_columns):
+                out[column[j]] = relisted(given[j], given_pool, lists, &at)
+            self.rows[id[i]].cells, self.rows[id[i]].pool = out, lists
+            out += self.stride
+            given += n_columns
+        self.kept.append((all_cells, all_lists))
+        self.words += len(all_cells) + len(all_lists)
+
+    cdef _words(self, Table new, tuple sides, object port_sets, object details):
+        """Cells beside the rows, and port sets: those given, or the old ones."""
+        if len(sides[2]):
+            cells, pool = view(sides[2]), view(sides[3])
+            new.kept.append((cells, pool))
+            new.words += len(cells) + len(pool)
+            new.own, new.side_pool = words(cells), words(pool)
+            new.anyone, new.everywhere = new.own + new.stride, new.own + 2 * <size_t> new.stride
         else:
-            new.own, new.own_pool = self.own, self.own_pool
+            new.own, new.side_pool = self.own, self.side_pool
+            new.anyone, new.everywhere = self.anyone, self.everywhere
         if len(port_sets):
             all_sets, all_details = view(port_sets), view(details)
             new.kept.append((all_sets, all_details))
@@ -237,16 +297,18 @@ cdef class Decisions:
         """Bring the cells up to date."""
         self.current = True
 
-    def load(self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots):
+    def load(
+        self, bint full, uint32_t stride, list chunks, tuple sides, object port_sets, object details, object slots
+    ):
         """Take in what changed: `full` forgets all that was known. Arguments are those of the engine's `sync`."""
-        self.table = self.table.changed(full, stride, chunks, own, port_sets, details, slots)
+        self.table = self.table.changed(full, stride, chunks, sides, port_sets, details, slots)
 
     def load_denials(
-        self, bint full, uint32_t stride, list chunks, tuple own, object port_sets, object details, object slots
+        self, bint full, uint32_t stride, list chunks, tuple sides, object port_sets, object details, object slots
     ):
         """The same for the cells of what is denied. Until this is called nothing is."""
         cdef Table old = Table() if self.denials is None else self.denials
-        self.denials = old.changed(full, stride, chunks, own, port_sets, details, slots)
+        self.denials = old.changed(full, stride, chunks, sides, port_sets, details, slots)
 
     @property
     def is_worn(self):

@@ -35,8 +35,8 @@ pub mod policy {
         ((&'static str, u32, u32, u32, bool, bool, bool), bool, Vec<LimitRow>, Vec<(String, bool)>, Vec<String>);
     /// Class of identity, class of addresses, owner.
     type StandpointRow = (u32, u32, i64);
-    /// Rows of a chunk, their cells, the pool of lists.
-    type ChunkRow = (Words, Words, Words);
+    /// Rows of a chunk, the columns given (none: all), their cells, the pool of lists.
+    type ChunkRow = (Words, Words, Words, Words);
 
     /// Words that readers see in place, through the buffer protocol.
     #[pyclass(frozen, module = "rust_ext.policy")]
@@ -326,7 +326,7 @@ pub mod policy {
         }
 
         /// What changed in the cells, of what is accepted or of what is denied: whether all is new, words per row,
-        /// chunks, own cells, port sets, slots.
+        /// chunks, what holds beside rows, port sets, slots.
         #[allow(clippy::type_complexity)]
         fn sync(
             &self,
@@ -335,14 +335,15 @@ pub mod policy {
             anew: bool,
         ) -> (bool, usize, Vec<ChunkRow>, ChunkRow, Words, Words, Words) {
             let effect = if denials { Effect::Deny } else { Effect::Accept };
-            let Matrix { full, stride, chunks, own, port_heads, port_details, slots } =
+            let Matrix { full, stride, chunks, sides, port_heads, port_details, slots } =
                 py.detach(|| self.lock().sync(effect, anew));
             let row = |chunk: gw_policy::engine::RowChunk| {
-                (Words::new(chunk.rows), Words::new(chunk.cells), Words::new(chunk.pool))
+                let (rows, columns) = (Words::new(chunk.rows), Words::new(chunk.columns));
+                (rows, columns, Words::new(chunk.cells), Words::new(chunk.pool))
             };
             let chunks = chunks.into_iter().map(row).collect();
             let [port_heads, port_details, slots] = [port_heads, port_details, slots].map(Words::new);
-            (full, stride, chunks, row(own), port_heads, port_details, slots)
+            (full, stride, chunks, row(sides), port_heads, port_details, slots)
         }
     }
 

@@ -139,6 +139,11 @@ def test_a_wide_network_answers_as_its_twin():
         if 256 <= i < 272:
             seen |= set(range(32))
         assert set(engine.visible(i)) == seen
+    acls.append({"action": "accept", "src": ["u5@", "u6@"], "dst": [f"u{i}@:22" for i in range(0, 900, 2)]})
+    assert len(engine.edit(Policy.parse(json.dumps(policy))) or ()) > 450
+    twin = Twin(policy, people, network)
+    asked = [*asked[:60], *((draw.randrange(3, 9), draw.randrange(count), 6, 22) for _ in range(60))]
+    assert [engine.decide(*question) for question in asked] == [twin.decide(*question) for question in asked]
 
 
 def answers(engine, ids):

@@ -14,7 +14,7 @@ class Words:
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
-_Chunk = tuple[Words, Words, Words]
+_Chunk = tuple[Words, Words, Words, Words]
 
 @final
 class Policy:

@@ -241,9 +241,9 @@ impl Links {
         atoms.iter().filter_map(|atom| index.get(atom)).flatten().map(|id| (*id, &self.list[*id as usize]))
     }
 
-    /// Atoms that links name as targets.
-    pub fn target_atoms(&self) -> impl Iterator<Item = Atom> {
-        self.by_target.iter().filter(|(_, links)| !links.is_empty()).map(|(atom, _)| *atom)
+    /// Whether links name an atom as a target.
+    pub fn is_target(&self, atom: Atom) -> bool {
+        self.by_target.get(&atom).is_some_and(|links| !links.is_empty())
     }
 }
 

@@ -76,6 +76,13 @@ pub struct Link {
     pub beyond: bool,
 }
 
+impl Link {
+    /// Whether it names both sides, so that it stands in the rows of decision cells.
+    pub fn is_in_rows(&self) -> bool {
+        self.reach == Reach::Nodes && !self.sources.any && !self.targets.any
+    }
+}
+
 /// The atoms of a list of selectors, by how they hold.
 #[derive(Default)]
 struct Parts {

@@ -2,13 +2,14 @@
 //! look up without asking the engine.
 //!
 //! A cell is 0, the number of a port set, or [`LIST`] with the place of a list (its length, then port sets) in the
-//! pool of its chunk. Who may reach whom is the union of the cells between both nodes' classes, and of the own cell
-//! of the source's class where both nodes have one owner.
-use super::Engine;
+//! pool of its chunk. Who may reach whom is the union of the cells between both nodes' classes, of what any source may
+//! at the target's classes and the source's classes at any target, and of the own cell of the source's class where both
+//! nodes have one owner. Rules about any node are thereby in one cell a class, not in all rows.
 use super::atoms::Atom;
 use super::links::{ClassId, Effect};
 use super::pages::Pages;
 use super::portsets::{PortSetId, PortSets, SEEN, WIDE};
+use super::{Engine, bits};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 
@@ -16,6 +17,10 @@ use std::collections::BTreeMap;
 pub const LIST: u32 = 1 << 31;
 /// Most rows of one chunk.
 const CHUNK: usize = 1024;
+/// Of which part of a row's columns on the whole row is made anew.
+const WHOLE: usize = 4;
+/// More patches than this are not kept until somebody asks.
+const MOST_PATCHES: usize = 64;
 /// Fewer rows than this are not worth a thread.
 const FEW_ROWS: usize = 32;
 const END: u32 = u32::MAX;
@@ -28,6 +33,8 @@ pub const SLOT_WORDS: usize = 4;
 #[derive(Debug, Default)]
 pub struct RowChunk {
     pub rows: Vec<ClassId>,
+    /// The columns that are given, in order, where the others stay as they are; empty for whole rows.
+    pub columns: Vec<ClassId>,
     pub cells: Pages,
     pub pool: Pages,
 }
@@ -40,8 +47,9 @@ pub struct Matrix {
     /// Cells of one row.
     pub stride: usize,
     pub chunks: Vec<RowChunk>,
-    /// One cell per class, and their lists; empty when they are as before.
-    pub own: RowChunk,
+    /// Three rows, empty when they are as before: what a class may at devices of the same owner, what any source may
+    /// at it, what it may at any target.
+    pub sides: RowChunk,
     /// Empty when they are as before.
     pub port_heads: Vec<u32>,
     pub port_details: Vec<u32>,
@@ -52,12 +60,21 @@ pub struct Matrix {
 #[derive(Debug, Clone, Default)]
 pub struct State {
     stride: usize,
+    /// Rows to be made anew, and parts of rows.
     dirty: FxHashSet<ClassId>,
+    patches: Vec<Patch>,
     moved: FxHashSet<u32>,
     owners: FxHashMap<i64, u32>,
     /// Port sets that a reader has.
     sets: usize,
-    own_touched: bool,
+    sides_touched: bool,
+}
+
+/// Some columns of some rows.
+#[derive(Debug, Clone)]
+struct Patch {
+    rows: Vec<ClassId>,
+    columns: Vec<ClassId>,
 }
 
 impl State {
@@ -65,15 +82,29 @@ impl State {
         self.stride > 0
     }
 
-    pub fn touch(&mut self, classes: impl Iterator<Item = ClassId>) {
-        if self.is_built() {
-            self.dirty.extend(classes);
+    /// These rows are others in these columns.
+    pub fn touch(&mut self, rows: &[u64], columns: &[u64]) {
+        let patch = Patch { rows: bits(rows).collect(), columns: bits(columns).collect() };
+        if !self.is_built() || patch.rows.is_empty() || patch.columns.is_empty() {
+            return;
+        }
+        if patch.columns.len() * WHOLE > self.stride || self.patches.len() == MOST_PATCHES {
+            self.dirty.extend(patch.rows);
+        } else {
+            self.patches.push(patch);
         }
     }
 
-    /// Own cells are others: a class or a link of theirs is new or gone.
-    pub fn touch_own(&mut self) {
-        self.own_touched = true;
+    /// These rows are new.
+    pub fn touch_row(&mut self, class: ClassId) {
+        if self.is_built() {
+            self.dirty.insert(class);
+        }
+    }
+
+    /// What holds beside the rows is something else: a class, or a link that is in no row, is new or gone.
+    pub fn touch_sides(&mut self) {
+        self.sides_touched = true;
     }
 
     pub fn move_slot(&mut self, id: u32) {
@@ -201,21 +232,17 @@ struct Scratch {
 
 /// Classes with equally many target atoms, which therefore take the same steps.
 struct Alike {
-    of_addresses: bool,
-    classes: Vec<ClassId>,
+    columns: Vec<u32>,
     /// So many atoms of each class, one class after another.
     count: usize,
     atoms: Vec<u32>,
 }
 
-/// The targets of all rows: which atoms of each class links name, by dense numbers.
+/// The targets of rows: which atoms of the class in each column links name, by dense numbers.
+#[derive(Default)]
 struct Targets {
     numbers: FxHashMap<Atom, u32>,
-    /// Classes without such atoms are reached only where all are.
     alike: Vec<Alike>,
-    bare: Vec<ClassId>,
-    /// What any source may reach, each port set once.
-    any: Vec<(u32, PortSetId)>,
 }
 
 impl Engine {
@@ -230,17 +257,26 @@ impl Engine {
         let mut rows: Vec<ClassId> =
             if full { (0..columns as ClassId).collect() } else { state.dirty.iter().copied().collect() };
         rows.sort_unstable();
-        state.dirty.clear();
-        let new_own = full || std::mem::take(&mut state.own_touched);
-        state.own_touched = false;
+        let dirty = std::mem::take(&mut state.dirty);
+        let mut patches = std::mem::take(&mut state.patches);
+        if full {
+            patches.clear();
+        }
+        let new_sides = std::mem::take(&mut state.sides_touched) || full;
         let fresh = full || self.sets.count() > state.sets;
         state.sets = self.sets.count();
         let stride = state.stride;
-        let chunks = self.row_chunks(effect, &rows);
-        let own = if new_own { self.own_cells(effect) } else { RowChunk::default() };
+        let all = (0..self.classes.list.len() as ClassId).map(|class| (class, class));
+        let targets = if rows.is_empty() && !new_sides { Targets::default() } else { self.targets(effect, all) };
+        let mut chunks = self.row_chunks(effect, &rows, &targets, stride);
+        for mut patch in patches {
+            patch.rows.retain(|row| !dirty.contains(row));
+            chunks.extend(self.patched(effect, &patch));
+        }
+        let sides = if new_sides { self.side_cells(effect, &targets) } else { RowChunk::default() };
         let (port_heads, port_details) = if fresh { self.sets.export() } else { (Vec::new(), Vec::new()) };
         let slots = self.slot_words(effect, full);
-        Matrix { full, stride, chunks, own, port_heads, port_details, slots }
+        Matrix { full, stride, chunks, sides, port_heads, port_details, slots }
     }
 
     /// Whether denials are in force, or a reader has cells of some that were.
@@ -248,104 +284,93 @@ impl Engine {
         !self.links.deny.is_empty() || self.cells.deny.is_built()
     }
 
-    fn row_chunks(&self, effect: Effect, rows: &[ClassId]) -> Vec<RowChunk> {
-        let targets = self.targets(effect);
+    fn patched(&self, effect: Effect, patch: &Patch) -> Vec<RowChunk> {
+        let targets = self.targets(effect, (0..).zip(patch.columns.iter().copied()));
+        let mut chunks = self.row_chunks(effect, &patch.rows, &targets, patch.columns.len());
+        chunks.iter_mut().for_each(|chunk| chunk.columns.clone_from(&patch.columns));
+        chunks
+    }
+
+    /// Rows of so many cells.
+    fn row_chunks(&self, effect: Effect, rows: &[ClassId], targets: &Targets, cells: usize) -> Vec<RowChunk> {
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(rows.len() / FEW_ROWS);
         if workers < 2 {
-            return self.chunks(effect, rows, &targets);
+            return self.chunks(effect, rows, targets, cells);
         }
-        let targets = &targets;
         std::thread::scope(|scope| {
             let shares = rows.chunks(rows.len().div_ceil(workers));
             let threads: Vec<_> =
-                shares.map(|share| scope.spawn(move || self.chunks(effect, share, targets))).collect();
+                shares.map(|share| scope.spawn(move || self.chunks(effect, share, targets, cells))).collect();
             threads.into_iter().flat_map(|thread| thread.join().expect("building rows does not panic")).collect()
         })
     }
 
-    fn chunks(&self, effect: Effect, rows: &[ClassId], targets: &Targets) -> Vec<RowChunk> {
+    fn chunks(&self, effect: Effect, rows: &[ClassId], targets: &Targets, cells: usize) -> Vec<RowChunk> {
         let mut scratch = Scratch { reached: vec![0; targets.numbers.len()], ..Scratch::default() };
-        rows.chunks(CHUNK).map(|part| self.chunk(effect, part, targets, &mut scratch)).collect()
+        rows.chunks(CHUNK).map(|part| self.chunk(effect, part, targets, cells, &mut scratch)).collect()
     }
 
-    fn targets(&self, effect: Effect) -> Targets {
+    /// What is to be known of the classes that stand in columns.
+    fn targets(&self, effect: Effect, columns: impl Iterator<Item = (u32, ClassId)>) -> Targets {
         let links = self.links.get(effect);
-        let numbers: FxHashMap<Atom, u32> = links.target_atoms().zip(0..).collect();
-        let mut alike: BTreeMap<(bool, usize), Alike> = BTreeMap::new();
-        let mut bare = Vec::new();
-        for (id, class) in self.classes.list.iter().enumerate() {
-            let own = class.atoms.iter().filter_map(|atom| numbers.get(atom).copied());
-            let (count, of_addresses) = (own.clone().count(), class.of_addresses);
-            if count == 0 {
-                bare.extend((!of_addresses).then_some(id as ClassId));
-                continue;
+        let mut numbers: FxHashMap<Atom, u32> = FxHashMap::default();
+        let mut alike: BTreeMap<usize, Alike> = BTreeMap::new();
+        let mut own: Vec<u32> = Vec::new();
+        for (column, class) in columns {
+            own.clear();
+            for atom in self.classes.get(class).atoms.iter().filter(|atom| links.is_target(**atom)) {
+                let next = numbers.len() as u32;
+                own.push(*numbers.entry(*atom).or_insert(next));
             }
-            let new = || Alike { of_addresses, classes: Vec::new(), count, atoms: Vec::new() };
-            let group = alike.entry((of_addresses, count)).or_insert_with(new);
-            group.classes.push(id as ClassId);
-            group.atoms.extend(own);
+            if !own.is_empty() {
+                let new = || Alike { columns: Vec::new(), count: own.len(), atoms: Vec::new() };
+                let group = alike.entry(own.len()).or_insert_with(new);
+                group.columns.push(column);
+                group.atoms.extend(&own);
+            }
         }
-        let any = links.from_any.iter().map(|id| links.get(*id));
-        let mut any: Vec<(u32, PortSetId)> =
-            any.flat_map(|link| link.targets.atoms.iter().map(|atom| (numbers[atom], link.ports))).collect();
-        any.sort_unstable();
-        any.dedup();
-        Targets { numbers, alike: alike.into_values().collect(), bare, any }
+        Targets { numbers, alike: alike.into_values().collect() }
     }
 
-    fn chunk(&self, effect: Effect, rows: &[ClassId], targets: &Targets, scratch: &mut Scratch) -> RowChunk {
-        let stride = self.cells.get(effect).stride;
-        let mut all = Pages::zeroed(rows.len() * stride);
+    fn chunk(
+        &self,
+        effect: Effect,
+        rows: &[ClassId],
+        targets: &Targets,
+        cells: usize,
+        scratch: &mut Scratch,
+    ) -> RowChunk {
+        let mut all = Pages::zeroed(rows.len() * cells);
         let Scratch { reached, chain, lists, pool } = scratch;
         pool.clear();
-        for (class, cells) in rows.iter().zip(all.chunks_mut(stride)) {
+        for (class, cells) in rows.iter().zip(all.chunks_mut(cells)) {
             reached.fill(0);
             let mut row = Row { cells: reached, sets: &self.sets, chain, lists };
-            let base = self.reach(effect, *class, &mut row, targets);
+            self.reach(effect, *class, &mut row, targets);
             row.finish(pool);
-            self.spread(reached, base, targets, cells, pool);
+            self.spread(reached, targets, cells, pool);
         }
-        RowChunk { rows: rows.to_vec(), cells: all, pool: Pages::from(&pool[..]) }
+        RowChunk { rows: rows.to_vec(), columns: Vec::new(), cells: all, pool: Pages::from(&pool[..]) }
     }
 
-    /// What a class may do at each target atom; what it may do at every class comes back.
-    fn reach(&self, effect: Effect, class: ClassId, row: &mut Row<'_>, targets: &Targets) -> Vec<PortSetId> {
+    /// What a class may do at each target atom by links that name it.
+    fn reach(&self, effect: Effect, class: ClassId, row: &mut Row<'_>, targets: &Targets) {
         let (known, links) = (self.classes.get(class), self.links.get(effect));
-        let mut base: Vec<PortSetId> = Vec::new();
-        links.out(&known.atoms).for_each(|(atom, set)| row.add(targets.numbers[atom], *set));
+        let mut add = |atom, set| targets.numbers.get(atom).into_iter().for_each(|number| row.add(*number, set));
+        links.out(&known.atoms).for_each(|(atom, set)| add(atom, *set));
         for link in links.special_from(&known.atoms) {
-            if link.targets.any {
-                base.push(link.ports);
-            }
-            link.targets.atoms.iter().for_each(|atom| row.add(targets.numbers[atom], link.ports));
+            link.targets.atoms.iter().for_each(|atom| add(atom, link.ports));
         }
-        if !known.of_addresses {
-            base.extend(links.any_to_any.iter().map(|id| links.get(*id).ports));
-            targets.any.iter().for_each(|(number, set)| row.add(*number, *set));
-        }
-        base
     }
 
     /// From target atoms to classes: a class may be reached by any of its atoms.
-    fn spread(
-        &self,
-        reached: &[u32],
-        mut base: Vec<PortSetId>,
-        targets: &Targets,
-        cells: &mut [u32],
-        pool: &mut Vec<u32>,
-    ) {
-        let base = if base.is_empty() { 0 } else { listed(&mut base, &self.sets, pool) };
+    fn spread(&self, reached: &[u32], targets: &Targets, cells: &mut [u32], pool: &mut Vec<u32>) {
         let mut joiner = Joiner { known: &self.sets, pool, sets: Vec::new() };
-        if base != 0 {
-            targets.bare.iter().for_each(|class| cells[*class as usize] = base);
-        }
         let mut several: Vec<u32> = Vec::new();
         for group in &targets.alike {
-            let everywhere = if group.of_addresses { 0 } else { base };
-            for (class, atoms) in group.classes.iter().zip(group.atoms.chunks_exact(group.count)) {
+            for (column, atoms) in group.columns.iter().zip(group.atoms.chunks_exact(group.count)) {
                 // Without a branch: what one class may do at another is as good as random.
-                let (mut found, mut differ) = (everywhere, false);
+                let (mut found, mut differ) = (0, false);
                 for atom in atoms {
                     let more = reached[*atom as usize];
                     found = if found == 0 { more } else { found };
@@ -353,32 +378,83 @@ impl Engine {
                 }
                 if differ {
                     several.clear();
-                    several.extend((everywhere != 0).then_some(everywhere));
                     several.extend(atoms.iter().map(|atom| reached[*atom as usize]).filter(|cell| *cell != 0));
                     found = joiner.join(&several);
                 }
-                cells[*class as usize] = found;
+                cells[*column as usize] = found;
             }
         }
     }
 
-    fn own_cells(&self, effect: Effect) -> RowChunk {
-        let (links, stride) = (self.links.get(effect), self.cells.get(effect).stride);
-        let (mut cells, mut pool) = (Pages::zeroed(stride), Vec::new());
+    /// What holds beside the rows: see [`Matrix::sides`].
+    fn side_cells(&self, effect: Effect, targets: &Targets) -> RowChunk {
+        let stride = self.cells.get(effect).stride;
+        let (mut cells, mut pool) = (Pages::zeroed(3 * stride), Vec::new());
+        let (own, others) = cells.split_at_mut(stride);
+        let (anyone, everywhere) = others.split_at_mut(stride);
+        self.own_cells(effect, own, &mut pool);
+        self.anyones_cells(effect, targets, anyone, &mut pool);
+        self.cells_everywhere(effect, everywhere, &mut pool);
+        RowChunk { cells, pool: Pages::from(&pool[..]), ..RowChunk::default() }
+    }
+
+    fn own_cells(&self, effect: Effect, cells: &mut [u32], pool: &mut Vec<u32>) {
+        let links = self.links.get(effect);
         let (mut chain, mut lists) = (Vec::new(), Vec::new());
-        let mut row = Row { cells: &mut cells, sets: &self.sets, chain: &mut chain, lists: &mut lists };
-        for id in &links.own {
-            let link = links.get(*id);
+        let mut row = Row { cells, sets: &self.sets, chain: &mut chain, lists: &mut lists };
+        for link in links.own.iter().map(|id| links.get(*id)) {
             let mut sources = vec![0u64; self.classes.list.len().div_ceil(64)];
             if link.sources.any {
                 self.mark_all(&mut sources)
             } else {
                 self.mark_sources(link, &mut sources)
             }
-            super::bits(&sources).for_each(|class| row.add(class, link.ports));
+            bits(&sources).for_each(|class| row.add(class, link.ports));
         }
-        row.finish(&mut pool);
-        RowChunk { rows: Vec::new(), cells, pool: Pages::from(&pool[..]) }
+        row.finish(pool);
+    }
+
+    fn anyones_cells(&self, effect: Effect, targets: &Targets, cells: &mut [u32], pool: &mut Vec<u32>) {
+        let links = self.links.get(effect);
+        let named = links.from_any.iter().map(|id| links.get(*id));
+        let named = named.flat_map(|link| {
+            let numbers = link.targets.atoms.iter().filter_map(|atom| targets.numbers.get(atom));
+            numbers.map(|number| (*number, link.ports))
+        });
+        let mut named: Vec<(u32, PortSetId)> = named.collect();
+        named.sort_unstable();
+        named.dedup();
+        let (mut chain, mut lists, mut reached) = (Vec::new(), Vec::new(), vec![0; targets.numbers.len()]);
+        let mut row = Row { cells: &mut reached, sets: &self.sets, chain: &mut chain, lists: &mut lists };
+        named.iter().for_each(|(number, set)| row.add(*number, *set));
+        row.finish(pool);
+        self.spread(&reached, targets, cells, pool);
+        let mut wide: Vec<PortSetId> = links.any_to_any.iter().map(|id| links.get(*id).ports).collect();
+        if wide.is_empty() {
+            return;
+        }
+        let wide = listed(&mut wide, &self.sets, pool);
+        let mut joiner = Joiner { known: &self.sets, pool, sets: Vec::new() };
+        for (class, cell) in self.classes.list.iter().zip(cells) {
+            if !class.of_addresses {
+                *cell = if *cell == 0 { wide } else { joiner.join(&[wide, *cell]) };
+            }
+        }
+    }
+
+    fn cells_everywhere(&self, effect: Effect, cells: &mut [u32], pool: &mut Vec<u32>) {
+        let links = self.links.get(effect);
+        if links.to_any.is_empty() {
+            return;
+        }
+        let mut sets: Vec<PortSetId> = Vec::new();
+        for (class, cell) in self.classes.list.iter().zip(cells) {
+            sets.clear();
+            sets.extend(links.special_from(&class.atoms).filter(|link| link.targets.any).map(|link| link.ports));
+            if !sets.is_empty() {
+                *cell = listed(&mut sets, &self.sets, pool);
+            }
+        }
     }
 
     fn slot_words(&mut self, effect: Effect, full: bool) -> Vec<u32> {

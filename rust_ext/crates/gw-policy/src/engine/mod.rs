@@ -322,10 +322,15 @@ impl Engine {
                 let seen = self.sight(effect, &atoms, of_addresses);
                 self.views.widen(effect, id, &seen);
             }
-            self.cells.get_mut(effect).touch_own();
+            self.cells.get_mut(effect).touch_sides();
             if self.cells.get(effect).is_built() {
-                let dirty = self.rows_to(effect, id, &atoms, of_addresses);
-                self.cells.get_mut(effect).touch(bits(&dirty));
+                let (mut rows, mut column) = (self.marks().sources, self.marks().sources);
+                let links = self.links.get(effect).to(&atoms).map(|(_, link)| link);
+                links.for_each(|link| self.mark_rows(link, &mut rows));
+                column[id as usize / 64] |= 1 << (id % 64);
+                let cells = self.cells.get_mut(effect);
+                cells.touch(&rows, &column);
+                cells.touch_row(id);
             }
         }
         self.tell(id);
@@ -336,24 +341,6 @@ impl Engine {
         if !self.links.deny.is_empty() {
             self.told.push(class);
         }
-    }
-
-    /// The classes whose rows a new class is in, itself included.
-    fn rows_to(&self, effect: Effect, id: ClassId, atoms: &[u32], of_addresses: bool) -> Vec<u64> {
-        let links = self.links.get(effect);
-        let mut found = vec![0u64; self.classes.list.len().div_ceil(64)];
-        found[id as usize / 64] |= 1 << (id % 64);
-        let wide = links.to_any.iter().filter(|_| !of_addresses).map(|id| links.get(*id));
-        for link in links.to(atoms).map(|(_, link)| link).chain(wide) {
-            if link.sources.any {
-                self.mark_all(&mut found);
-            }
-            self.mark_sources(link, &mut found);
-        }
-        if !of_addresses && !links.any_to_any.is_empty() {
-            self.mark_all(&mut found);
-        }
-        found
     }
 
     fn is_own_source(&self, id: u32) -> bool {

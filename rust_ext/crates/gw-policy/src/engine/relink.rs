@@ -1,5 +1,5 @@
 //! Links come into force and go out of it, and who is affected by it.
-use super::links::{ClassId, Effect, Link, Reach};
+use super::links::{Both, ClassId, Effect, Link, Reach};
 use super::standing::Standing;
 use super::views::Seen;
 use super::{Engine, Made, bits};
@@ -65,10 +65,7 @@ impl Engine {
             let marks = if *effect == Effect::Accept { &mut accept } else { &mut deny };
             self.mark_sides(self.links.get(*effect).get(*id), marks);
         }
-        for (effect, marks) in [(Effect::Accept, &accept), (Effect::Deny, &deny)] {
-            self.cells.get_mut(effect).touch(bits(&marks.sources));
-            self.cells.get_mut(effect).touch_own();
-        }
+        self.touch_cells(change.detached.iter().chain(&change.attached));
         let mut targets = accept.targets.clone();
         or(&mut targets, &deny.targets);
         let mut restated = self.marks();
@@ -97,6 +94,32 @@ impl Engine {
         affected |= self.beside(&accept.owning);
         affected |= self.seeing_others(before);
         affected | self.changed_sights(hidden)
+    }
+
+    /// Note which cells links are in.
+    fn touch_cells<'a>(&mut self, changed: impl Iterator<Item = &'a (Effect, u32)>) {
+        let mut marks = Both { accept: self.marks(), deny: self.marks() };
+        for (effect, id) in changed {
+            let link = self.links.get(*effect).get(*id);
+            let Marks { sources, targets, .. } = marks.get_mut(*effect);
+            if link.is_in_rows() {
+                self.mark_sources(link, sources);
+                self.mark(link.targets.atoms.iter(), targets);
+            } else {
+                self.cells.get_mut(*effect).touch_sides();
+            }
+        }
+        for effect in [Effect::Accept, Effect::Deny] {
+            let Marks { sources, targets, .. } = marks.get(effect);
+            self.cells.get_mut(effect).touch(sources, targets);
+        }
+    }
+
+    /// Mark the classes in whose rows of cells a link is.
+    pub(super) fn mark_rows(&self, link: &Link, marks: &mut [u64]) {
+        if link.is_in_rows() {
+            self.mark_sources(link, marks);
+        }
     }
 
     /// What classes see that links may change, which are sources of them: looked at from the side with fewer classes.
