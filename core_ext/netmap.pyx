@@ -232,18 +232,16 @@ cdef class Arena:
                 found += entry.size
         return found
 
-    def splice(self, const uint32_t[::1] slots, Py_ssize_t first, uint32_t most, uint64_t room, uint64_t stamp):
-        """The MessagePack map of ids to parts of the slots from index `first` on that were set up to change `stamp`.
+    def cut(self, const uint32_t[::1] slots, Py_ssize_t first, uint32_t most, uint64_t room, uint64_t stamp):
+        """Where a page ends that begins at index `first` of the slots, and the sum of its parts' hashes modulo 2^128.
 
-        At most `most` of them, and no further one once they take `room` bytes. With it the index after the last slot
-        that was looked at, and the sum of the parts' hashes modulo 2^128.
+        It has the parts that were set up to change `stamp`: at most `most`, and no further one once they take `room`
+        bytes. The end is the index after the last slot that was looked at.
         """
-        cdef Py_ssize_t i = first, past
+        cdef Py_ssize_t i = first
         cdef Entry *entry
         cdef uint64_t size = 0, high = 0, low = 0
-        cdef uint32_t count = 0, head
-        cdef char start[HEAD]
-        cdef char *out
+        cdef uint32_t count = 0
         if first < 0:
             raise ValidationError("pages begin at an index")
         while i < slots.shape[0] and count < most and size < room:
@@ -254,18 +252,39 @@ cdef class Arena:
                 low += entry.low
                 high += entry.high + (1 if low < entry.low else 0)
             i += 1
-        past = i
-        head = write_map_head(start, count)
-        page = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> (head + size))
+        return i, (<object> high << 64) | low
+
+    def splice(self, bytes head, const uint32_t[::1] slots, Py_ssize_t first, Py_ssize_t past, uint64_t stamp):
+        """`head`, and after it the MessagePack map of ids to parts of the slots from index `first` to before `past`.
+
+        Left out are parts that were set after change `stamp`.
+        """
+        cdef Py_ssize_t i
+        cdef Entry *entry
+        cdef uint64_t size = PyBytes_GET_SIZE(head)
+        cdef uint32_t count = 0, start_size
+        cdef char start[HEAD]
+        cdef char *out
+        if not 0 <= first <= past <= slots.shape[0]:
+            raise ValidationError("a page lies within its slots")
+        for i in range(first, past):
+            entry = self._find(slots[i])
+            if entry != NULL and entry.stamp <= stamp:
+                count += 1
+                size += entry.size
+        start_size = write_map_head(start, count)
+        page = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> (start_size + size))
         out = PyBytes_AS_STRING(page)
-        memcpy(out, start, head)
-        out += head
+        memcpy(out, PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
+        out += PyBytes_GET_SIZE(head)
+        memcpy(out, start, start_size)
+        out += start_size
         for i in range(first, past):
             entry = self._find(slots[i])
             if entry != NULL and entry.stamp <= stamp:
                 memcpy(out, entry.at, entry.size)
                 out += entry.size
-        return page, past, (<object> high << 64) | low
+        return page
 
     # Memory.
 

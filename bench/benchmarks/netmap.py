@@ -1,9 +1,21 @@
 """Maps: whole ones, deltas, and what a delta costs as the network grows while those affected stay the same."""
 
+import base64
+import random
+from collections import deque
+
+import msgspec
+import orjson
+
 from bench.cases import calls_for, timed
 from bench.networks import EVERYONE, Network
 from ghostwire.coordinator.commands import ResyncNode, SetEndpoints
 from ghostwire.model.position import Position
+from ghostwire.testing.load.topology import Topology
+from ghostwire.wire import codec
+from ghostwire.wire.messages import MapFull, Parts
+from ghostwire.wire.netmap import Peer, encode_part
+from ghostwire.wire.packed_map import packed
 
 ROUNDS = 9
 
@@ -20,10 +32,10 @@ class Whole:
         self.mapper = self.network.coordinator._core.mapper
 
     def time_full(self) -> None:
-        self.mapper.full(self.node)
+        deque(self.mapper.full(self.node), maxlen=0)
 
     def time_digest(self) -> None:
-        self.mapper._digests.clear()
+        self.mapper.maps.forget_digests()
         self.mapper.digest(self.node)
 
 
@@ -74,11 +86,94 @@ class SeenByTenThousand(LargeNetwork):
     policy = EVERYONE
 
 
+class Announced(SeenByTenThousand):
+    """The same from the change to the end of its window, with replicas told: all that the leader does of its own."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.feed = self.network.coordinator.feed()
+
+    def time_announce(self) -> None:
+        self.time_roam()
+        self.feed.take()
+        self.network.clock.advance(3.0)
+        self.network.coordinator.handle_timeout(self.network.clock())
+        self.feed.take()
+        self.network.drain()
+
+
+class Pages:
+    """Whole maps of 10,000 peers, whom ten users own, as pages."""
+
+    def setup(self) -> None:
+        self.network = Network(10_000, each=1_000, policy=EVERYONE)
+        self.mapper = self.network.coordinator._core.mapper
+        self.node = self.network.coordinator.view.node(1)
+        parts = self.mapper.parts(self.node).peers.values()
+        self.peers = [msgspec.msgpack.decode(part) | {"key": base64.b64encode(b"k" * 32).decode()} for part in parts]
+
+    def pages(self) -> int:
+        return sum(map(len, self.mapper.full(self.node)))
+
+    def encode(self) -> int:
+        return len(orjson.dumps(self.peers))
+
+    def track_megabytes_a_second(self) -> float:
+        """MB/s of one thread."""
+        return self.pages() / min(timed(self.pages, 5) for _ in range(ROUNDS)) * 1e3
+
+    def track_over_orjson(self) -> float:
+        """How many times the bytes a second that orjson makes of the same peers."""
+        rounds = [(timed(self.pages, 3), timed(self.encode, 3)) for _ in range(3 * ROUNDS)]
+        splice, encode = map(min, zip(*rounds, strict=True))
+        return encode / splice
+
+
+class Packed:
+    """A map of a cell of the scale set, for nodes that read packed messages."""
+
+    gate_calls = 20
+
+    def setup(self) -> None:
+        source, topology = random.Random(1), Topology(50_000, 200)
+        peers = {
+            1 + n: encode_part(
+                Peer(
+                    id=1 + n,
+                    name=f"n{n}",
+                    key=source.randbytes(32),
+                    ipv4=f"100.{64 + (n >> 16)}.{n >> 8 & 255}.{n & 255}",
+                    ipv6=f"fd7a:115c:a1e0::{n:x}",
+                    class_id=1 + n % 2_500,
+                    tags=(topology.tag(n),),
+                    endpoints=(f"192.0.2.{source.randrange(256)}:{source.randrange(1024, 65536)}",),
+                )
+            )
+            for n in range(5_000, 5_201)
+        }
+        self.page = codec.encode(MapFull(page=1, parts=Parts(peers=peers)))
+        self.keys = 32 * len(peers)
+
+    def time_pack(self) -> None:
+        packed(self.page)
+
+    def track_saved(self) -> float:
+        """What part of the bytes is saved, keys left out on both sides."""
+        return 1 - (len(packed(self.page)) - self.keys) / (len(self.page) - self.keys)
+
+
+class HugeNetwork(Delta):
+    """A roaming node seen by nine others, in a network of 50,000."""
+
+    gate_calls = 0
+    nodes = 50_000
+
+
 class Growth:
-    """What a delta costs in a network of 10,000 over one of 1,000: those affected are as many, so it stays near 1."""
+    """What a delta costs in a network of 50,000 over one of 1,000: those affected are as many, so it stays near 1."""
 
     def track_delta(self) -> float:
-        return _ratio(LargeNetwork, Delta)
+        return _ratio(HugeNetwork, Delta)
 
 
 def _ratio(large: type[Delta], small: type[Delta]) -> float:

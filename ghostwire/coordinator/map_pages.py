@@ -22,6 +22,10 @@ PAGE_BYTES: Final = 512 * 1024
 """Bytes of parts after which a page is closed; well below the largest frame that a node takes."""
 
 
+_HERE: Final = msgspec.Raw(b"")
+"""Encodes to nothing: what stands here is written behind."""
+
+
 class MapParts(msgspec.Struct, frozen=True, kw_only=True):
     """All parts of one node's map, encoded, and the digest over them."""
 
@@ -46,13 +50,13 @@ class MapPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Page(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="netmap.full", omit_defaults=True):
-    """`MapFull`, with parts of which the peers are MessagePack already."""
+    """`MapFull` without peers, or up to where they begin, as the last thing in it."""
 
     page: int
-    parts: dict[str, Any]
     last: bool = False
     position: Position | None = None
     digest: bytes = b""
+    parts: dict[str, Any]
 
 
 def full_frames(plan: MapPlan, arena: netmap.Arena) -> Iterator[bytes]:
@@ -70,19 +74,18 @@ def full_frames(plan: MapPlan, arena: netmap.Arena) -> Iterator[bytes]:
         profiles, rest = _profiles(rest, 0)
     taken = sum(map(len, parts.values())) + sum(map(len, profiles.values()))
     while True:
-        room = max(PAGE_BYTES - taken, 1)
-        peers, index, found = arena.splice(plan.peers, index, PAGE_PEERS, room, plan.stamp)
+        past, found = arena.cut(plan.peers, index, PAGE_PEERS, max(PAGE_BYTES - taken, 1), plan.stamp)
         total = (total + found) & MASK
-        if len(peers) > 1:
-            parts["peers"] = msgspec.Raw(peers)
         if profiles:
             parts["profiles"] = profiles
-        if index >= len(plan.peers):
+        page = _Page(page=number, parts={**parts, "peers": _HERE})
+        if past == len(plan.peers):
             digest = total.to_bytes(16, "big")
-            yield codec.encode(_Page(page=number, parts=parts, last=True, position=plan.position, digest=digest))
+            page = msgspec.structs.replace(page, last=True, position=plan.position, digest=digest)
+        yield arena.splice(codec.encode(page), plan.peers, index, past, plan.stamp)
+        if page.last:
             return
-        yield codec.encode(_Page(page=number, parts=parts))
-        number, parts, profiles, taken = number + 1, {}, {}, 0
+        number, index, parts, profiles, taken = number + 1, past, {}, {}, 0
 
 
 def delta_frame(position: Position, parts: Parts, gone: tuple[int, ...], gone_profiles: tuple[int, ...]) -> bytes:

@@ -144,7 +144,8 @@ def _pieces(sets: list[BitMap]) -> Iterator[tuple[BitMap, list[int]]]:
 
     Each set splits the pieces so far: its elements get a new label for each old one that they had.
     """
-    if not sets:
+    if len(sets) < 2:
+        yield from ((each, [0]) for each in sets)
         return
     union = BitMap.union(*sets)
     labels = np.zeros(union.max() + 1, dtype=np.int64)

@@ -88,17 +88,17 @@ class MapUnchanged(_Message, frozen=True, tag="netmap.unchanged"):
     digest: bytes
 
 
-class MapFull(_Message, frozen=True, tag="netmap.full"):
+class MapFull(_Message, frozen=True, kw_only=True, tag="netmap.full"):
     """One page of a whole map. The first page (`page` 0) starts it, `last` completes it and names the position.
 
     Parts are bytes of MessagePack each (see `ghostwire.wire.netmap`); absent means "not in this page".
     """
 
     page: int
-    parts: Parts
     last: bool = False
     position: Position | None = None
     digest: bytes = b""
+    parts: Parts
 
 
 class MapDelta(_Message, frozen=True, tag="netmap.delta"):
@@ -118,8 +118,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dns: bytes | None = None
     relays: bytes | None = None
     network: bytes | None = None
-    peers: dict[int, bytes] = {}
     profiles: dict[int, bytes] = {}
+    peers: dict[int, bytes] = {}
 
 
 class MapColumns(_Message, frozen=True, tag="netmap.columns"):

@@ -58,9 +58,12 @@ class ArenaMachine(RuleBasedStateMachine):
     def splice(self, slots: list[int], most: int, room: int, back: int) -> None:
         first, stamp = 0, max(self.slow.stamp - back, 0)
         while first < len(slots):
-            found = self.fast.splice(array("I", slots), first, most, room, stamp)
-            assert found == self.slow.splice(slots, first, most, room, stamp)
-            first = found[1]
+            past, total = self.fast.cut(array("I", slots), first, most, room, stamp)
+            assert (past, total) == self.slow.cut(slots, first, most, room, stamp)
+            head = bytes(first)
+            page = self.fast.splice(head, array("I", slots), first, past, stamp)
+            assert page == self.slow.splice(head, slots, first, past, stamp)
+            first = past
 
     @invariant()
     def same_count(self) -> None:
@@ -96,5 +99,8 @@ def test_what_cannot_be_is_refused() -> None:
         with pytest.raises(ValidationError):
             arena.put(slot, id, 0, b"", digest)
     with pytest.raises(ValidationError):
-        arena.splice(array("I", [1]), -1, 1, 1, 1)
+        arena.cut(array("I", [1]), -1, 1, 1, 1)
+    for first, past in ((-1, 1), (1, 0), (0, 2)):
+        with pytest.raises(ValidationError):
+            arena.splice(b"", array("I", [1]), first, past, 1)
     assert len(arena) == 0

@@ -60,17 +60,20 @@ class Arena:
     def size(self, slots: Iterable[int]) -> int:
         return sum(_size(*self.kept[slot][:3]) for slot in slots if slot in self.kept)
 
-    def splice(self, slots: list[int], first: int, most: int, room: int, stamp: int) -> tuple[bytes, int, int]:
-        page: dict[int, bytes] = {}
-        size = total = 0
-        while first < len(slots) and len(page) < most and size < room:
+    def cut(self, slots: list[int], first: int, most: int, room: int, stamp: int) -> tuple[int, int]:
+        count = size = total = 0
+        while first < len(slots) and count < most and size < room:
             found = self.kept.get(slots[first])
             if found is not None and found[4] <= stamp:
-                page[found[0]] = found[2]
+                count += 1
                 size += _size(*found[:3])
                 total += found[3]
             first += 1
-        return msgspec.msgpack.encode(page), first, total % MODULUS
+        return first, total % MODULUS
+
+    def splice(self, head: bytes, slots: list[int], first: int, past: int, stamp: int) -> bytes:
+        kept = [self.kept[slot] for slot in slots[first:past] if slot in self.kept and self.kept[slot][4] <= stamp]
+        return head + msgspec.msgpack.encode({found[0]: found[2] for found in kept})
 
 
 def _size(id: int, owner: int, part: bytes) -> int:
