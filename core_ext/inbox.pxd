@@ -37,6 +37,7 @@ cdef class Change:
 cdef class Broadcasts:
     cdef object read
     cdef bytes mark
+    cdef unsigned char packed
     cdef Histogram latencies
     cdef public double since, last_at
     cdef public long count
@@ -57,5 +58,5 @@ cdef class Inbox:
     cdef Frames frames
     cdef public bint live
 
-    cdef bint is_change(self, bytes payload) noexcept
+    cdef bint may_be_change(self, bytes payload) noexcept
     cdef int take(self, bytes payload, double at) except -1

@@ -24,7 +24,9 @@ class Broadcasts:
     since: float
     last_at: float
     count: int
-    def __new__(cls, read: Callable[[bytes], Change], mark: bytes, latencies: Histogram) -> Broadcasts: ...
+    def __new__(
+        cls, read: Callable[[bytes], Change | None], mark: bytes, packed: int, latencies: Histogram
+    ) -> Broadcasts: ...
 
 @final
 class Frames:

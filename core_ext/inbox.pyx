@@ -135,12 +135,13 @@ cdef class Change:
 cdef class Broadcasts:
     """What all inboxes of a process share: how a change is known and read, and what is counted.
 
-    A message is a change if `mark` follows its first byte; `read` makes a `Change` of it. Moments before `since` do not
-    count: they were told before. `count` and `last_at` are of deliveries, one a node and change.
+    A message may be a change if `mark` follows its first byte, or if that byte is `packed`; `read` makes a `Change` of
+    it, or None where it is something else. Moments before `since` do not count: they were told before. `count` and
+    `last_at` are of deliveries, one a node and change.
     """
 
-    def __cinit__(self, read, bytes mark not None, Histogram latencies not None):
-        self.read, self.mark, self.latencies = read, mark, latencies
+    def __cinit__(self, read, bytes mark not None, unsigned char packed, Histogram latencies not None):
+        self.read, self.mark, self.packed, self.latencies = read, mark, packed, latencies
 
 
 @cython.final
@@ -208,24 +209,25 @@ cdef class Inbox:
         cdef list left = []
         cdef int first
         for first, payload in found:
-            if first == BINARY and self.is_change(payload):
-                self.take(payload, at)
-            else:
+            if first != BINARY or not self.may_be_change(payload) or not self.take(payload, at):
                 left.append((first, payload))
         return left
 
-    cdef bint is_change(self, bytes payload) noexcept:
-        cdef bytes mark = self.broadcasts.mark
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(mark)
-        return (
-            PyBytes_GET_SIZE(payload) > size
-            and memcmp(PyBytes_AS_STRING(payload) + 1, PyBytes_AS_STRING(mark), size) == 0
-        )
+    cdef bint may_be_change(self, bytes payload) noexcept:
+        cdef Broadcasts shared = self.broadcasts
+        cdef const char *raw = PyBytes_AS_STRING(payload)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(shared.mark), have = PyBytes_GET_SIZE(payload)
+        if have and <unsigned char> raw[0] == shared.packed:
+            return True
+        return have > size and memcmp(raw + 1, PyBytes_AS_STRING(shared.mark), size) == 0
 
     cdef int take(self, bytes payload, double at) except -1:
+        """Apply and count what is a change; 0 where it is none."""
         cdef Broadcasts shared = self.broadcasts
         cdef Change change = shared.read(payload)
         cdef Py_ssize_t place
+        if change is None:
+            return 0
         self.held.apply(change)
         self.held.told += 1
         shared.count += 1
@@ -233,4 +235,4 @@ cdef class Inbox:
         for place in range(change.stamped):
             if change.moments[place] >= shared.since:
                 shared.latencies.record(at - change.moments[place])
-        return 0
+        return 1

@@ -1,5 +1,6 @@
 """The load client's compiled receiving end against its slow twin, and its map against the agent's own."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -16,8 +17,9 @@ from ghostwire.testing.load.held import NodeMap, read_change
 from ghostwire.testing.load.kinds import DELTA
 from ghostwire.testing.load.stamp import stamped
 from ghostwire.wire import codec
-from ghostwire.wire.messages import MapDelta, MapFull, Parts
+from ghostwire.wire.messages import MapDelta, MapFull, Parts, ServerBye
 from ghostwire.wire.netmap import SINGLE_PARTS, NetMap
+from ghostwire.wire.packing import MARK, pack_message
 from tests.reference import histogram as histogram_twin
 from tests.reference import inbox as twin
 
@@ -25,6 +27,7 @@ IDS = st.integers(1, 12)
 HASH = st.binary(min_size=16, max_size=16)
 CHANGE = st.tuples(st.dictionaries(IDS, HASH, max_size=8), st.lists(IDS, unique=True, max_size=4))
 BYTES = st.binary(max_size=12)
+SINGLE: dict[str, Any] = dict.fromkeys(SINGLE_PARTS, b"\x80")
 
 
 def position(seq: int) -> Position:
@@ -57,21 +60,37 @@ def test_a_held_map_has_the_twins_digest(changes: list[tuple[dict[int, bytes], l
     assert (len(fast), fast.digest) == (0, bytes(16))
 
 
-@given(st.lists(st.tuples(st.booleans(), BYTES), max_size=6), st.lists(st.integers(0, 300)), st.floats(0, 10))
+@given(
+    st.lists(st.tuples(st.sampled_from([b"mark", b"", b"\xc1"]), BYTES), max_size=6),
+    st.lists(st.integers(0, 300)),
+    st.floats(0, 10),
+)
 def test_an_inbox_keeps_and_counts_what_its_twin_does(
-    messages: list[tuple[bool, bytes]], cuts: list[int], since: float
+    messages: list[tuple[bytes, bytes]], cuts: list[int], since: float
 ) -> None:
     counts = histogram.Histogram()
     fast_held, slow_held = inbox.HeldMap(), twin.HeldMap()
-    made: list[tuple[Any, ...]] = [("p", [(len(body), body.ljust(16, b"x"))], [], [5.0]) for _, body in messages]
-    fast_shared = inbox.Broadcasts(lambda payload: inbox.Change(*made[payload[0]]), b"mark", counts)
-    slow_shared = twin.Broadcasts(lambda payload: twin.Change(*made[payload[0]]), b"mark")
+
+    def fields(payload: bytes) -> tuple[Any, ...] | None:
+        """What the message sets; a packed one of odd length is no change."""
+        if payload[0] == 0xC1 and len(payload) % 2:
+            return None
+        return "p", [(len(payload), payload.ljust(16, b"x")[:16])], [], [5.0]
+
+    def read_fast(payload: bytes) -> inbox.Change | None:
+        found = fields(payload)
+        return None if found is None else inbox.Change(*found)
+
+    def read_slow(payload: bytes) -> twin.Change | None:
+        found = fields(payload)
+        return None if found is None else twin.Change(*found)
+
+    fast_shared = inbox.Broadcasts(read_fast, b"mark", 0xC1, counts)
+    slow_shared = twin.Broadcasts(read_slow, b"mark", 0xC1)
     fast_shared.since = slow_shared.since = since
     fast, slow = inbox.Inbox(fast_shared, fast_held, 1 << 20), twin.Inbox(slow_shared, slow_held, 1 << 20)
     fast.live = slow.live = True
-    stream = b"".join(
-        frame(bytes((number,)) + (b"mark" if hot else b"") + body) for number, (hot, body) in enumerate(messages)
-    )
+    stream = b"".join(frame((b"" if kind == b"\xc1" else b"x") + kind + body) for kind, body in messages)
     for piece in pieces(stream, cuts):
         assert fast.feed(piece, 12.0) == slow.feed(piece, 12.0)
     assert (fast_held.digest, fast_held.told) == (slow_held.digest, slow_held.told)
@@ -98,9 +117,8 @@ def test_a_simulated_nodes_map_has_the_digest_of_an_agents(
     first: dict[int, bytes], changes: list[tuple[dict[int, bytes], list[int]]]
 ) -> None:
     ours, agents = NodeMap(), NetMap()
-    single = dict.fromkeys(SINGLE_PARTS, b"\x80")
     pages = [
-        MapFull(page=0, parts=Parts(**single, profiles={1: b"\x80"})),
+        MapFull(page=0, parts=Parts(**SINGLE, profiles={1: b"\x80"})),
         MapFull(page=1, parts=Parts(peers=first), last=True, position=position(1)),
     ]
     for page in pages:
@@ -116,20 +134,28 @@ def test_a_map_out_of_order_or_of_another_digest_is_refused() -> None:
     for page in (MapFull(page=1, parts=Parts()), MapFull(page=0, parts=Parts(), last=True, position=position(1))):
         with pytest.raises(WireError):
             NodeMap().apply_page(page)
-    parts = Parts(**dict.fromkeys(SINGLE_PARTS, b"\x80"))
+    parts = Parts(**SINGLE)
     with pytest.raises(WireError, match="digest"):
         NodeMap().apply_page(MapFull(page=0, parts=parts, last=True, position=position(1), digest=bytes(16)))
     with pytest.raises(WireError):
         NodeMap().apply_delta(MapDelta(position=position(1), parts=Parts()))
 
 
-def test_a_change_says_when_what_it_tells_was_due() -> None:
+@pytest.mark.parametrize("form", [bytes, pack_message])
+def test_a_change_says_when_what_it_tells_was_due(form: Callable[[bytes], bytes]) -> None:
     peer = msgspec.msgpack.encode({"id": 3, "endpoints": [stamped(4.0)]})
-    payload = codec.encode(MapDelta(position=position(1), parts=Parts(peers={3: peer})))
+    payload = form(codec.encode(MapDelta(position=position(1), parts=Parts(peers={3: peer}))))
     counts = histogram.Histogram()
-    shared = inbox.Broadcasts(read_change, DELTA, counts)
+    shared = inbox.Broadcasts(read_change, DELTA, MARK, counts)
     found = inbox.Inbox(shared, inbox.HeldMap(), 1 << 20)
     found.live = True
     assert found.feed(frame(payload), 4.5) == []
     assert counts.take() == [(499_968, 1)]
     assert shared.count == 1
+
+
+def test_what_is_packed_and_no_change_is_the_nodes() -> None:
+    payload = bytes([MARK]) + pack_message(codec.encode(ServerBye(reason="x" * 200)))[1:]
+    found = inbox.Inbox(inbox.Broadcasts(read_change, DELTA, MARK, histogram.Histogram()), inbox.HeldMap(), 1 << 20)
+    found.live = True
+    assert found.feed(frame(payload), 1.0) == [(0x82, payload)]

@@ -43,8 +43,9 @@ class HeldMap:
 
 @dataclass
 class Broadcasts:
-    read: Callable[[bytes], Change]
+    read: Callable[[bytes], Change | None]
     mark: bytes
+    packed: int
     late: list[float] = field(default_factory=list)
     since: float = 0.0
     last_at: float = 0.0
@@ -93,11 +94,16 @@ class Inbox:
     def feed(self, data: bytes, at: float) -> list[tuple[int, bytes]]:
         found = []
         for first, payload in self._frames.feed(data):
-            if self.live and first == 0x82 and payload[1:].startswith(self._broadcasts.mark):
-                self._take(self._broadcasts.read(payload), at)
-            else:
+            change = self._broadcasts.read(payload) if first == 0x82 and self._may_be_change(payload) else None
+            if change is None:
                 found.append((first, payload))
+            else:
+                self._take(change, at)
         return found
+
+    def _may_be_change(self, payload: bytes) -> bool:
+        marked = payload[1:].startswith(self._broadcasts.mark) or payload[:1] == bytes([self._broadcasts.packed])
+        return self.live and marked
 
     def _take(self, change: Change, at: float) -> None:
         self._held.apply(change)

@@ -10,6 +10,7 @@ from ghostwire.testing.load.held import read_change
 from ghostwire.testing.load.kinds import DELTA
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.orders import Tally
+from ghostwire.wire.packing import MARK
 
 FAULTS: Final = 20
 """Texts of broken protocol that are kept; one is too many already."""
@@ -25,7 +26,7 @@ class Counting:
         self.joined = 0
         self.sessions = 0
         self.joins, self._changes = Latencies(), Latencies()
-        self.broadcasts = inbox.Broadcasts(read_change, DELTA, self._changes.fresh)
+        self.broadcasts = inbox.Broadcasts(read_change, DELTA, MARK, self._changes.fresh)
         self._begin()
 
     def _begin(self) -> None:

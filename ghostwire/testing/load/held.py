@@ -12,8 +12,9 @@ from ghostwire.errors import WireError
 from ghostwire.model.position import Position
 from ghostwire.testing.load.stamp import moment_of
 from ghostwire.wire import codec
-from ghostwire.wire.messages import MapDelta, MapFull, Parts
+from ghostwire.wire.messages import MAX_SERVER_FRAME, MapDelta, MapFull, Parts
 from ghostwire.wire.netmap import SINGLE_PARTS, part_hash
+from ghostwire.wire.packing import unpack_message
 
 REMEMBERED_CHANGES: Final = 1024
 REMEMBERED_PARTS: Final = 1 << 16
@@ -87,11 +88,11 @@ class NodeMap:
 
 
 @lru_cache(REMEMBERED_CHANGES)
-def read_change(payload: bytes) -> inbox.Change:
-    """A frame that is marked as a delta, with the moments that the peers in it carry. Raises `WireError`."""
-    delta = codec.decode_from_server(payload)
+def read_change(payload: bytes) -> inbox.Change | None:
+    """A delta, with the moments that the peers in it carry; None for another message. Raises `WireError`."""
+    delta = codec.decode_from_server(unpack_message(payload, MAX_SERVER_FRAME))
     if not isinstance(delta, MapDelta):
-        raise WireError("a frame that begins like a delta is none")
+        return None
     moments = map(_moment, delta.parts.peers.values())
     return _change(delta, [moment for moment in moments if moment is not None])
 
