@@ -46,6 +46,8 @@ def render(found: dict[str, Any]) -> str:
     for at, worker in enumerate(workers, 1):
         told = f"{worker['sessions']} sessions, process {worker['pid']}, {worker['lag']} batches behind"
         pairs.append((f"worker {at}", told))
+    if found["workers_replaced"]:
+        pairs.append(("replaced", f"{found['workers_replaced']} workers since the leader started"))
     return screen.fields(pairs)
 
 

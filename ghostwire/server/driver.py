@@ -48,7 +48,7 @@ from ghostwire.coordinator.replica import Feed, encode_batch
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
 from ghostwire.model.time import Now
 from ghostwire.server.clock import Clock
-from ghostwire.server.status import WorkerStatus
+from ghostwire.server.status import WorkersStatus
 from ghostwire.server.witness import Witness
 
 Answer = Callable[[Any, GhostwireError | None], None]
@@ -84,7 +84,7 @@ class Outlet(Protocol):
     def depth(self) -> int:
         """What is on its way."""
 
-    def workers(self) -> tuple[WorkerStatus, ...]:
+    def workers(self) -> WorkersStatus:
         """The processes that have the sessions, where that is not this one."""
 
     def push(self, effect: Push) -> None:

@@ -15,7 +15,7 @@ from pyroaring import BitMap
 
 from ghostwire.coordinator.effects import CloseSession, Push, Send
 from ghostwire.server.session.frames import frame
-from ghostwire.server.status import WorkerStatus
+from ghostwire.server.status import WorkersStatus
 from ghostwire.wire.packing import pack_message
 
 TAKE_S: Final = 2.0
@@ -108,9 +108,9 @@ class Fanout:
         """Pushes and sends that are not yet done."""
         return len(self._jobs)
 
-    def workers(self) -> tuple[WorkerStatus, ...]:
+    def workers(self) -> WorkersStatus:
         """None: every session is in this process."""
-        return ()
+        return WorkersStatus()
 
     def sessions(self) -> list[Live]:
         """Every live session."""

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ghostwire.server.status import WorkersStatus
+
 BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 """Seconds: from a quick read to a stall."""
 
@@ -105,6 +107,15 @@ def blocks(stats: dict[str, int]) -> Iterator[Metric]:
     yield gauge("ghostwire_zqlite_blocks_cached_bytes", "What they take.", stats["bytes"])
 
 
+def processes(workers: WorkersStatus) -> Iterator[Metric]:
+    """The workers, by process."""
+    sessions = {str(worker.pid): float(worker.sessions) for worker in workers.standing}
+    lag = {str(worker.pid): float(worker.lag) for worker in workers.standing}
+    yield gauge("ghostwire_worker_sessions", "Sessions by worker.", sessions, "pid")
+    yield gauge("ghostwire_worker_lag", "Batches of its feed that a worker has yet to confirm.", lag, "pid")
+    yield counter("ghostwire_workers_replaced", "Workers that died or were killed.", workers.replaced)
+
+
 class Exposition:
     """The metrics of one server. `server` is read when asked, never before it has started."""
 
@@ -180,6 +191,7 @@ class Exposition:
         yield counter("ghostwire_fanout_skipped", "Broadcast frames not sent to slow readers.", port.skipped)
         yield gauge("ghostwire_sessions", "Node sessions that stand.", len(driver.outlet))
         yield gauge("ghostwire_connections", "Public connections that stand.", port.connections)
+        yield from processes(driver.outlet.workers())
         yield gauge(
             "ghostwire_queue_depth",
             "What waits, by where.",

@@ -23,11 +23,19 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     lag: int
 
 
+class WorkersStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The workers that stand, and how many died or were killed since the leader started."""
+
+    standing: tuple[WorkerStatus, ...] = ()
+    replaced: int = 0
+
+
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A server's state.
 
     `position` is the last durable change; `uptime_s` in seconds; `pin` is None where TLS ends elsewhere and where a
-    certificate from files needs none. `workers` is empty where one process does everything.
+    certificate from files needs none. `workers` is empty where one process does everything; since
+    the leader started, `workers_replaced` died or were killed.
     """
 
     version: str
@@ -49,6 +57,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     certificate_until: datetime | None
     recovery: RecoveryStatus
     workers: tuple[WorkerStatus, ...]
+    workers_replaced: int
 
 
 class Reporter:
@@ -80,7 +89,7 @@ class Reporter:
         pin = ["--pin", self.pin] if self.pin else []
         return shlex.join(["ghostwire", "up", "--server", self.url.url, *pin, "--key", secret])
 
-    def status(self, view: View, sessions: int, mono: float, workers: tuple[WorkerStatus, ...]) -> ServerStatus:
+    def status(self, view: View, sessions: int, mono: float, workers: WorkersStatus) -> ServerStatus:
         """The state now."""
         url = self.url
         position = view.position()
@@ -104,5 +113,6 @@ class Reporter:
             boot=position.boot.hex(),
             certificate_until=self.certificate_until,
             recovery=self.recovery.status(),
-            workers=workers,
+            workers=workers.standing,
+            workers_replaced=workers.replaced,
         )

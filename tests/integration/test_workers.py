@@ -49,6 +49,9 @@ async def test_nodes_of_different_workers_are_one_network(shared: Workers) -> No
     async with crowd(shared, "alice", 8) as nodes:
         assert min(shared.workers().values()) > 0, "every session is in one worker"
         assert shared.status()["sessions"] == 8
+        counted = shared.metrics()
+        assert sum(count for name, count in counted.items() if name.startswith("ghostwire_worker_sessions")) == 8
+        wait(lambda: shared.metrics()["ghostwire_connections"] == 8)
         first, second = nodes[:2]
         first.session.query(name="alice1")
         await first.flush()
@@ -89,6 +92,7 @@ async def test_a_worker_that_dies_is_replaced_and_its_nodes_are_back_unchanged(s
         victim = max(shared.workers(), key=lambda pid: shared.workers()[pid])
         os.kill(victim, signal.SIGKILL)
         wait(lambda: victim not in shared.workers() and shared.ready())
+        assert shared.status()["workers_replaced"] == shared.metrics()["ghostwire_workers_replaced_total"] == 1
         gone = []
         for node in nodes:
             try:

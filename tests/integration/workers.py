@@ -69,6 +69,11 @@ class Workers:
         made: dict[str, Any] = self.ask(lambda admin: admin.post("/v1/preauth-keys", {"user": user, "uses": 1000}))
         return made
 
+    def metrics(self) -> dict[str, float]:
+        """What the server counts, by name and labels."""
+        lines = self.ask(lambda admin: admin.text("/metrics")).splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
     def log(self) -> str:
         return (self.room / "log").read_text()
 

@@ -22,7 +22,7 @@ from ghostwire.server.driver import Driver
 from ghostwire.server.listen import local
 from ghostwire.server.port import PortCounts, World
 from ghostwire.server.session.coordination import InProcess
-from ghostwire.server.status import WorkerStatus
+from ghostwire.server.status import WorkersStatus
 from ghostwire.server.workers.end import Stream
 from ghostwire.server.workers.link import Greeting
 from ghostwire.server.workers.messages import (
@@ -67,8 +67,7 @@ class Stations:
         self._accepting: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._stopping = False
-        self.lost = 0
-        """Workers that died or were killed."""
+        self._lost = 0
 
     # The server's side.
 
@@ -108,9 +107,10 @@ class Stations:
     def __len__(self) -> int:
         return len(self._places)
 
-    def workers(self) -> tuple[WorkerStatus, ...]:
+    def workers(self) -> WorkersStatus:
         """Every worker, by the process's id."""
-        return tuple(sorted((station.status() for station in self._stations.values()), key=lambda found: found.pid))
+        found = sorted((station.status() for station in self._stations.values()), key=lambda worker: worker.pid)
+        return WorkersStatus(standing=tuple(found), replaced=self._lost)
 
     @property
     def depth(self) -> int:
@@ -265,7 +265,7 @@ class Stations:
         del self._stations[found]
         if not self._stations:
             self._empty.set()
-        self.lost += not self._stopping
+        self._lost += not self._stopping
         self._loop.remove_reader(station.handle)
         station.close()
         lost = [(node, place.session) for node, place in self._places.items() if place.station is station]
