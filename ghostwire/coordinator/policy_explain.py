@@ -10,14 +10,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ghostwire.coordinator.policy_ports import NAMES, Access, Point, admits, differing, points_of
-from ghostwire.coordinator.policy_text import document, groups_at_times, groups_of, line_of, rule_of
+from ghostwire.coordinator.policy_text import Excerpts, document, groups_at_times, groups_of, rule_of
 from ghostwire.coordinator.views import served_routes
 from ghostwire.model.filter import FilterRule
 from ghostwire.model.node import Node
 from ghostwire.model.policy import PolicyVersion
 from ghostwire.model.time import SECOND
 from ghostwire.model.user import User
-from ghostwire.policy import Engine, Limit, RuleMatch
+from ghostwire.policy import Engine, Explanation, Limit, RuleMatch
 
 _TCP: Final = 6
 
@@ -118,6 +118,7 @@ class Explainer:
         self._engine = engine
         self._at = at
         self._text = version.text
+        self._excerpts = Excerpts(version.text)
         self._number = version.number
         self._sections = document(version.text) if version.text else {}
         self._users = users
@@ -137,30 +138,17 @@ class Explainer:
         )
 
     def answer_behind(self, source: Node, router: Node, place: Behind, protocol: int, port: int | None) -> Answer:
-        """The same for an address in a network that a node serves. Which rule it is, is not told."""
+        """The same for an address in a network that a node serves."""
         own = source.ipv6 if ":" in place.address else source.ipv4
         rules = self._engine.native_filter(router.slot)
         points = points_of(rules)
-        ways = (own, place.address, source.name), (place.address, own, place.address)
+        there, back = (source.name, place.address), (place.address, source.name)
         directions = []
-        for left, right, name in ways:
+        for left, right, names in ((own, place.address, there), (place.address, own, back)):
             open_at = [self._engine.decide_address(left, right, point.protocol, point.port) for point in points]
-            allowed = self._engine.decide_address(left, right, protocol, port or 0)
-            if port is None:
-                allowed = any(
-                    is_open for point, is_open in zip(points, open_at, strict=True) if point.protocol == protocol
-                )
-            directions.append(
-                Direction(
-                    source=name,
-                    target=place.address if name == source.name else source.name,
-                    protocol=NAMES.get(protocol, str(protocol)),
-                    port=port,
-                    allowed=allowed,
-                    rules=(),
-                    access=differing(points, [False] * len(points), open_at),
-                )
-            )
+            asked = _asked(points, open_at, protocol) if port is None else port
+            found = self._engine.explain_address(left, right, protocol, asked)
+            directions.append(self._told(names, found, points, open_at, (protocol, port, asked)))
         return Answer(
             policy=self._number,
             at=self._at,
@@ -194,24 +182,32 @@ class Explainer:
         points = points_of(rules)
         class_id = self._engine.class_of(source.slot)
         open_at = [_is_open(rules, source, target, class_id, point) for point in points]
-        if port is None:
-            allowed = (point.port for point, is_open in zip(points, open_at, strict=True) if is_open)
-            asked = next((first for first in allowed if protocol == _TCP or not first), 0)
-        else:
-            asked = port
+        asked = _asked(points, open_at, protocol) if port is None else port
         found = self._engine.explain(source.slot, target.slot, protocol, asked)
+        return self._told((source.name, target.name), found, points, open_at, (protocol, port, asked))
+
+    def _told(
+        self,
+        names: tuple[str, str],
+        found: Explanation,
+        points: Sequence[Point],
+        open_at: Sequence[bool],
+        question: tuple[int, int | None, int],
+    ) -> Direction:
+        """One direction; the question is a protocol, the port that was asked about, and the one that is explained."""
+        protocol, port, explained = question
         return Direction(
-            source=source.name,
-            target=target.name,
+            source=names[0],
+            target=names[1],
             protocol=NAMES.get(protocol, str(protocol)),
-            port=port if port is not None else (asked or None),
+            port=port if port is not None else (explained or None),
             allowed=found.allowed,
-            rules=tuple(self._rule(rule, found.allowed, source, target, protocol, port) for rule in found.rules),
+            rules=tuple(self._rule(rule, found.allowed, names, protocol, port) for rule in found.rules),
             access=differing(points, [False] * len(points), open_at),
         )
 
     def _rule(
-        self, match: RuleMatch, allowed: bool, source: Node, target: Node, protocol: int, port: int | None
+        self, match: RuleMatch, allowed: bool, names: tuple[str, str], protocol: int, port: int | None
     ) -> RuleAnswer:
         on_request = match.section == "access"
         written = {} if on_request else rule_of(self._sections, match.section, match.index)
@@ -220,18 +216,26 @@ class Explainer:
             index=match.index,
             line=match.line if self._text else 0,
             column=match.column if self._text else 0,
-            text=f"access request {match.index}" if on_request else line_of(self._text, match.line),
+            text=f"access request {match.index}" if on_request else self._excerpts.at(match.line, match.column),
             denies=match.denies,
             postures=_texts(written.get("srcposture")),
             windows=tuple(map(_window, match.limits)),
             conditions=dict(match.conditions),
             reported=match.reported,
-            missing=() if allowed or match.denies else tuple(_missing(match, written, source, target, protocol, port)),
+            missing=() if allowed or match.denies else tuple(_missing(match, written, names, protocol, port)),
         )
 
 
+def _asked(points: Sequence[Point], open_at: Sequence[bool], protocol: int) -> int:
+    """The port to explain where none was asked about: the first that is allowed, 0 for none."""
+    allowed = (
+        point.port for point, is_open in zip(points, open_at, strict=True) if is_open and point.protocol == protocol
+    )
+    return next(allowed, 0)
+
+
 def _missing(
-    match: RuleMatch, rule: Mapping[str, Any], source: Node, target: Node, protocol: int, port: int | None
+    match: RuleMatch, rule: Mapping[str, Any], names: tuple[str, str], protocol: int, port: int | None
 ) -> Iterable[str]:
     """What would have to be otherwise for the rule to allow it."""
     what = NAMES.get(protocol, str(protocol)) + ("" if port is None else f" {port}")
@@ -239,9 +243,9 @@ def _missing(
     if not match.source:
         postures = tuple(name for name, _ in match.conditions)
         also = f" that meets one of {', '.join(postures)}" if postures else ""
-        yield f"{source.name} is none of its sources ({', '.join(sources)}){also}"
+        yield f"{names[0]} is none of its sources ({', '.join(sources)}){also}"
     if not match.target:
-        yield f"{target.name} is none of its destinations ({', '.join(targets)})"
+        yield f"{names[1]} is none of its destinations ({', '.join(targets)})"
     if not match.ports:
         given = _texts(rule.get("ip")) or targets
         proto = rule.get("proto")
@@ -258,9 +262,9 @@ def _until(limit: Limit) -> str:
     """What a window that is closed waits for."""
     said = [f"schedule {limit.schedule!r}"] if limit.schedule else []
     if limit.turns:
-        said.append(f"opens {_when(limit.turns)}")
+        said.append(f"opens {_spelled(limit.turns)}")
     elif limit.expires:
-        said.append(f"expired {_when(limit.expires)}")
+        said.append(f"expired {_spelled(limit.expires)}")
     return ", ".join(said)
 
 
@@ -272,6 +276,10 @@ def _window(limit: Limit) -> Window:
         open=limit.open,
         turns=_when(limit.turns),
     )
+
+
+def _spelled(utc: int) -> str:
+    return f"{_when(utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _when(utc: int) -> datetime | None:

@@ -9,6 +9,13 @@ from typing import Any, Final
 import msgspec
 
 _TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[\]}])', re.DOTALL)
+_PIECE: Final = re.compile(
+    r'"(?:\\.|[^"\\])*"|(?P<dropped>//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[\]}]))'
+    r"|(?P<bracket>[{}\[\]])|[^\"/,{}\[\]]+|.",
+    re.DOTALL,
+)
+_OPENING: Final = frozenset("{[")
+_CLOSING: Final = frozenset("}]")
 
 
 def document(text: str) -> Mapping[str, Any]:
@@ -18,10 +25,34 @@ def document(text: str) -> Mapping[str, Any]:
     return {name.lower(): value for name, value in sections.items()}
 
 
-def line_of(text: str, number: int) -> str:
-    """One line of the text, from 1, without the space around it; empty where there is none."""
-    lines = text.split("\n")
-    return lines[number - 1].strip() if 0 < number <= len(lines) else ""
+class Excerpts:
+    """Values of a text as they were written."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def at(self, line: int, column: int) -> str:
+        """The object or array that begins at a line and column (from 1, columns in bytes), on one line.
+
+        Without comments and trailing commas; empty where there is no such line.
+        """
+        if not 0 < line <= len(self._starts):
+            return ""
+        start = self._starts[line - 1]
+        before = self._text[start : start + column].encode()[: column - 1].decode(errors="ignore")
+        return " ".join(_value(self._text, start + len(before)).split())
+
+
+def _value(text: str, start: int) -> str:
+    depth, parts = 0, []
+    for found in _PIECE.finditer(text, start):
+        depth += (found["bracket"] or "") in _OPENING
+        depth -= (found["bracket"] or "") in _CLOSING
+        parts.append(" " if found["dropped"] else found[0])
+        if depth <= 0:
+            break
+    return "".join(parts)
 
 
 def groups_of(sections: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:

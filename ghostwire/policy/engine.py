@@ -25,7 +25,7 @@ from ghostwire.policy.facts import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ghostwire.policy.facts import AccessGrant, Change, NodeFacts, UserFacts
+    from ghostwire.policy.facts import AccessGrant, Change, NodeFacts, RuleRow, UserFacts
     from ghostwire.policy.language import Policy
 
 Standpoint = tuple[int, int, int]
@@ -228,16 +228,11 @@ class Engine(policy_cells.Decisions):
         An unknown node is denied without a rule.
         """
         found = self._core.explain(src_id, dst_id, proto, port, self.at if at is None else at)
-        if found is None:
-            return Explanation(False, ())
-        allowed, rules = found
-        return Explanation(
-            allowed,
-            tuple(
-                RuleMatch(*place, open, tuple(Limit(*limit) for limit in limits), tuple(conditions), tuple(reported))
-                for place, open, limits, conditions, reported in rules
-            ),
-        )
+        return Explanation(False, ()) if found is None else _explained(*found)
+
+    def explain_address(self, src_ip: str, dst_ip: str, proto: int, port: int) -> Explanation:
+        """Say the same about two addresses, whether nodes have them or they lie behind routers."""
+        return _explained(*self._core.explain_address(src_ip, dst_ip, proto, port, self.at))
 
     def lint(self) -> tuple[Remark, ...]:
         """Return what is legal in the policy and probably not meant, in order of place."""
@@ -266,3 +261,11 @@ class Engine(policy_cells.Decisions):
         self.load(*self._core.sync(False, anew))
         if self._core.has_denials():
             self.load_denials(*self._core.sync(True, anew))
+
+
+def _explained(allowed: bool, rules: Iterable[RuleRow]) -> Explanation:
+    matches = (
+        RuleMatch(*place, open, tuple(Limit(*limit) for limit in limits), tuple(conditions), tuple(reported))
+        for place, open, limits, conditions, reported in rules
+    )
+    return Explanation(allowed, tuple(matches))

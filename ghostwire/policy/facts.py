@@ -116,7 +116,7 @@ class RuleMatch(msgspec.Struct, frozen=True):
 
 
 class SightEnds(msgspec.Struct, frozen=True):
-    """When a node loses sight of others by itself: by class, and of nodes of whom another time holds than of their class.
+    """When a node loses sight of others by itself: by class, and by node where another time holds than of its class.
 
     UTC nanoseconds; 0 in `nodes` stands for never. Whoever is in neither is seen until something changes.
     """
@@ -155,6 +155,8 @@ class Remark(msgspec.Struct, frozen=True):
 
 UserRow = tuple[int, str, str, str]
 AccessRow = tuple[int, int, int | None, list[int], list[str], list[str], int]
+LimitRow = tuple[str, str, int, bool, int]
+RuleRow = tuple[tuple[str, int, int, int, bool, bool, bool], bool, list[LimitRow], list[tuple[str, bool]], list[str]]
 NodeRow = tuple[int, int | None, list[str], list[str], list[str], list[tuple[str, str]]]
 
 

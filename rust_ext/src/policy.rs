@@ -291,6 +291,20 @@ pub mod policy {
             Some((verdict.allowed, verdict.rules.into_iter().map(rule_row).collect()))
         }
 
+        /// The same between two addresses.
+        fn explain_address(
+            &self,
+            source: &str,
+            target: &str,
+            protocol: u8,
+            port: u16,
+            at: i64,
+        ) -> PyResult<(bool, Vec<RuleRow>)> {
+            let (source, target) = (address(source)?, address(target)?);
+            let verdict = self.lock().explain_address(source, target, protocol, port, at);
+            Ok((verdict.allowed, verdict.rules.into_iter().map(rule_row).collect()))
+        }
+
         /// Kind, message, line and column of what is legal and probably not meant; line 0 for the whole.
         fn lint(&self, py: Python<'_>) -> Vec<(&'static str, String, u32, u32)> {
             py.detach(|| {

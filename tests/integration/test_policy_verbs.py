@@ -268,7 +268,7 @@ def test_explain_at_another_time(ask: Ask, told: Callable[..., str], file: Calla
     assert at_work["source"]["at_times"] == ["group:oncall"]
 
     (closed,) = ask(*words, "2030-01-02T16:00Z")["there"]["rules"]
-    assert closed["missing"] == ["the rule does not hold now (schedule 'office', opens 2030-01-03 08:00:00+00:00)"]
+    assert closed["missing"] == ["the rule does not hold now (schedule 'office', opens 2030-01-03T08:00:00Z)"]
     assert not ask(*words, "2030-01-05T09:00")["there"]["allowed"]  # a Saturday
     assert not ask(*words, "2031-01-01T09:00")["there"]["allowed"]  # no longer on call
     assert "window office: closed, opens 2030-01-03T08:00:00Z" in told(*words, "2030-01-02T17:00:00+01:00")

@@ -213,6 +213,7 @@ def test_filters_let_in_what_the_twin_allows(policy, network, at, access):
             for kind in KINDS:
                 expected = twin.decide_address(address, inner, *kind)
                 assert engine.decide_address(address, inner, *kind) == expected
+                assert engine.explain_address(address, inner, *kind).allowed == expected
                 assert comes_in(native, source, target, engine.class_of(source.id), address, inner, kind) == expected
                 assert lets_in(shaped, address, inner, *kind) == expected
 

@@ -93,4 +93,6 @@ def test_answers_about_addresses_are_the_twins(policy, network, pairs):
     engine, twin = Engine.build(Policy.parse(json.dumps(policy)), USERS, network), Twin(policy, USERS, network)
     for source, target in pairs:
         for kind in ((6, 22), (6, 85), (17, 53), (1, 0), (47, 0)):
-            assert engine.decide_address(source, target, *kind) == twin.decide_address(source, target, *kind)
+            expected = twin.decide_address(source, target, *kind)
+            assert engine.decide_address(source, target, *kind) == expected
+            assert engine.explain_address(source, target, *kind).allowed == expected

@@ -76,11 +76,11 @@ def _read(name: str) -> str:
 
 
 def _changes(found: Any) -> str:
-    lines = [
-        f"{found['gained_edges']} edges gained, {found['lost_edges']} lost; {len(found['touched'])} nodes touched."
-    ]
-    for sign, colour, edges in (("+", screen.good, found["gained"]), ("-", screen.bad, found["lost"])):
-        lines += [colour(f"{sign} {_edges(group)}") for group in edges]
+    gained, lost, touched = found["gained_edges"], found["lost_edges"], len(found["touched"])
+    edges, nodes = "edge" if gained == 1 else "edges", "node" if touched == 1 else "nodes"
+    lines = [f"{gained} {edges} gained, {lost} lost; {touched} {nodes} touched."]
+    for sign, colour, groups in (("+", screen.good, found["gained"]), ("-", screen.bad, found["lost"])):
+        lines += [colour(f"{sign} {_edges(group)}") for group in groups]
     return "\n".join(lines)
 
 

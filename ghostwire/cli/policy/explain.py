@@ -58,7 +58,7 @@ def _text(found: Any) -> str:
     which = "the default policy" if number == 0 else f"policy version {number}"
     lines.append(screen.dim(f"{which}, {found['at'].replace('T', ' ')}"))
     for direction in (found["there"], found["back"]):
-        lines += ["", *_direction(direction, found["via"] is not None)]
+        lines += ["", *_direction(direction)]
     return "\n".join(lines)
 
 
@@ -73,7 +73,7 @@ def _end(end: Any) -> str:
     return f"{screen.bold(end['name'])} {end['addresses'][0]}: {'; '.join(known) or 'nobody in particular'}"
 
 
-def _direction(direction: Any, routed: bool) -> list[str]:
+def _direction(direction: Any) -> list[str]:
     port = "" if direction["port"] is None else f" {direction['port']}"
     verdict = screen.good("allowed") if direction["allowed"] else screen.bad("denied")
     lines = [f"{direction['source']} -> {direction['target']} {direction['protocol']}{port}: {verdict}"]
@@ -88,7 +88,7 @@ def _direction(direction: Any, routed: bool) -> list[str]:
         if rule["reported"]:
             lines.append(f"    by what {direction['source']} says of itself: {', '.join(rule['reported'])}")
         lines += [f"    missing: {missing}" for missing in rule["missing"]]
-    if not direction["rules"] and not direction["allowed"] and not routed:
+    if not direction["rules"] and not direction["allowed"]:
         lines.append("  no rule comes near, and what no rule accepts is denied")
     if direction["access"]:
         allowed = "everything" if direction["access"] == ["*"] else "; ".join(direction["access"])

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 
 from ghostwire.coordinator.policy_diff import EdgeGroup, Pairs, PolicyDiff
+from ghostwire.coordinator.policy_text import Excerpts
 from ghostwire.coordinator.policy_versions import LONGEST_WAIT_S
 from ghostwire.coordinator.rule_hits import NO_RULE, RuleCount
 from ghostwire.coordinator.views import policy_of
@@ -122,7 +123,7 @@ class HitsView(View, frozen=True, kw_only=True):
 
 
 class RuleHitsView(HitsView, frozen=True, kw_only=True):
-    """What a rule did. `index` is its place in its section, from 0, `text` the line on which it begins.
+    """What a rule did. `index` is its place in its section, from 0, `text` the rule as it is written, on one line.
 
     Counted are flows that it let in, and attempts that it refused, by the nodes that were to be reached.
     """
@@ -223,7 +224,7 @@ def policy_view(record: PolicyVersion, head: PolicyVersion | None, trial: Policy
 
 def hits_view(number: int, text: str, counts: Mapping[int, RuleCount]) -> PolicyHits:
     """The view of a version with this text; an empty one is the default policy, whose rule is not counted by."""
-    lines, nothing = text.split("\n"), RuleCount()
+    excerpts, nothing = Excerpts(text), RuleCount()
     rules = sorted(policy_of(text).rules(), key=lambda rule: (rule.line, rule.column)) if text else []
     found = [
         RuleHitsView(
@@ -231,7 +232,7 @@ def hits_view(number: int, text: str, counts: Mapping[int, RuleCount]) -> Policy
             index=rule.index,
             line=rule.line,
             column=rule.column,
-            text=lines[rule.line - 1].strip(),
+            text=excerpts.at(rule.line, rule.column),
             **msgspec.structs.asdict(HitsView.of(counts.get(rule.id, nothing))),
         )
         for rule in rules

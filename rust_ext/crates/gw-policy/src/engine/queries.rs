@@ -56,6 +56,7 @@ pub struct Verdict {
 }
 
 /// One end of a connection.
+#[derive(Clone)]
 struct End<'a> {
     node: Option<&'a Node>,
     atoms: Vec<Atom>,
@@ -64,11 +65,11 @@ struct End<'a> {
 }
 
 impl Engine {
-    fn end_at(&self, address: Address) -> End<'_> {
+    fn end_at(&self, catalog: &Catalog, address: Address) -> End<'_> {
         let node = self.by_address.get(&address).and_then(|id| self.nodes.get(id));
         let how = if address.v6 { V6 } else { V4 };
-        let mut atoms = node.map_or(Vec::new(), |node| self.catalog.identity(&self.policy, node));
-        self.catalog.selectors_at(address, &mut |id| atoms.push(atom(id, how)));
+        let mut atoms = node.map_or(Vec::new(), |node| catalog.identity(&self.policy, node));
+        catalog.selectors_at(address, &mut |id| atoms.push(atom(id, how)));
         atoms.sort_unstable();
         let routed = || self.nodes.values().any(|node| node.routes.iter().any(|route| route.contains(address)));
         let any = node.is_some() || self.pools.iter().any(|pool| pool.contains(address)) || routed();
@@ -89,7 +90,7 @@ impl Engine {
         if source.v6 != target.v6 {
             return false;
         }
-        let mut ends = [self.end_at(source), self.end_at(target)];
+        let mut ends = [source, target].map(|address| self.end_at(&self.catalog, address));
         if !self.is_named(Effect::Accept, &ends, protocol, port) {
             return false;
         }
@@ -124,19 +125,49 @@ impl Engine {
     /// Why a connection between two nodes may be or not at a time. Of those that do not allow it, the rule that comes
     /// nearest.
     pub fn explain(&self, source: u32, target: u32, protocol: u8, port: u16, at: Instant) -> Option<Verdict> {
+        let catalog = self.catalog_at(at);
+        let ends = [self.nodes.get(&source)?, self.nodes.get(&target)?].map(|node| self.end_of(&catalog, node));
+        Some(self.verdict(&catalog, [&ends, &ends], (protocol, port), at))
+    }
+
+    /// The same between two addresses, whether nodes have them or lie before them.
+    pub fn explain_address(&self, source: Address, target: Address, protocol: u8, port: u16, at: Instant) -> Verdict {
+        if source.v6 != target.v6 {
+            return Verdict { allowed: false, rules: Vec::new() };
+        }
+        let catalog = self.catalog_at(at);
+        let ends = [source, target].map(|address| self.end_at(&catalog, address));
+        let mut wide = ends.clone();
+        wide.iter_mut().for_each(|end| self.widen(end));
+        self.verdict(&catalog, [&ends, &wide], (protocol, port), at)
+    }
+
+    /// Who bears which name at a time.
+    fn catalog_at(&self, at: Instant) -> Cow<'_, Catalog> {
         let mut catalog = Cow::Borrowed(&self.catalog);
         if at != self.at {
             catalog.to_mut().bind(&self.policy, &self.selectors, &self.bindings, &self.users, at);
         }
-        let ends = [self.nodes.get(&source)?, self.nodes.get(&target)?].map(|node| self.end_of(&catalog, node));
-        let [source, target] = &ends;
+        catalog
+    }
+
+    /// What rules say of two ends: as those that accept see them, and as those that deny do.
+    fn verdict(
+        &self,
+        catalog: &Catalog,
+        seen: [&[End<'_>; 2]; 2],
+        (protocol, port): (u8, u16),
+        at: Instant,
+    ) -> Verdict {
         let (mut denying, mut allowing) = (Vec::new(), Vec::new());
         let mut nearest: Option<(u32, Explanation)> = None;
         for made in self.rules.iter().chain(self.access.iter().map(|(_, made)| made)) {
+            let ends = seen[usize::from(made.rule.denies())];
+            let [source, target] = ends;
             let mut best: Option<(u32, [bool; 3])> = None;
             for id in made.links.clone() {
                 let link = self.links.get(made.effect()).get(id);
-                if link.reach == Reach::Routed || link.ports == super::portsets::SEEN {
+                if (link.reach == Reach::Routed && target.node.is_some()) || link.ports == super::portsets::SEEN {
                     continue;
                 }
                 let fits = [
@@ -153,16 +184,16 @@ impl Engine {
             let counts = score == ALL && made.rule.is_open(at);
             if counts {
                 let list = if made.rule.denies() { &mut denying } else { &mut allowing };
-                list.push(self.explanation(&catalog, made, fits, &ends, at));
+                list.push(self.explanation(catalog, made, fits, ends, at));
             } else if !made.rule.denies() && nearest.as_ref().is_none_or(|(known, _)| score > *known) {
-                nearest = Some((score, self.explanation(&catalog, made, fits, &ends, at)));
+                nearest = Some((score, self.explanation(catalog, made, fits, ends, at)));
             }
         }
         let allowed = denying.is_empty() && !allowing.is_empty();
         let near = nearest.filter(|(score, _)| *score > 1).map(|(_, explanation)| explanation);
         denying.append(&mut allowing);
         let rules = if denying.is_empty() { near.into_iter().collect() } else { denying };
-        Some(Verdict { allowed, rules })
+        Verdict { allowed, rules }
     }
 
     fn explanation(
