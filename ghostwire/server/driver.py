@@ -193,17 +193,24 @@ class Driver:
     def _handle(self, command: Command | commands.Answer) -> None:
         # An answer may hand in the next command: its turn comes when all that the one before led to is done.
         self._inbox.append(command)
-        if not self._working:
+        if self._working:
+            return
+        if self._feed is None:
             self._work()
+        else:
+            # What one turn of the event loop brings is told to replicas as one batch.
+            self._working = True
+            self._loop.call_soon(self._work)
 
     def _work(self) -> None:
         self._working = True
         try:
             self._carry_out()
             while self._inbox:
-                command, now = self._inbox.popleft(), self.clock()
-                self.coordinator.handle(command, now)
-                self._witness.handled(type(command).__name__, now)
+                for _ in range(len(self._inbox)):
+                    command, now = self._inbox.popleft(), self.clock()
+                    self.coordinator.handle(command, now)
+                    self._witness.handled(type(command).__name__, now)
                 self._carry_out()
         finally:
             self._working = False
