@@ -60,6 +60,7 @@ NEEDS = {
     "POST /v1/policy/test": "read",
     "POST /v1/policy/diff": "read",
     "POST /v1/policy/lint": "read",
+    "POST /v1/policy/replay": "read",
     "GET /v1/policy/explain": "read",
     "GET /v1/policy/versions": "read",
     "GET /v1/policy/versions/{number:int}": "read",

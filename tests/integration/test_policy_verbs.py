@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import lzma
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -281,6 +282,15 @@ def test_explain_at_another_time(ask: Ask, told: Callable[..., str], file: Calla
     assert "denied by ghostwire.deny[0], line 11" in told("explain", "phone", "web", "--port", "22")
     assert ask(*words, "yesterday", fails=2)["code"] == "usage"
     assert ask(*words, "2500-01-01", fails=1)["code"] == "validation"
+
+
+def test_cases_are_answered_over_rest_as_by_the_verb(world: World, tmp_path: Path) -> None:
+    recorded, out = Path("tests/data/captures/policytest.jsonl.xz").resolve(), tmp_path / "out.jsonl"
+    assert run(["policy", "replay", str(recorded), "--out", str(out)]) == 0
+    cases = [json.loads(line) for line in lzma.open(recorded, "rt")]
+    with Admin.local(world.data) as admin:
+        results = admin.post("/v1/policy/replay", {"cases": cases})["results"]
+    assert results == [json.loads(line) for line in out.read_text().splitlines()]
 
 
 def test_lint_remarks(ask: Ask, told: Callable[..., str], file: Callable[[str], str]) -> None:

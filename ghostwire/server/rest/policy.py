@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from litestar import Controller, Request, get, post, put
 from litestar.params import JSONBody, Parameter, QueryParameter
 
@@ -17,6 +18,7 @@ from ghostwire.errors import ResourceExhaustedError, ValidationError
 from ghostwire.model.policy import Connection, PolicyComparison, PolicyVersion
 from ghostwire.model.time import SECOND
 from ghostwire.policy import Policy
+from ghostwire.policy import replay as replaying
 from ghostwire.server.rest.access import FromCaller, connected_at
 from ghostwire.server.rest.desk import AtDesk, Desk
 from ghostwire.server.rest.policy_views import (
@@ -31,6 +33,9 @@ from ghostwire.server.rest.policy_views import (
     PolicyTest,
     PolicyText,
     PolicyView,
+    ReplayCase,
+    ReplayCases,
+    Replayed,
     Rollback,
     VersionList,
     hits_view,
@@ -162,6 +167,17 @@ class PolicyRoutes(Controller):
         """What is legal in a text or a version and probably not meant."""
         text = text_of(desk, data)
         return await desk.aside(_remarks, text, desk.view.policy_directory(), bindings_of(desk, data))
+
+    @post(
+        "/replay",
+        opt={"scope": "read"},
+        status_code=200,
+        request_max_body_size=2 * POLICY_BYTES,
+        summary="Answer recorded cases",
+    )
+    async def replay(self, desk: AtDesk, data: JSONBody[ReplayCases]) -> Replayed:
+        """What each node would be sent under the policy of each case; nothing of this network is looked at."""
+        return await desk.aside(_replayed, data.cases)
 
     @get("/explain", opt={"scope": "read"}, summary="Why one node may reach another")
     async def explain(
@@ -295,6 +311,11 @@ def _tested(text: str, directory: Directory, bindings: dict[str, int]) -> Policy
 
 def _remarks(text: str, directory: Directory, bindings: dict[str, int]) -> PolicyRemarks:
     return PolicyRemarks(remarks=directory.build(policy_of(text), bindings).lint())
+
+
+def _replayed(cases: list[ReplayCase]) -> Replayed:
+    lines = (msgspec.json.encode(case).decode() for case in cases)
+    return Replayed(results=[msgspec.json.decode(answer) for answer in replaying.run(lines)])
 
 
 def bounded(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -69,6 +69,19 @@ class Comparison(Candidate, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     against: Number | None = None
 
 
+class ReplayCase(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded case: a policy and a network (`input`, as `ghostwire policy replay` reads it). The rest is ignored."""
+
+    test_id: str
+    input: dict[str, Any]
+
+
+class ReplayCases(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Recorded cases to answer."""
+
+    cases: list[ReplayCase]
+
+
 class VersionView(View, frozen=True, kw_only=True):
     """A version without its text. `restores`: whose text it brought back; `forced`: what its author overrode."""
 
@@ -107,6 +120,12 @@ class PolicyRemarks(View, frozen=True, kw_only=True):
     """What is legal in a policy and probably not meant, in order of place."""
 
     remarks: tuple[Remark, ...]
+
+
+class Replayed(View, frozen=True, kw_only=True):
+    """The answer to each case, in order: whether its policy is accepted, and what each node would be sent."""
+
+    results: list[dict[str, Any]]
 
 
 class HitsView(View, frozen=True, kw_only=True):
