@@ -203,13 +203,13 @@ async def test_a_slow_reader_is_resynced_and_never_waited_for(tight: Server) -> 
         await slow.joined()
         await busy.until_peers("slow")
         # The slow one stops reading: its receive window fills (made small, or it would take megabytes), then buffers.
-        live = {session.node: session for session in tight.driver.fanout.sessions()}[slow.netmap.own().id]
+        live = {session.node: session for session in tight.driver.outlet.sessions()}[slow.netmap.own().id]
         for socket in (slow.socket.transport, live.transport._transport):
             for option in (SO_RCVBUF, SO_SNDBUF):
                 socket.get_extra_info("socket").setsockopt(SOL_SOCKET, option, 4096)
         slow.socket.transport.pause_reading()
         turn = 0
-        while tight.driver.fanout.skipped < 20:
+        while tight.driver.outlet.skipped < 20:
             turn += 1
             assert turn < 2000
             many = tuple(f"192.0.2.{at}:{1024 + turn % 60000}" for at in range(32))
@@ -224,7 +224,7 @@ async def test_a_slow_reader_is_resynced_and_never_waited_for(tight: Server) -> 
         wanted = (await call(tight, "GET", "/v1/nodes/slow/netmap"))["digest"]
         while slow.netmap.digest.hex() != wanted:
             await slow.step()
-        assert tight.sessions.counters.resyncs == 1
+        assert tight.public.sessions.counters.resyncs == 1
 
 
 async def test_metrics_have_the_names_that_dashboards_rely_on(options: ServeOptions) -> None:

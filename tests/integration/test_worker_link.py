@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ghostwire.server.listen.endpoint import Endpoint
 from ghostwire.server.port import World
 from ghostwire.server.workers import relay, remote, stations
 from ghostwire.server.workers.worker import Worker
+from ghostwire.testing.crash.faults import Fault, FaultVFS
 from ghostwire.wire.client_session import MapChanged
 from ghostwire.wire.messages import Answer, HeartbeatAck
 from tests.api.operators import call
@@ -96,14 +97,20 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+def disk() -> Iterator[FaultVFS]:
+    with FaultVFS() as disk:
+        yield disk
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, disk: FaultVFS) -> AsyncIterator[Pair]:
     near = tmp_path / "near"
     near.mkdir(mode=0o700)
     listening = public.bind(Endpoint("127.0.0.1", 0))
     endpoint = public.bound(listening, Endpoint("127.0.0.1", 0))
     options = ServeOptions(data=tmp_path / "far", settings=Settings(), listen=str(endpoint), tls_off=True)
     recorder = Recorder()
-    async with Server(options, recorder, leads=True) as server:
+    async with Server(options, recorder, vfs=disk.name, leads=True) as server:
         between = Between(near, options.data)
         await between.start()
         (near / relay.SOCKET).symlink_to(options.data / relay.SOCKET)
@@ -222,6 +229,31 @@ async def test_a_feed_that_cannot_be_followed_begins_anew(pair: Pair, monkeypatc
     for node in nodes:
         await alive(node)
     assert (len(pair.server.driver.outlet), pair.worker.remote.replication.mismatches) == (3, 0)
+    for node in nodes:
+        await node.socket.close()
+
+
+async def test_a_full_disk_refuses_who_joins_and_leaves_the_others_alone(pair: Pair, disk: FaultVFS) -> None:
+    nodes = [await pair.join("a"), await pair.join("b")]
+    await nodes[0].until_peers("b")
+    key = await call(pair.server, "POST", "/v1/preauth-keys", json={"user": "alice", "uses": 2})
+    disk.fault = Fault("full", at=1, calls=("write",), lasting=True)
+    async with NodeClient(pair.url, credentials("c", key["key"])) as refused:
+        while not refused.refusals():
+            await refused.step()
+        assert refused.refusals()[0].code == "resource_exhausted"
+    nodes[0].session.query(name="b")
+    await nodes[0].flush()
+    assert len((await nodes[0].until(Answer)).peers) == 1
+    nodes[1].session.endpoints(("192.0.2.3:3",))
+    await nodes[1].flush()
+    while nodes[0].netmap.all_peers()[0].endpoints != ("192.0.2.3:3",):
+        await nodes[0].step()
+    disk.fault = None
+    async with NodeClient(pair.url, credentials("c", key["key"])) as third:
+        await third.joined()
+        await nodes[0].until_peers("b", "c")
+    assert pair.worker.remote.replication.mismatches == 0
     for node in nodes:
         await node.socket.close()
 
