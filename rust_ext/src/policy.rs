@@ -33,6 +33,8 @@ pub mod policy {
     /// Section, index, line, column, whether source, target and ports match; open, limits, conditions, what is reported.
     type RuleRow =
         ((&'static str, u32, u32, u32, bool, bool, bool), bool, Vec<LimitRow>, Vec<(String, bool)>, Vec<String>);
+    /// Classes or nodes, and until when each is seen.
+    type EndRows = Vec<(u32, i64)>;
     /// Class of identity, class of addresses, owner.
     type StandpointRow = (u32, u32, i64);
     /// Rows of a chunk, the columns given (none: all), their cells, the pool of lists.
@@ -94,7 +96,7 @@ pub mod policy {
                 let (line, column) = self.0.position(rule.at);
                 (rule.section.name(), rule.index, line, column, rule.id)
             };
-            self.0.rules.iter().map(place).collect()
+            self.0.rules.iter().map(|rule| place(rule)).collect()
         }
 
         fn __len__(&self) -> usize {
@@ -256,7 +258,7 @@ pub mod policy {
         }
 
         /// Until when a node sees classes and nodes that it will not see for good.
-        fn sight_ends(&self, id: u32) -> (Vec<(u32, i64)>, Vec<(u32, i64)>) {
+        fn sight_ends(&self, id: u32) -> (EndRows, EndRows) {
             let ends = self.lock().sight_ends(id);
             (ends.classes, ends.nodes)
         }

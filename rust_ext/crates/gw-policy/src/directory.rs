@@ -3,6 +3,7 @@ use crate::address::{Address, Span, Spans, default_pools};
 use crate::selector::Role;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
+use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct User {
@@ -11,6 +12,9 @@ pub struct User {
     pub email: Box<str>,
     pub role: Role,
 }
+
+/// Names and values.
+pub type Facts = Arc<[(Box<str>, Box<str>)]>;
 
 /// A node has an owner or tags, never both; one with neither matches no identity.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -24,8 +28,8 @@ pub struct Node {
     pub routes: Vec<Span>,
     /// Served default routes.
     pub exits: Vec<Span>,
-    /// What the node says of itself, by name (`os`, `version`, ...).
-    pub facts: Vec<(Box<str>, Box<str>)>,
+    /// What the node says of itself, by name (`os`, `version`, ...). Many say the same, and share it.
+    pub facts: Facts,
 }
 
 /// What the network as a whole has set.
@@ -166,11 +170,11 @@ fn node(name: &str, entry: &Value, users: &[User]) -> Result<Node, String> {
     for route in strings(entry, "routable_ips").filter(|route| approved.contains(route)) {
         node.add_route(Span::parse(route).ok_or(format!("node {name:?}: invalid route {route:?}"))?);
     }
-    for fact in ["os", "version", "country", "region", "osVersion"] {
-        if let Some(value) = entry[fact].as_str().filter(|value| !value.is_empty()) {
-            node.facts.push((fact.into(), value.into()));
-        }
-    }
+    let said = |fact: &str| {
+        let value = entry[fact].as_str().filter(|value| !value.is_empty())?;
+        Some((fact.into(), value.into()))
+    };
+    node.facts = ["os", "version", "country", "region", "osVersion"].into_iter().filter_map(said).collect();
     Ok(node)
 }
 

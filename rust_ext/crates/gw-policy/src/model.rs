@@ -29,7 +29,7 @@ pub struct Policy {
     pub domains: Vec<(u32, Box<str>)>,
     pub auto_approvers: AutoApprovers,
     /// Denials by their priority, then `grants`, `acls`, and those of `ghostwire`.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Arc<Rule>>,
     /// Neither `acls` nor `grants` is there, which allows everything.
     pub allows_everything: bool,
     pub ssh: Vec<SshRule>,

@@ -59,7 +59,12 @@ pub struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// The policy as it is at one time.
     pub fn new(policy: &'a Policy, directory: &'a Directory, bindings: &'a Bindings, at: Instant) -> Self {
-        let (denials, open) = policy.rules.iter().filter(|rule| rule.is_open(at)).partition(|rule| rule.denies());
+        let (denials, open) = policy
+            .rules
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|rule: &&Rule| rule.is_open(at))
+            .partition(|rule| rule.denies());
         Self {
             policy,
             directory,

@@ -218,7 +218,7 @@ impl Engine {
         if come.iter().flat_map(|rule| &rule.postures).any(|posture| !self.catalog.knows_posture(*posture)) {
             return None;
         }
-        let named = || come.iter().flat_map(Rule::names).map(|id| policy.selector(id));
+        let named = || come.iter().flat_map(|rule| rule.names()).map(|id| policy.selector(id));
         if !named().all(|selector| self.is_learnable(selector)) {
             return None;
         }
@@ -247,7 +247,7 @@ impl Engine {
         self.rules.splice(gone, fresh);
         // What stays may stand elsewhere in the new text.
         for (made, written) in self.rules.iter_mut().zip(&self.policy.rules) {
-            (made.rule.index, made.rule.at) = (written.index, written.at);
+            (made.index, made.at) = (written.index, written.at);
         }
         self.relink(&change) | given
     }
@@ -262,7 +262,8 @@ impl Engine {
         let first = kept.list.len() as u32;
         found.into_iter().for_each(|link| _ = kept.keep(link));
         let standing = clock.standing(rule.window.as_ref());
-        Made { rule, number, links: first..kept.list.len() as u32, standing }
+        let (index, at) = (rule.index, rule.at);
+        Made { rule: Arc::new(rule), index, at, number, links: first..kept.list.len() as u32, standing }
     }
 
     /// Come to a time: windows open and close. The nodes whose peers, class, filter, logins or attributes change.

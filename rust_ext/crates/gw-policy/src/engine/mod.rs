@@ -19,7 +19,7 @@ mod standpoint;
 mod views;
 
 use crate::access::Approved;
-use crate::directory::{Directory, Node, Tailnet, User};
+use crate::directory::{Directory, Facts, Node, Tailnet, User};
 use crate::error::{Fault, PolicyError};
 use crate::model::{Access, Policy, Rule, Section, SelectorId};
 use crate::ports::ALL_PORTS;
@@ -56,7 +56,10 @@ struct Slot {
 /// A rule and the links made of it.
 #[derive(Debug, Clone)]
 struct Made {
-    rule: Rule,
+    rule: Arc<Rule>,
+    /// Where it stands in the text: its position in its section, and the place of its first character.
+    index: u32,
+    at: u32,
     number: u32,
     links: std::ops::Range<u32>,
     standing: Standing,
@@ -93,6 +96,8 @@ pub struct Engine {
     classes: Classes,
     slots: Vec<Option<Slot>>,
     nodes: FxHashMap<u32, Node>,
+    /// What nodes say of themselves, each once.
+    said: FxHashSet<Facts>,
     by_owner: FxHashMap<i64, FxHashSet<u32>>,
     by_address: FxHashMap<crate::address::Address, u32>,
     everyone: RoaringBitmap,
@@ -111,12 +116,12 @@ impl Policy {
         let mut policy = Self { selectors: vec![Selector::Member, Selector::Own], ..Self::default() };
         let mut rule = simple_rule(0, 1);
         rule.access[0].protocols = (0..=u8::MAX).collect();
-        policy.rules.push(rule);
+        policy.rules.push(Arc::new(rule));
         policy
     }
 
     /// The rules in force: what is written, or the one that allows everything.
-    fn rules_in_force(&self) -> (Vec<Selector>, Vec<Rule>) {
+    fn rules_in_force(&self) -> (Vec<Selector>, Vec<Arc<Rule>>) {
         let mut selectors = self.selectors.clone();
         if !self.allows_everything {
             return (selectors, self.rules.clone());
@@ -124,7 +129,7 @@ impl Policy {
         let any = selectors.len() as SelectorId;
         selectors.push(Selector::Any);
         let denials = self.rules.iter().filter(|rule| rule.denies()).cloned();
-        (selectors, denials.chain([simple_rule(any, any)]).collect())
+        (selectors, denials.chain([Arc::new(simple_rule(any, any))]).collect())
     }
 }
 
@@ -151,7 +156,8 @@ impl Engine {
         bindings.extend(&policy, &directory.users);
         let (selectors, rules) = policy.rules_in_force();
         let (mut sets, mut links) = (PortSets::default(), Both::<Links>::default());
-        let mut catalog = Catalog::new(&policy, &selectors, rules.iter().enumerate().map(|(n, rule)| (n as u32, rule)));
+        let mut catalog =
+            Catalog::new(&policy, &selectors, rules.iter().enumerate().map(|(n, rule)| (n as u32, rule.as_ref())));
         catalog.bind(&policy, &selectors, &bindings, &directory.users, at);
         let names = links::Names { policy: &policy, selectors: &selectors, timed: &catalog.timed };
         let mut clock = standing::Clock::new(at);
@@ -166,7 +172,8 @@ impl Engine {
                     links.attach(id);
                 }
             }
-            made.push(Made { rule, number, links: first..links.list.len() as u32, standing });
+            let (index, at) = (rule.index, rule.at);
+            made.push(Made { rule, index, at, number, links: first..links.list.len() as u32, standing });
         }
         let memberships = policy.memberships.iter().map(|known| clock.standing(Some(&known.window))).collect();
         let next_number = made.len() as u32;
@@ -189,6 +196,7 @@ impl Engine {
             classes: Classes::default(),
             slots: Vec::new(),
             nodes: FxHashMap::default(),
+            said: FxHashSet::default(),
             by_owner: FxHashMap::default(),
             by_address: FxHashMap::default(),
             everyone: RoaringBitmap::new(),
@@ -259,8 +267,12 @@ impl Engine {
             && classes(known) == classes(node)
     }
 
-    fn place(&mut self, node: Node) {
+    fn place(&mut self, mut node: Node) {
         let id = node.id;
+        match self.said.get(&node.facts) {
+            Some(known) => node.facts = known.clone(),
+            None => _ = self.said.insert(node.facts.clone()),
+        }
         let identity = self.class(self.catalog.identity(&self.policy, &node), false);
         let place = self.class(self.catalog.place(&self.policy, &node), true);
         if self.slots.len() <= id as usize {
@@ -289,6 +301,10 @@ impl Engine {
 
     fn displace(&mut self, id: u32) {
         let Some(node) = self.nodes.remove(&id) else { return };
+        // The one in the set, and this node's own.
+        if Arc::strong_count(&node.facts) <= 2 {
+            self.said.remove(&node.facts);
+        }
         if let Some(slot) = self.slots[id as usize].take() {
             for class in [slot.identity, slot.place] {
                 self.classes.remove(class, id);

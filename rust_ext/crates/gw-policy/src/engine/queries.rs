@@ -205,7 +205,7 @@ impl Engine {
         at: Instant,
     ) -> Explanation {
         let rule = &made.rule;
-        let (line, column) = if rule.section == Section::Access { (0, 0) } else { self.policy.position(rule.at) };
+        let (line, column) = if rule.section == Section::Access { (0, 0) } else { self.policy.position(made.at) };
         let [source_matches, target_matches, ports_match] = fits;
         let postures = rule.postures.iter().map(|index| &self.policy.postures[*index as usize]);
         let conditions = ends[0].node.map_or(Vec::new(), |node| {
@@ -219,7 +219,7 @@ impl Engine {
         reported.dedup();
         Explanation {
             section: rule.section,
-            index: rule.index,
+            index: made.index,
             line,
             column,
             source_matches,

@@ -15,6 +15,7 @@ use fields::Fields;
 pub(crate) use rules::grant_ip;
 use rustc_hash::FxHashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// Ids of rules have 53 bits: every reader of JSON takes them.
 const ID_SHIFT: u32 = 11;
@@ -157,6 +158,7 @@ impl Reader {
         });
         let fingerprints: Vec<u64> = fingerprints.collect();
         for (place, (rule, print)) in (0..).zip(self.policy.rules.iter_mut().zip(&fingerprints)) {
+            let rule = Arc::make_mut(rule);
             rule.id = (print >> ID_SHIFT).max(1);
             self.policy.places.entry(rule.id).or_insert(place);
         }

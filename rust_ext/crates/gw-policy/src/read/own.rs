@@ -237,7 +237,7 @@ impl Reader {
             found.push((priority, rule));
         }
         found.sort_by_key(|(priority, _)| *priority);
-        self.policy.rules.splice(0..0, found.into_iter().map(|(_, rule)| rule));
+        self.policy.rules.splice(0..0, found.into_iter().map(|(_, rule)| Arc::new(rule)));
         Ok(())
     }
 

@@ -48,7 +48,7 @@ impl Reader {
             let access = vec![Access { protocols, targets: self.own_last(targets) }];
             let destinations = access[0].targets.iter().map(|(id, _)| *id).collect();
             let window = self.window(&fields)?;
-            self.policy.rules.push(Rule {
+            self.policy.rules.push(Arc::new(Rule {
                 section,
                 index: index as u32,
                 at: entry.at,
@@ -60,7 +60,7 @@ impl Reader {
                 postures,
                 window,
                 id: 0,
-            });
+            }));
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Reader {
             let access = grant_access(&ip, &destinations)?;
             let postures = self.source_postures(&fields)?;
             let window = self.window(&fields)?;
-            self.policy.rules.push(Rule {
+            self.policy.rules.push(Arc::new(Rule {
                 section,
                 index: index as u32,
                 at: entry.at,
@@ -142,7 +142,7 @@ impl Reader {
                 postures,
                 window,
                 id: 0,
-            });
+            }));
         }
         Ok(())
     }
