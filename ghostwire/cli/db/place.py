@@ -49,10 +49,13 @@ class Place:
         from ghostwire.server.config.options import serve_options
         from ghostwire.server.store.passphrase import read
         from ghostwire.server.store.store import files
+        from ghostwire.zqlite import rekey
 
         loaded = load(find_file(config, data), os.environ, {}).config
         options = serve_options(loaded, data, os.environ)
         stores = files(options)
+        if options.passphrase_file is not None:
+            rekey.settle(stores, options.passphrase_file)
         key_file = options.store_key or data / "store.key"
         return cls(data, stores[0], stores, key_file, read(options.passphrase_file), options.passphrase_file)
 

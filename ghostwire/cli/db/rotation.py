@@ -49,20 +49,16 @@ def rotate(
     """Change a key of the store.
 
     root: the key in the key file, or the passphrase; every page is encrypted anew, which needs a stopped server and
-    room for a copy. What is cut short is finished by the same verb.
+    room for a copy. What is cut short is finished at the next start or verb; for a credential, by this one.
     signer: the keys that sign heads and commits; what they have signed still verifies. columns: the key of ENCRYPTED
     columns.
 
     A fresh root key also changes who signs backups: keep the old `ghostwire db signer` for the old ones.
     """
     from ghostwire.server.store.orders import Rotate
-    from ghostwire.zqlite import rekey
 
     place = Place.of(data, config)
     if which == "root":
-        if place.passphrase_file is not None:
-            rekey.settle(place.stores, place.passphrase_file)
-            place = Place.of(data, config)
         _root(place, passphrase_file, key_file)
     else:
         place.order(Rotate(which=which))

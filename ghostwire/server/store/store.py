@@ -55,6 +55,8 @@ class ServerStore:
         """
         directory = options.data
         prepare_directory(directory)
+        if options.passphrase_file is not None:
+            rekey.settle(files(options), options.passphrase_file)
         key, passphrase = _root_key(options), read_passphrase(options.passphrase_file)
         durable_file, history_file = files(options)
         durable = await zqlite.open(
