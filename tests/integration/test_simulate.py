@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-NODES = 2000
+NODES = 1000
+WORKERS = 2
 FIGURES = {
     "join": {"seconds", "rate", "p50_ms", "p99_ms", "cpu_ms", "failed"},
     "change": {"viewers", "p50_ms", "p99_ms", "max_ms", "leader_ms"},
@@ -33,15 +34,26 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.integration
 @pytest.mark.slow
-def test_two_thousand_nodes_are_rehearsed_and_none_is_lost_or_told_wrongly(tmp_path: Path) -> None:
+def test_a_thousand_nodes_over_two_workers_are_rehearsed_and_none_is_lost_or_told_wrongly(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     scenarios = [word for name in ("churn", "policy", "storm") for word in ("--scenario", name)]
-    done = run("--nodes", str(NODES), "--visible", "100", "--report", str(page), "--json", *scenarios)
+    done = run(
+        "--nodes",
+        str(NODES),
+        "--workers",
+        str(WORKERS),
+        "--visible",
+        "100",
+        "--report",
+        str(page),
+        "--json",
+        *scenarios,
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     found = json.loads(done.stdout)
     assert {name: set(found[name]) for name in FIGURES} == FIGURES
     assert set(found) == {*FIGURES, "nodes", "workers", "steady", "query", "digest_mismatches"}
-    assert (found["nodes"], found["workers"], found["steady"], found["query"]) == (NODES, 0, None, None)
+    assert (found["nodes"], found["workers"], found["steady"], found["query"]) == (NODES, WORKERS, None, None)
     clients = NODES - 100  # those that ask queries are not counted with the others
     assert found["join"]["failed"] == found["digest_mismatches"] == found["storm"]["lost"] == 0
     assert "fault" not in done.stderr

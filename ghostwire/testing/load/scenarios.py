@@ -20,7 +20,8 @@ STEADY_CHANGES: Final = 1 / 500
 """Endpoint changes a second and node while nothing else happens: 100 a second of 50,000 nodes."""
 CHURN_CHANGES: Final = 1 / 50
 """The same in the churn scenario: 1,000 a second of 50,000."""
-CHURN_S: Final = 10.0
+CHURN_S: Final = (4.0, 10.0)
+"""How long the churn scenario lasts, at the least and at the most: a second for each thousand nodes."""
 ANNOUNCEMENTS: Final = 5
 ANNOUNCEMENT_S: Final = 1.0
 QUERIES_PER_S: Final = 30.0
@@ -130,10 +131,11 @@ def churn(stage: Stage) -> Churn:
     stage.settle()
     stage.count()
     rate = max(5.0, stage.connected * CHURN_CHANGES)
+    seconds = min(max(CHURN_S[0], stage.connected / 1000), CHURN_S[1])
     before = stage.subject.metrics()
     with stage.spent() as spent:
-        stage.fleet.churn(time.monotonic(), rate, CHURN_S)
-        stage.fleet.wait(CHURN_S)
+        stage.fleet.churn(time.monotonic(), rate, seconds)
+        stage.fleet.wait(seconds)
         stage.settle()
     found = stage.count("change under churn")
     windows = "ghostwire_netmap_windows_total"
@@ -142,7 +144,7 @@ def churn(stage: Stage) -> Churn:
     stage.note_clients(delivery_cpu_us=spent.clients_s * 1e6 / told)
     return Churn(
         rate=rate,
-        deliveries_per_s=found.deliveries / CHURN_S,
+        deliveries_per_s=found.deliveries / seconds,
         staleness_p50_ms=found.changes.percentile(50),
         staleness_p99_ms=found.changes.percentile(99),
         messages_per_node_window_max=found.most / passed if passed else None,
