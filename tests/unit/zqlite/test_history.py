@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,15 @@ async def test_snapshot_and_retention(db: zqlite.Store, path: Path) -> None:
         assert (await again.verify()).head.seq == 9
         assert (await again.snapshot()).seq == 9
         assert await again.retain(9) == 3
+
+
+async def test_snapshots_of_one_moment_are_one(db: zqlite.Store) -> None:
+    await fill(db)
+    taken = await asyncio.gather(*(db.snapshot() for _ in range(4)))
+    assert {head.seq for head in taken} <= {6, 7, 8, 9}
+    rows = await db.query("SELECT count(DISTINCT seq) FROM zq_snapshot")
+    assert rows[0][0] == len({head.seq for head in taken})
+    await db.verify()
 
 
 def tamper(path: Path, act: Callable[[apsw.Connection], object]) -> None:
