@@ -254,6 +254,8 @@ class Server:
     def _store_fenced(self, error: DatabaseError) -> None:
         """Another copy of the store is ahead: what stands goes on, nothing new is promised."""
         self.observer.event("critical", "store.fenced", error=error.message)
+        if self.stations is not None:
+            self.stations.drop_head()
         self.reporter.ready = False
 
     def _flush_failed(self, error: BaseException) -> None:

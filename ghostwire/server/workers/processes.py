@@ -21,13 +21,13 @@ def supervise(
 ) -> int:
     """Serve with workers until SIGTERM or SIGINT (0), or until the leader can't start (1).
 
-    `ready` is called in the leader, each time that it has started. `estate` is what a running server hands over.
+    `ready` is called in the first leader when it has started. `estate` is what a running server hands over.
     Raises `GhostwireError` where the server can't start.
     """
 
-    def leader(options: ServeOptions, channel: socket.socket) -> int:
+    def leader(options: ServeOptions, channel: socket.socket, first: bool) -> int:
         with observing("leader") as observer:
-            return run_leader(options, channel, observer, ready)
+            return run_leader(options, channel, observer, ready if first else None)
 
     def worker(options: ServeOptions, listening: Sequence[socket.socket], channel: socket.socket) -> int:
         with observing("worker") as observer:

@@ -142,6 +142,12 @@ class Stations:
         for station in self._stations.values():
             station.say(self._head)
 
+    def drop_head(self) -> None:
+        """There is no head any more that nodes should be told."""
+        self._head = Head(None, 0)
+        for station in self._stations.values():
+            station.say(self._head)
+
     def settled(self, then: Callable[[], None]) -> None:
         """Call `then` once everything so far has been handed to its sessions, in every worker that lives then."""
         if not self._stations:
@@ -199,28 +205,27 @@ class Stations:
             while True:
                 connection, _ = await self._loop.sock_accept(listening)
                 try:
-                    peer = local.require_own(connection)
-                    handle = os.pidfd_open(peer.pid)
+                    pid = local.require_own(connection).pid
                 except (PermissionDeniedError, OSError) as error:
                     self._world.observer.event("warning", "worker.refused", error=str(error))
                     connection.close()
                     continue
-                stream = Stream(partial(self._greeted, peer.pid, handle), self._broken)
+                stream = Stream(partial(self._greeted, pid), self._broken)
                 await self._loop.connect_accepted_socket(stream.itself, connection)
 
     def _replicate(self, batch: bytes) -> None:
         for station in self._stations.values():
             station.say(Replicated(batch))
 
-    def _greeted(self, pid: int, handle: int, stream: Stream, greeting: Greeting) -> None:
+    def _greeted(self, pid: int, stream: Stream, greeting: Greeting) -> None:
         station = self._stations.get(greeting.own)
         if station is None:
+            # It has just spoken, so the process with this number is the one that is meant.
+            handle = os.pidfd_open(pid)
             station = Station(self, self._coordination, self._own, pid, handle)
             self._stations[greeting.own] = station
             self._world.observer.event("info", "worker.attached", pid=pid)
             self._loop.add_reader(handle, self._died, station)
-        else:
-            os.close(handle)
         station.heard_at = self._coordination.clock().mono
         if not station.end.carried_by(stream, greeting, b""):
             station.begin(self._feed.snapshot())

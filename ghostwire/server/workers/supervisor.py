@@ -8,6 +8,7 @@ channel tells a child that its supervisor is gone.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import selectors
 import signal
@@ -46,8 +47,8 @@ PAUSE_S: Final = (0.0, 0.25, 1.0, 2.0, 5.0)
 """How long to wait before starting a child again that keeps ending."""
 _ERRORS: Final = {kind.code: kind for kind in reversed(STATUS)}
 
-LeaderMain = Callable[[ServeOptions, socket.socket], int]
-"""Runs the leader in a process of its own; the channel is its supervisor's."""
+LeaderMain = Callable[[ServeOptions, socket.socket, bool], int]
+"""Runs the leader in a process of its own; the channel is its supervisor's. Whether it is the first one."""
 WorkerMain = Callable[[ServeOptions, Sequence[socket.socket], socket.socket], int]
 """The same for a worker, which accepts on these sockets."""
 
@@ -73,6 +74,7 @@ class Child:
     name: str
     main: Callable[[socket.socket], int]
     pid: int = 0
+    starts: int = 0
     channel: socket.socket | None = None
     since: float = 0.0
     failures: int = 0
@@ -99,7 +101,7 @@ class Supervisor:
             self._listen, self._sockets = estate.listen, estate.sockets
         self._data = options.data
         options = replace(options, listen=str(self._listen))
-        self._leader = Child("leader", lambda channel: leader(options, channel))
+        self._leader = Child("leader", lambda channel: leader(options, channel, self._leader.starts == 1))
         self._workers = [
             Child(f"worker {number + 1}", self._worker_main(worker, options, number))
             for number in range(options.workers)
@@ -117,6 +119,8 @@ class Supervisor:
         Raises the `GhostwireError` that the leader ends with before it was ever ready.
         """
         self._listen_to_signals()
+        gc.collect()
+        gc.freeze()  # the children's collectors leave the pages alone that they share
         if self._estate is not None:
             self._estate.await_release()
         self._start(self._leader)
@@ -147,6 +151,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         ours, theirs = socket.socketpair()
+        child.starts += 1
         pid = os.fork()
         if not pid:
             ours.close()
