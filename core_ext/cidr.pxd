@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from core_ext.rtree cimport Node, Search
+from core_ext.rtree cimport Node, Search, SearchMany
 
 
 cdef struct Entry:
@@ -16,10 +16,11 @@ cdef struct Entry:
 cdef class Prefixes4:
     cdef uint16_t *lows           # lower halves of the addresses at which intervals begin
     cdef uint32_t *values         # beside them, what holds from there on
-    cdef uint32_t first[65537]    # for each upper half where its intervals are
+    cdef uint32_t *first          # for each upper half where its intervals are
     cdef readonly uint32_t intervals
 
     cdef uint32_t _find(self, uint32_t address) noexcept nogil
+    cdef uint32_t _bisect(self, uint32_t low, uint32_t count, uint16_t wanted) noexcept nogil
     cdef uint32_t _cut(self, Entry *entries, uint32_t n) noexcept nogil
 
 
@@ -46,8 +47,11 @@ cdef struct Packing:
 
 @cython.final
 cdef class Rules:
-    cdef Node *nodes              # the first one is the root
+    cdef Node *nodes
+    cdef uint32_t root            # the node with which a search begins, and how many side by side
+    cdef uint32_t roots
     cdef Search search
+    cdef SearchMany search_many    # none where one after another is as good
     cdef int levels
     cdef readonly uint32_t count
     cdef readonly Py_ssize_t nbytes

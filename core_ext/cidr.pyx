@@ -15,7 +15,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from core_ext.rtree cimport Node, Point, choose, leading_zeros
+from core_ext.rtree cimport PAIRS, Node, Point, choose, leading_zeros, many
 
 from ghostwire.errors import ValidationError
 
@@ -24,14 +24,41 @@ cnp.import_array()
 cdef extern from "<stdlib.h>":
     void *aligned_alloc(size_t, size_t) nogil
 
+cdef extern from *:
+    """
+    #ifdef __linux__
+    #include <sys/mman.h>
+    #define GW_LARGE_PAGES(address, size) madvise(address, size, MADV_HUGEPAGE)
+    #else
+    #define GW_LARGE_PAGES(address, size)
+    #endif
+    """
+    void large_pages "GW_LARGE_PAGES"(void *, size_t) noexcept nogil
+    void prefetch "__builtin_prefetch"(const void *) noexcept nogil
+
 cdef uint32_t NONE = 0xFFFFFFFF
 cdef enum:
     WIDTH = 16   # boxes of a node; so a part of a level has 16 ** level rules
     AXES = 4     # source, target, port, protocol
     KEYS = 5     # what rules may be parted by
     BINS = 8
+    ROOTS = 4    # so few children of the root are where a search begins
+    HALVES = 1 << 16  # upper halves of addresses
+    BLOCK = 32   # addresses that are looked up side by side
+    PAGE = 1 << 21
     SAMPLE = 64  # rules that are looked at to part any number of them
 NOTHING = 0xFFFFFFFF
+
+
+cdef void *roomy(size_t size) noexcept nogil:
+    """Memory that is read all over the place: on large pages where it fills some and the system has them."""
+    cdef void *memory
+    if size < 2 * PAGE:
+        return malloc(size)
+    memory = aligned_alloc(PAGE, (size + PAGE - 1) & ~(<size_t> PAGE - 1))
+    if memory != NULL:
+        large_pages(memory, size)
+    return memory
 
 
 cdef void sort_by(Entry *source, Entry *target, uint32_t n, int field, int shift, int bits) noexcept nogil:
@@ -65,6 +92,7 @@ cdef class Prefixes4:
         cdef const uint8_t[::1] sizes = np.ascontiguousarray(lengths, np.uint8)
         cdef const uint32_t[::1] given = np.ascontiguousarray(values, np.uint32)
         cdef uint32_t n = <uint32_t> starts.shape[0], i
+        cdef size_t most = 2 * <size_t> n + HALVES + 1
         cdef Entry *entries
         cdef Entry *other
         if sizes.shape[0] != n or given.shape[0] != n:
@@ -73,9 +101,11 @@ cdef class Prefixes4:
             raise ValidationError("a prefix has at most 32 bits")
         entries = <Entry *> malloc((n + 1) * sizeof(Entry))
         other = <Entry *> malloc((n + 1) * sizeof(Entry))
-        self.lows = <uint16_t *> malloc((2 * <size_t> n + 65537) * sizeof(uint16_t))
-        self.values = <uint32_t *> malloc((2 * <size_t> n + 65537) * sizeof(uint32_t))
-        if entries == NULL or other == NULL or self.lows == NULL or self.values == NULL:
+        # All of it lies together, so that few pages hold it.
+        self.first = <uint32_t *> roomy((HALVES + 1) * sizeof(uint32_t) + most * (sizeof(uint32_t) + sizeof(uint16_t)))
+        self.values = self.first + HALVES + 1
+        self.lows = <uint16_t *> (self.values + most)
+        if entries == NULL or other == NULL or self.first == NULL:
             free(entries)
             free(other)
             raise MemoryError()
@@ -93,8 +123,7 @@ cdef class Prefixes4:
         free(other)
 
     def __dealloc__(self):
-        free(self.lows)
-        free(self.values)
+        free(self.first)
 
     cdef uint32_t _cut(self, Entry *entries, uint32_t n) noexcept nogil:
         """Turn prefixes, in order of start and then length, into intervals; every upper half begins one."""
@@ -134,24 +163,27 @@ cdef class Prefixes4:
                     made += 1
                 boundary = (<uint64_t> half + 1) << 16
             at = next_start
-        self.first[65536] = made
+        self.first[HALVES] = made
         return made
 
     cdef inline uint32_t _find(self, uint32_t address) noexcept nogil:
-        cdef uint32_t low = self.first[address >> 16], high = self.first[(address >> 16) + 1], middle
-        cdef uint16_t wanted = <uint16_t> (address & 0xFFFF)
-        while high - low > 1:
-            middle = (low + high) >> 1
-            if self.lows[middle] <= wanted:
-                low = middle
-            else:
-                high = middle
-        return self.values[low]
+        cdef uint32_t low = self.first[address >> 16], count = self.first[(address >> 16) + 1] - low
+        prefetch(self.values + low + (count >> 1))
+        return self.values[self._bisect(low, count, <uint16_t> (address & 0xFFFF))]
+
+    cdef inline uint32_t _bisect(self, uint32_t low, uint32_t count, uint16_t wanted) noexcept nogil:
+        """The last of `count` intervals from `low` on that begins at or before what is wanted; the first one does."""
+        cdef uint32_t half
+        while count > 1:
+            half = count >> 1
+            low = low + half if self.lows[low + half] <= wanted else low
+            count -= half
+        return low
 
     @property
     def nbytes(self):
         """Memory in bytes, as allocated."""
-        return self.intervals * 6 + sizeof(self.first)
+        return self.intervals * 6 + (HALVES + 1) * sizeof(uint32_t)
 
     def find(self, uint32_t address):
         """The value of the longest prefix, or `NOTHING`."""
@@ -160,12 +192,25 @@ cdef class Prefixes4:
     def find_many(self, object addresses):
         """The same for an array of uint32, without the GIL."""
         cdef const uint32_t[::1] asked = addresses
-        cdef Py_ssize_t i, n = asked.shape[0]
+        cdef Py_ssize_t i, j, block, n = asked.shape[0]
+        cdef uint32_t low[BLOCK]
+        cdef uint32_t count[BLOCK]
         found = np.empty(n, np.uint32)
         cdef uint32_t[::1] out = found
         with nogil:
-            for i in range(n):
-                out[i] = self._find(asked[i])
+            i = 0
+            while i < n:
+                block = min(<Py_ssize_t> BLOCK, n - i)
+                for j in range(block):
+                    low[j] = self.first[asked[i + j] >> 16]
+                    count[j] = self.first[(asked[i + j] >> 16) + 1] - low[j]
+                    prefetch(self.lows + low[j] + (count[j] >> 1))
+                for j in range(block):
+                    low[j] = self._bisect(low[j], count[j], <uint16_t> (asked[i + j] & 0xFFFF))
+                    prefetch(self.values + low[j])
+                for j in range(block):
+                    out[i + j] = self.values[low[j]]
+                i += block
         return found
 
 
@@ -237,7 +282,7 @@ cdef class Rules:
     def __cinit__(self, object spans, int vectors=512):
         cdef object rows = np.ascontiguousarray(spans, np.uint32).reshape(-1, 8)
         cdef const uint32_t[:, ::1] row = rows
-        cdef uint32_t n = <uint32_t> len(rows), i, size
+        cdef uint32_t n = <uint32_t> len(rows), i, size, children
         cdef int axis
         cdef Packing packing
         cdef Item bounds
@@ -246,6 +291,7 @@ cdef class Rules:
         if n and (rows[:, 4:6].max() > 0xFFFF or rows[:, 6:].max() > 0xFF):
             raise ValidationError("a port has 16 bits and a protocol 8")
         self.search = choose(vectors)
+        self.search_many = many(self.search)
         self.count = n
         self.levels = 1
         size = (n + WIDTH - 1) // WIDTH
@@ -269,6 +315,11 @@ cdef class Rules:
             packing.nodes = self.nodes
             packing.used = 1
             pack(&packing, 0, 0, n, self.levels - 1, &bounds)
+            self.root, self.roots = 0, 1
+            children = (n - 1 >> 4 * (self.levels - 1)) + 1
+            if self.levels > 1 and children <= ROOTS:
+                self.root, self.roots = self.nodes[0].child, children
+                self.levels -= 1
         free(packing.items)
 
     def __dealloc__(self):
@@ -281,7 +332,7 @@ cdef class Rules:
     cdef inline uint32_t _match(self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port) noexcept nogil:
         cdef Point at
         at.source, at.target, at.port, at.protocol = source, target, port, protocol
-        return self.search(self.nodes, 0, self.levels, at)
+        return self.search(self.nodes, self.root, self.roots, self.levels, at)
 
     def match_many(self, object sources, object targets, object protocols, object ports):
         """The same for arrays of equal length (uint32, uint32, uint8, uint16), without the GIL."""
@@ -289,14 +340,25 @@ cdef class Rules:
         cdef const uint32_t[::1] t = targets
         cdef const uint8_t[::1] q = protocols
         cdef const uint16_t[::1] p = ports
-        cdef Py_ssize_t i, n = s.shape[0]
+        cdef Py_ssize_t i, j, n = s.shape[0]
+        cdef uint32_t block
+        cdef Point at[PAIRS]
         if t.shape[0] != n or q.shape[0] != n or p.shape[0] != n:
             raise ValidationError("arrays of unequal length")
         found = np.empty(n, np.uint32)
         cdef uint32_t[::1] out = found
         with nogil:
-            for i in range(n):
-                out[i] = self._match(s[i], t[i], q[i], p[i])
+            if self.search_many == NULL:
+                for i in range(n):
+                    out[i] = self._match(s[i], t[i], q[i], p[i])
+            else:
+                i = 0
+                while i < n:
+                    block = <uint32_t> min(<Py_ssize_t> PAIRS, n - i)
+                    for j in range(<Py_ssize_t> block):
+                        at[j].source, at[j].target, at[j].port, at[j].protocol = s[i + j], t[i + j], p[i + j], q[i + j]
+                    self.search_many(self.nodes, self.root, self.roots, self.levels, at, &out[i], block)
+                    i += PAIRS
         return found
 
 
@@ -310,6 +372,7 @@ cdef void pack(Packing *to, uint32_t node, uint32_t begin, uint32_t end, int lev
     clear_node(to.nodes + node)
     clear_item(bounds)
     if level == 0:
+        sort_rules(to.items + begin, end - begin)
         for i in range(<uint32_t> (end - begin)):
             set_box(to.nodes + node, i, to.items + begin + i)
             merge(bounds, to.items + begin + i)
@@ -333,6 +396,19 @@ cdef void pack(Packing *to, uint32_t node, uint32_t begin, uint32_t end, int lev
         pack(to, first + i, cuts[order[i]], cuts[order[i] + 1], level - 1, &inner)
         set_box(to.nodes + node, i, &inner)
         merge(bounds, &inner)
+
+
+cdef void sort_rules(Item *items, uint32_t n) noexcept nogil:
+    """Put the few rules of a leaf in their order."""
+    cdef uint32_t i, j
+    cdef Item item
+    for i in range(1, n):
+        item = items[i]
+        j = i
+        while j and items[j - 1].rule > item.rule:
+            items[j] = items[j - 1]
+            j -= 1
+        items[j] = item
 
 
 cdef void divide(

@@ -3,9 +3,10 @@
 A node holds sixteen boxes over source, target, port and protocol, column by column, and with each the least rule in
 or below it. All sixteen are compared at once: by AVX-512, by AVX2, or by what the compiler makes of plain loops.
 
-A search goes level by level, not path by path: the boxes that hold the point are written one after another without a
-branch, so the processor reads the nodes of a level side by side. At most `GW_BLOCK` nodes of a level are opened before
-the levels below them are finished; what was found there then spares boxes whose least rule is not less.
+A search begins with a few nodes side by side and goes level by level, not path by path: the boxes that hold the point
+are written one after another without a branch, so the processor reads the nodes of a level side by side. At most
+`GW_BLOCK` nodes of a level are opened before the levels below them are finished; what was found there then spares boxes
+whose least rule is not less.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -16,6 +17,7 @@ cdef extern from *:
 
     #define GW_WIDTH 16
     #define GW_BLOCK 16
+    #define GW_PAIRS 64              /* questions asked at once, and so many nodes of a level */
     #define GW_LEVELS 6              /* 16^6 = 2^24 rules */
 
     typedef struct {
@@ -29,19 +31,23 @@ cdef extern from *:
 
     typedef struct { uint32_t source, target; uint16_t port; uint8_t protocol; } gw_point;
 
-    typedef uint32_t (*gw_search)(const gw_node *nodes, uint32_t root, int levels, gw_point at);
+    typedef uint32_t (*gw_search)(const gw_node *nodes, uint32_t root, uint32_t roots, int levels, gw_point at);
+    typedef void (*gw_search_many)(
+        const gw_node *nodes, uint32_t root, uint32_t roots, int levels, const gw_point *at, uint32_t *found,
+        uint32_t n);
 
     /* `OPEN` appends to `next` the children of one node whose boxes hold the point and may beat `found`; `LEAF` takes
        the least rule of one node into `found`. */
     #define GW_SEARCH(NAME, TARGET, PREPARE, BEGIN, OPEN, LEAF, END)                                                  \\
-    TARGET static uint32_t NAME(const gw_node *nodes, uint32_t root, int levels, gw_point at)                         \\
+    TARGET static uint32_t NAME(const gw_node *nodes, uint32_t root, uint32_t roots, int levels, gw_point at)         \\
     {                                                                                                                 \\
         uint32_t lists[GW_LEVELS][GW_BLOCK * GW_WIDTH + GW_WIDTH];                                                    \\
         uint32_t count[GW_LEVELS], done[GW_LEVELS], found = UINT32_MAX;                                               \\
         int level = 0;                                                                                                \\
         PREPARE                                                                                                       \\
-        lists[0][0] = root;                                                                                           \\
-        count[0] = 1;                                                                                                 \\
+        for (uint32_t i = 0; i < roots; i++)                                                                          \\
+            lists[0][i] = root + i;                                                                                   \\
+        count[0] = roots;                                                                                             \\
         done[0] = 0;                                                                                                  \\
         while (level >= 0) {                                                                                          \\
             uint32_t from = done[level], to = count[level];                                                           \\
@@ -170,8 +176,8 @@ cdef extern from *:
     GW_SEARCH(gw_search_avx2, GW_AVX2, GW_AVX2_PREPARE, GW_AVX2_BEGIN, GW_AVX2_OPEN, GW_AVX2_LEAF, GW_AVX2_END)
 
     #define GW_WIDE __attribute__((target("avx512f,avx512bw,avx512vl,popcnt")))
-    static inline GW_WIDE __attribute__((always_inline)) __mmask16 gw_fits_wide(
-        const gw_node *node, __m512i source, __m512i target, __m256i port, __m128i protocol, __m512i found)
+    static inline GW_WIDE __attribute__((always_inline)) __mmask16 gw_holds_wide(
+        const gw_node *node, __m512i source, __m512i target, __m256i port, __m128i protocol)
     {
         __mmask16 on_source = _mm512_cmple_epu32_mask(_mm512_load_si512(node->source_low), source)
                             & _mm512_cmpge_epu32_mask(_mm512_load_si512(node->source_high), source);
@@ -181,10 +187,15 @@ cdef extern from *:
                           & _mm256_cmpge_epu16_mask(_mm256_load_si256((const __m256i *) node->port_high), port);
         __mmask16 on_protocol = _mm_cmple_epu8_mask(_mm_load_si128((const __m128i *) node->protocol_low), protocol)
                               & _mm_cmpge_epu8_mask(_mm_load_si128((const __m128i *) node->protocol_high), protocol);
-        __mmask16 may_beat = _mm512_cmplt_epu32_mask(_mm512_load_si512(node->best), found);
         /* Compilers would make one chain of nine dependent comparisons of this. */
         __asm__("" : "+k"(on_source), "+k"(on_target), "+k"(on_port), "+k"(on_protocol));
-        return (on_source & on_target) & (on_port & on_protocol) & may_beat;
+        return (on_source & on_target) & (on_port & on_protocol);
+    }
+    static inline GW_WIDE __attribute__((always_inline)) __mmask16 gw_fits_wide(
+        const gw_node *node, __m512i source, __m512i target, __m256i port, __m128i protocol, __m512i found)
+    {
+        __mmask16 may_beat = _mm512_cmplt_epu32_mask(_mm512_load_si512(node->best), found);
+        return gw_holds_wide(node, source, target, port, protocol) & may_beat;
     }
     #define GW_WIDE_PREPARE                                                                                           \\
         const __m512i places = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);                \\
@@ -203,6 +214,63 @@ cdef extern from *:
     #define GW_WIDE_END found = _mm512_reduce_min_epu32(least);
     GW_SEARCH(gw_search_avx512, GW_WIDE, GW_WIDE_PREPARE, GW_WIDE_BEGIN, GW_WIDE_OPEN, GW_WIDE_LEAF, GW_WIDE_END)
 
+    /* Many questions at once, level by level: what is opened below them lies in one list, with the question beside each
+       node, so no loop is as short as one question's, and nodes are read far ahead. */
+    static GW_WIDE void gw_search_many_avx512(
+        const gw_node *nodes, uint32_t root, uint32_t roots, int levels, const gw_point *at, uint32_t *found,
+        uint32_t n)
+    {
+        const __m512i places = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        uint32_t lists[GW_LEVELS][GW_PAIRS * GW_WIDTH + GW_WIDTH];
+        uint8_t asked[GW_LEVELS][GW_PAIRS * GW_WIDTH + GW_WIDTH];
+        uint32_t count[GW_LEVELS], done[GW_LEVELS];
+        int level = 0;
+        count[0] = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            for (uint32_t j = 0; j < roots; j++) {
+                lists[0][count[0]] = root + j;
+                asked[0][count[0]++] = (uint8_t) i;
+            }
+            found[i] = UINT32_MAX;
+        }
+        done[0] = 0;
+        while (level >= 0) {
+            uint32_t from = done[level], to = count[level], made = 0;
+            if (from == to) {
+                level--;
+                continue;
+            }
+            if (to - from > GW_PAIRS)
+                to = from + GW_PAIRS;
+            done[level] = to;
+            for (; from < to; from++) {
+                const gw_node *node = nodes + lists[level][from];
+                const uint8_t i = asked[level][from];
+                const __mmask16 holding = gw_holds_wide(
+                    node, _mm512_set1_epi32((int) at[i].source), _mm512_set1_epi32((int) at[i].target),
+                    _mm256_set1_epi16((short) at[i].port), _mm_set1_epi8((char) at[i].protocol));
+                if (level + 1 == levels) {
+                    /* Rules stand in order in a leaf. No comparison waits for what the leaf before has found. */
+                    uint32_t rule = node->best[__builtin_ctz(holding | 1u << (GW_WIDTH - 1))];
+                    rule = holding ? rule : UINT32_MAX;
+                    found[i] = rule < found[i] ? rule : found[i];
+                } else {
+                    __m512i children = _mm512_add_epi32(places, _mm512_set1_epi32((int) node->child));
+                    __mmask16 mask = holding & _mm512_cmplt_epu32_mask(
+                        _mm512_load_si512(node->best), _mm512_set1_epi32((int) found[i]));
+                    _mm512_storeu_si512(lists[level + 1] + made, _mm512_maskz_compress_epi32(mask, children));
+                    _mm_storeu_si128((__m128i *) (asked[level + 1] + made), _mm_set1_epi8((char) i));
+                    made += (uint32_t) __builtin_popcount(mask);
+                }
+            }
+            if (level + 1 < levels) {
+                level++;
+                count[level] = made;
+                done[level] = 0;
+            }
+        }
+    }
+
     /* The search for vectors of at most so many bits, as far as this CPU has them. */
     static gw_search gw_choose(int bits)
     {
@@ -213,8 +281,13 @@ cdef extern from *:
         return bits >= 256 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? gw_search_avx2
                                                                                              : gw_search_plain;
     }
+    static gw_search_many gw_many(gw_search search)
+    {
+        return search == gw_search_avx512 ? gw_search_many_avx512 : 0;
+    }
     #else
     static gw_search gw_choose(int bits) { return gw_search_plain; }
+    static gw_search_many gw_many(gw_search search) { return 0; }
     #endif
     """
     ctypedef struct Node "gw_node":
@@ -233,6 +306,11 @@ cdef extern from *:
         uint32_t target
         uint16_t port
         uint8_t protocol
-    ctypedef uint32_t (*Search "gw_search")(const Node *, uint32_t, int, Point) noexcept nogil
+    ctypedef uint32_t (*Search "gw_search")(const Node *, uint32_t, uint32_t, int, Point) noexcept nogil
+    ctypedef void (*SearchMany "gw_search_many")(
+        const Node *, uint32_t, uint32_t, int, const Point *, uint32_t *, uint32_t
+    ) noexcept nogil
+    enum: PAIRS "GW_PAIRS"
     Search choose "gw_choose"(int bits) nogil
+    SearchMany many "gw_many"(Search search) nogil
     int leading_zeros "__builtin_clz"(uint32_t) noexcept nogil
