@@ -63,7 +63,6 @@ def run(
 
     async def serve() -> int:
         server = Server(options, observer, listening=estate.sockets if estate is not None else ())
-
         doors: list[Door] = []
 
         async def stands(told: asyncio.Event) -> None:
@@ -96,7 +95,7 @@ def run_leader(
             speak(channel, Word(ready=True))
             await _server_stands(server, told, ready)
 
-        await _serve(server, stands)
+        await _serve(server, stands, supervised=True)
         return _outcome(server)
 
     return _run(serve)
@@ -114,7 +113,7 @@ def run_worker(
         async def stands(told: asyncio.Event) -> None:
             _heed(channel, worker, told)
 
-        await _serve(worker, stands)
+        await _serve(worker, stands, supervised=True)
         return DONE
 
     return _run(serve)
@@ -144,12 +143,13 @@ def _outcome(server: Server) -> int:
     return FAILED if server.failed.done() else DONE
 
 
-async def _serve(service: Service, stands: Stands) -> None:
+async def _serve(service: Service, stands: Stands, *, supervised: bool = False) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
 
     def signalled(name: str) -> None:
-        if told.is_set():
+        # A terminal and a service manager signal each process of a group, and then the supervisor does, too.
+        if told.is_set() and not supervised:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
             signal.raise_signal(signal.Signals[name])

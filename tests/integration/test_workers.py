@@ -18,7 +18,7 @@ import websockets
 from ghostwire.testing.processes import Child
 from ghostwire.wire.client_session import MapChanged
 from ghostwire.wire.messages import Answer, HeartbeatAck, ServerBye
-from tests.integration.node_client import NodeClient
+from tests.integration.node_client import NodeClient, credentials
 from tests.integration.workers import Workers, crowd, join, serving, wait
 
 pytestmark = pytest.mark.integration
@@ -182,6 +182,32 @@ async def test_a_server_is_replaced_and_every_node_comes_back_unchanged(before: 
             assert nodes[at].events[-1] == MapChanged("unchanged")
             await alive(nodes[at])
         for node in nodes:
+            await node.socket.close()
+
+
+async def test_a_signal_to_the_whole_group_ends_it_gracefully() -> None:
+    with serving("--workers", "2") as server:
+        async with NodeClient((key := server.key())["server"], credentials("laptop", key["key"])) as node:
+            await node.joined()
+            os.killpg(server.child.pid, signal.SIGINT)
+            await node.until(ServerBye)
+        assert await asyncio.to_thread(server.child.wait, 20) == 0
+        assert "server.stopped" in server.log()
+
+
+async def test_a_server_that_cannot_take_over_leaves_the_old_one_as_it_was() -> None:
+    with serving("--workers", "2") as server:
+        nodes = await join(server.key(), "n0", "n1")
+        (server.data / "ghostwire.yaml").write_text("database:\n  key_file: /does/not/exist\n")
+        failing = Child.start(server.verb("--takeover"), server.room / "second")
+        assert await asyncio.to_thread(failing.wait, 30) != 0
+        server.child.until("ready", server.ready, 30.0)
+        wait(lambda: server.status()["sessions"] == 2)
+        assert "takeover.failed" in server.log()
+        nodes += await join(server.key(), "n2")
+        await nodes[0].until_peers("n1", "n2")
+        for node in nodes:
+            await alive(node)
             await node.socket.close()
 
 
