@@ -27,7 +27,7 @@ from ghostwire.coordinator.views import Views
 from ghostwire.model.node import Node
 from ghostwire.model.position import Position
 from ghostwire.wire.messages import Parts
-from ghostwire.wire.netmap import Dns, Filter, Network, Relays, encode_part, part_hash
+from ghostwire.wire.netmap import Dns, Network, Relays, encode_part, part_hash
 
 
 class Brought(NamedTuple):
@@ -139,7 +139,7 @@ class NetworkMapper:
 
     def rules_part(self, slot: int) -> bytes:
         """A node's inbound filter, and until when it sees whom, encoded."""
-        return encode_part(Filter(rules=self._views.rules(slot), ends=self._views.ends(slot)))
+        return encode_part(self._views.outlook.filter(slot))
 
     # Changes.
 

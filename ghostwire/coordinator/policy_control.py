@@ -73,18 +73,19 @@ class PolicyControl:
         """The policy in force is another: tell everyone whose map it changes, whatever has been lost first."""
         if self._follow(self._views.edit) is not None:
             return
-        present = [self._state.node_by_slot[slot] for slot in self._views.slots]
-        before = {node.slot: self._sight(node) for node in present}
+        slots, by_slot = self._views.slots, self._state.node_by_slot
+        before, outlook = self._views.sights(slots), self._views.outlook
         self._views.rebind()
-        changed = BitMap(node.slot for node in present if self._mapper.refresh(node))
+        after, now = self._views.sights(slots), self._views.outlook
+        changed = BitMap(slot for slot in slots if self._mapper.refresh(by_slot[slot]))
         affected = BitMap(changed)
-        for node in present:
-            now = self._sight(node)
-            if now != before[node.slot] or now[0].intersect(changed):
-                affected.add(node.slot)
+        for slot in slots - changed:
+            seen = after.of(slot)
+            if seen != before.of(slot) or seen.intersect(changed) or now.filter(slot) != outlook.filter(slot):
+                affected.add(slot)
         if affected:
             self._window.add(self._mapper.position, (), (), affected)
-            self._tell({slot: before[slot][0] for slot in affected}, changed)
+            self._tell({slot: before.of(slot) for slot in affected}, changed)
 
     def users_changed(self, *, nodeless: bool) -> BitMap:
         """The users are others: whose maps changed. Those with a session are told.
@@ -116,7 +117,7 @@ class PolicyControl:
         """
         by_slot = self._state.node_by_slot
         looked_at = self._views.slots if among is None else among
-        seen = {slot: self._views.visible(slot) for slot in looked_at if self._is_live(by_slot[slot])}
+        seen = self._views.sights(slot for slot in looked_at if self._is_live(by_slot[slot]))
         affected = change()
         if affected is None:
             return affected
@@ -127,11 +128,15 @@ class PolicyControl:
             affected |= self._views.visible(slot)
         if affected:
             self._remember(moved, affected)
-        for slot in moved - BitMap(seen):
-            if self._is_live(by_slot[slot]):
+        told: dict[int, BitMap] = {}
+        for slot in affected:
+            if slot in moved and slot in seen:
+                told[slot] = seen.of(slot)
+            elif slot not in moved:
+                told[slot] = self._views.visible(slot)
+            elif self._is_live(by_slot[slot]):
                 self._send_whole(by_slot[slot])
-        seen |= {slot: self._views.visible(slot) for slot in affected - moved}
-        self._tell({slot: seen[slot] for slot in affected & BitMap(seen)}, changed)
+        self._tell(told, changed)
         return affected
 
     def _remember(self, moved: BitMap, affected: BitMap) -> None:
@@ -150,9 +155,6 @@ class PolicyControl:
             if self._is_live(node):
                 self._send_whole(node)
         return affected
-
-    def _sight(self, node: Node) -> tuple[BitMap, bytes]:
-        return self._views.visible(node.slot), self._mapper.rules_part(node.slot)
 
     def _tell(self, seen: Mapping[int, BitMap], changed: BitMap) -> None:
         """Tell these slots, who saw those peers, what they see now: one message for all whom the same is news to."""

@@ -10,10 +10,11 @@ import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.access_standing import grants
+from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.coordinator.journal import Journal
+from ghostwire.coordinator.outlook import Outlook, Sights
 from ghostwire.coordinator.policy_aside import Aside, Built
 from ghostwire.coordinator.state import State
-from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
 from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
@@ -115,80 +116,6 @@ class Directory:
     def build(self, policy: Policy, bindings: Mapping[str, int] | None = None) -> Engine:
         """The policy over them; names mean who is called so now, unless `bindings` say whom they mean."""
         return Engine.build(policy, self.users, self.nodes, self.pools, bindings, at=self.at)
-
-
-class ClassNumbers:
-    """The numbers that maps know classes by. They outlive restarts and policies as long as they stay true.
-
-    The engine numbers classes as it likes, anew with each build; a number in a map must go on meaning nodes that the
-    policy does not tell apart, or a filter that a node already holds would let others in. So each node has a number,
-    all nodes with one number are of one class, and a class may have several. No number is given twice.
-    """
-
-    def __init__(self, first: int) -> None:
-        self.next = first
-        self._of: dict[int, int] = {}
-        self._within: dict[int, dict[int, int]] = {}
-
-    @classmethod
-    def carry(cls, first: int, engine_class: Mapping[int, int], known: Mapping[int, int]) -> ClassNumbers:
-        """Numbers for an engine's classes (by slot), as far as possible those `known` (by slot).
-
-        Where the nodes of one number are no longer of one class, it stays with the class that most of them are in.
-        """
-        fresh = cls(first)
-        spread: dict[int, dict[int, int]] = {}
-        for slot, found in engine_class.items():
-            counts = spread.setdefault(known.get(slot, 0), {})
-            counts[found] = counts.get(found, 0) + 1
-        home = {number: max(counts, key=counts.__getitem__) for number, counts in spread.items() if number}
-        for slot, found in engine_class.items():
-            number = known.get(slot, 0)
-            if number and home[number] == found:
-                fresh._enter(slot, found, number)
-        for slot, found in engine_class.items():
-            if slot not in fresh._of:
-                fresh.enter(slot, found)
-        return fresh
-
-    def number(self, slot: int) -> int:
-        """The number of a node's class, 0 for a node that is not present."""
-        return self._of.get(slot, 0)
-
-    def all(self) -> dict[int, int]:
-        """The number of every present node, by slot."""
-        return dict(self._of)
-
-    def inhabited(self, engine_classes: Iterable[int]) -> tuple[int, ...]:
-        """The numbers of an engine's classes, sorted; a class without members has none."""
-        return tuple(sorted(number for found in engine_classes for number in self._within.get(found, ())))
-
-    def enter(self, slot: int, engine_class: int) -> bool:
-        """A node is in the class, under a number that the class has or a fresh one; whether it is the first."""
-        within = self._within.get(engine_class)
-        if within:
-            self._enter(slot, engine_class, next(iter(within)))
-            return False
-        self._enter(slot, engine_class, self.next)
-        self.next += 1
-        return True
-
-    def leave(self, slot: int, engine_class: int) -> bool:
-        """A node is no longer in the class; whether a number went with it."""
-        number = self._of.pop(slot)
-        within = self._within[engine_class]
-        within[number] -= 1
-        if within[number]:
-            return False
-        del within[number]
-        if not within:
-            del self._within[engine_class]
-        return True
-
-    def _enter(self, slot: int, engine_class: int, number: int) -> None:
-        self._of[slot] = number
-        within = self._within.setdefault(engine_class, {})
-        within[number] = within.get(number, 0) + 1
 
 
 class Views:
@@ -403,39 +330,14 @@ class Views:
         """The number of a node's class, 0 for one that is not present."""
         return self.numbers.number(slot)
 
-    def rules(self, slot: int) -> tuple[FilterRule, ...]:
-        """A node's inbound filter, classes by their numbers.
+    @property
+    def outlook(self) -> Outlook:
+        """What nodes see and let in now."""
+        return Outlook(self._engine, self.numbers, self._state.node_by_slot)
 
-        Classes that nobody is in are left out: which ones the engine remembers depends on its history, and a map must
-        not. So filters change only when a number gets its first node or loses its last one, when the routes change
-        that `*` covers, or, in a policy with postures, conditions or denials, with any node.
-        """
-        rules: list[FilterRule] = []
-        for rule in self._engine.native_filter(slot):
-            if rule.classes:
-                rule = msgspec.structs.replace(rule, classes=self.numbers.inhabited(rule.classes))
-            if rule.prefixes:
-                rule = msgspec.structs.replace(rule, prefixes=tuple(sorted(set(rule.prefixes))))
-            if rule.classes or rule.same_owner or rule.prefixes:
-                rules.append(rule)
-        return tuple(rules)
-
-    def ends(self, slot: int) -> tuple[SightEnd, ...]:
-        """Until when a node sees those whom it will not see for good, classes by their numbers, in order of time."""
-        found = self._engine.sight_ends(slot)
-        classes: dict[int, list[int]] = {}
-        for engine_class, until in found.classes.items():
-            classes.setdefault(until, []).append(engine_class)
-        nodes: dict[int, list[int]] = {}
-        for other, until in found.nodes.items():
-            if other in self._state.node_by_slot:
-                nodes.setdefault(until, []).append(self._state.node_by_slot[other].id)
-        ends = []
-        for until in sorted(classes.keys() | nodes.keys()):
-            numbers = self.numbers.inhabited(classes.get(until, ()))
-            if numbers or until in nodes:
-                ends.append(SightEnd(classes=numbers, nodes=tuple(sorted(nodes.get(until, ()))), until=until))
-        return tuple(ends)
+    def sights(self, slots: Iterable[int]) -> Sights:
+        """Whom these nodes see now."""
+        return Sights(self._engine, slots)
 
     @property
     def bindings(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from ghostwire.coordinator.liveness import Presence
 from ghostwire.coordinator.names import NameSeries, belongs_to, clean_hostname, printable
 from ghostwire.coordinator.reservations import Claim, Reservations
 from ghostwire.coordinator.state import State
-from ghostwire.coordinator.views import ClassNumbers
+from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.errors import InternalError, ValidationError
 from ghostwire.model.change import Delete, Put
 from ghostwire.model.node import Node

@@ -1,0 +1,88 @@
+"""The numbers under which maps know classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class ClassNumbers:
+    """The numbers that maps know classes by. They outlive restarts and policies as long as they stay true.
+
+    The engine numbers classes as it likes, anew with each build; a number in a map must go on meaning nodes that the
+    policy does not tell apart, or a filter that a node already holds would let others in. So each node has a number,
+    all nodes with one number are of one class, and a class may have several. No number is given twice.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.next = first
+        self._of: dict[int, int] = {}
+        self._within: dict[int, dict[int, int]] = {}
+        self._inhabited: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    @classmethod
+    def carry(cls, first: int, engine_class: Mapping[int, int], known: Mapping[int, int]) -> ClassNumbers:
+        """Numbers for an engine's classes (by slot), as far as possible those `known` (by slot).
+
+        Where the nodes of one number are no longer of one class, it stays with the class that most of them are in.
+        """
+        fresh = cls(first)
+        spread: dict[int, dict[int, int]] = {}
+        for slot, found in engine_class.items():
+            counts = spread.setdefault(known.get(slot, 0), {})
+            counts[found] = counts.get(found, 0) + 1
+        home = {number: max(counts, key=counts.__getitem__) for number, counts in spread.items() if number}
+        for slot, found in engine_class.items():
+            number = known.get(slot, 0)
+            if number and home[number] == found:
+                fresh._enter(slot, found, number)
+        for slot, found in engine_class.items():
+            if slot not in fresh._of:
+                fresh.enter(slot, found)
+        return fresh
+
+    def number(self, slot: int) -> int:
+        """The number of a node's class, 0 for a node that is not present."""
+        return self._of.get(slot, 0)
+
+    def all(self) -> dict[int, int]:
+        """The number of every present node, by slot."""
+        return dict(self._of)
+
+    def inhabited(self, engine_classes: tuple[int, ...]) -> tuple[int, ...]:
+        """The numbers of an engine's classes, sorted; a class without members has none."""
+        numbers = self._inhabited.get(engine_classes)
+        if numbers is None:
+            numbers = tuple(sorted(number for found in engine_classes for number in self._within.get(found, ())))
+            self._inhabited[engine_classes] = numbers
+        return numbers
+
+    def enter(self, slot: int, engine_class: int) -> bool:
+        """A node is in the class, under a number that the class has or a fresh one; whether it is the first."""
+        within = self._within.get(engine_class)
+        if within:
+            self._enter(slot, engine_class, next(iter(within)))
+            return False
+        self._enter(slot, engine_class, self.next)
+        self.next += 1
+        return True
+
+    def leave(self, slot: int, engine_class: int) -> bool:
+        """A node is no longer in the class; whether a number went with it."""
+        number = self._of.pop(slot)
+        within = self._within[engine_class]
+        within[number] -= 1
+        if within[number]:
+            return False
+        del within[number]
+        self._inhabited.clear()
+        if not within:
+            del self._within[engine_class]
+        return True
+
+    def _enter(self, slot: int, engine_class: int, number: int) -> None:
+        self._of[slot] = number
+        within = self._within.setdefault(engine_class, {})
+        members = within.get(number, 0)
+        within[number] = members + 1
+        if not members:
+            self._inhabited.clear()

@@ -1,0 +1,81 @@
+"""What nodes see and let in, as one engine says it at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from pyroaring import BitMap
+
+from ghostwire.coordinator.class_numbers import ClassNumbers
+from ghostwire.model.filter import FilterRule, SightEnd
+from ghostwire.model.node import Node
+from ghostwire.policy import Engine, Standpoint
+from ghostwire.wire.netmap import Filter
+
+
+class Outlook:
+    """Filters of nodes, by slot, with classes by the numbers that maps know them by."""
+
+    def __init__(self, engine: Engine, numbers: ClassNumbers, nodes: Mapping[int, Node]) -> None:
+        self._engine = engine
+        self._numbers = numbers
+        self._nodes = nodes
+
+    def filter(self, slot: int) -> Filter:
+        """What may come in to a node, and until when it sees whom.
+
+        Classes that nobody is in are left out: which ones the engine remembers depends on its history, and a map must
+        not. So filters change only when a number gets its first node or loses its last one, when the routes change
+        that `*` covers, or, in a policy with postures, conditions or denials, with any node.
+        """
+        return Filter(rules=self._rules(slot), ends=self._ends(slot))
+
+    def _rules(self, slot: int) -> tuple[FilterRule, ...]:
+        rules: list[FilterRule] = []
+        for rule in self._engine.native_filter(slot):
+            if rule.classes:
+                rule = msgspec.structs.replace(rule, classes=self._numbers.inhabited(rule.classes))
+            if rule.prefixes:
+                rule = msgspec.structs.replace(rule, prefixes=tuple(sorted(set(rule.prefixes))))
+            if rule.classes or rule.same_owner or rule.prefixes:
+                rules.append(rule)
+        return tuple(rules)
+
+    def _ends(self, slot: int) -> tuple[SightEnd, ...]:
+        """Until when a node sees those whom it will not see for good, in order of time."""
+        found = self._engine.sight_ends(slot)
+        classes: dict[int, list[int]] = {}
+        for engine_class, until in found.classes.items():
+            classes.setdefault(until, []).append(engine_class)
+        nodes: dict[int, list[int]] = {}
+        for other, until in found.nodes.items():
+            if other in self._nodes:
+                nodes.setdefault(until, []).append(self._nodes[other].id)
+        ends = []
+        for until in sorted(classes.keys() | nodes.keys()):
+            numbers = self._numbers.inhabited(tuple(classes.get(until, ())))
+            if numbers or until in nodes:
+                ends.append(SightEnd(classes=numbers, nodes=tuple(sorted(nodes.get(until, ()))), until=until))
+        return tuple(ends)
+
+
+class Sights:
+    """Whom these nodes see, found once for all who see from the same place. What happens later changes nothing."""
+
+    def __init__(self, engine: Engine, slots: Iterable[int]) -> None:
+        shared: dict[Standpoint, BitMap] = {}
+        self._seen: dict[int, BitMap] = {}
+        for slot in slots:
+            point = engine.standpoint(slot)
+            seen = shared.get(point)
+            if seen is None:
+                seen = shared[point] = engine.seen_from(slot)
+            self._seen[slot] = seen
+
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._seen
+
+    def of(self, slot: int) -> BitMap:
+        """The peers of one of the nodes."""
+        return self._seen[slot] - BitMap([slot])
