@@ -24,6 +24,7 @@ SUFFIX: Final = "_sealed"
 TABLE: Final = "CREATE TABLE IF NOT EXISTS zq_sealed(id BLOB PRIMARY KEY, layout BLOB NOT NULL) WITHOUT ROWID"
 HIDDEN_KEY: Final = "zq_row"
 """The random 16 bytes that stand for a row where no primary key is declared."""
+MAC: Final = "zq_mac_"
 NAME: Final = r'(?:"(?:[^"]|"")+"|\w+)'
 
 _HEAD = re.compile(rf"\s*CREATE\s+TABLE\s+(IF\s+NOT\s+EXISTS\s+)?({NAME})\s*\(", re.IGNORECASE)
@@ -32,7 +33,8 @@ _KIND = re.compile(r"\b(?:ENCRYPTED|COMPRESSED)\b", re.IGNORECASE)
 _CONSTRAINT = re.compile(r"\s*(CONSTRAINT|PRIMARY|UNIQUE|CHECK|FOREIGN)\b", re.IGNORECASE)
 _PRIMARY = re.compile(r"\bPRIMARY\s+KEY\b", re.IGNORECASE)
 _LISTED = re.compile(r"\bPRIMARY\s+KEY\s*\(([^()]*)\)", re.IGNORECASE)
-_NOT_HERE = re.compile(r"\b(UNIQUE|PRIMARY|REFERENCES|CHECK|COLLATE|DEFAULT|GENERATED|AS)\b", re.IGNORECASE)
+_NOT_HERE = re.compile(r"\b(PRIMARY|REFERENCES|CHECK|COLLATE|DEFAULT|GENERATED|AS)\b", re.IGNORECASE)
+_ONCE = re.compile(r"\bUNIQUE\b", re.IGNORECASE)
 _DEFAULT = re.compile(r"\b(DEFAULT|GENERATED)\b", re.IGNORECASE)
 _REQUIRED = re.compile(r"\bNOT\s+NULL\b", re.IGNORECASE)
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
@@ -40,11 +42,20 @@ _BRACKETS = re.compile(r"\([^()]*\)")
 
 
 class SealedColumn(msgspec.Struct, frozen=True, array_like=True):
-    """A column of such a table. `kind` is 0 for a plain one, which has no id."""
+    """A column of such a table. `kind` is 0 for a plain one, which has no id.
+
+    No two rows may hold the same value in a `unique` one; a keyed hash of the value stands beside it for that.
+    """
 
     id: bytes
     name: str
     kind: int
+    unique: bool = False
+
+    @property
+    def mac(self) -> str:
+        """The column of the base table that holds the keyed hash."""
+        return MAC + self.name
 
 
 class SealedTable(msgspec.Struct, frozen=True, array_like=True):
@@ -90,22 +101,23 @@ class Plan:
 
     def fresh(self) -> SealedTable:
         """The table with ids of its own."""
-        columns = tuple(SealedColumn(fresh_id(), c.name, c.kind) if c.kind else c for c in self.table.columns)
+        columns = tuple(msgspec.structs.replace(c, id=fresh_id()) if c.kind else c for c in self.table.columns)
         return msgspec.structs.replace(self.table, id=fresh_id(), columns=columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One column as it was written: its kind, and what is left for SQLite."""
+    """One column as it was written: its kind, what is left for SQLite, and whether a sealed one is UNIQUE."""
 
     name: str
     kind: int
     text: str
+    unique: bool = False
 
     @property
     def column(self) -> SealedColumn:
         """The column, without an id."""
-        return SealedColumn(b"", self.name, self.kind)
+        return SealedColumn(b"", self.name, self.kind, self.unique)
 
 
 @lru_cache(maxsize=256)
@@ -127,6 +139,7 @@ def plan(text: str) -> Plan | None:
         raise ValidationError(f"table {name}: ENCRYPTED and COMPRESSED do not go with {tail.strip()}")
     key = _primary(columns, constraints)
     definitions = [f"{quote(column.name)} {column.text}" for column in columns]
+    definitions += [f"{quote(column.column.mac)} BLOB" for column in columns if column.unique]
     if not key:
         definitions.append(f"{HIDDEN_KEY} BLOB NOT NULL DEFAULT (randomblob(16))")
     table = SealedTable(b"", name, tuple(column.column for column in columns), key)
@@ -147,7 +160,8 @@ def definition(table: str, text: str) -> Definition:
     if refused is not None:
         raise ValidationError(f"column {table}.{name}: {refused.group().upper()} does not go with sealed columns")
     if kind:
-        return Definition(name, kind, "BLOB NOT NULL" if _REQUIRED.search(rest) else "BLOB")
+        text = "BLOB NOT NULL" if _REQUIRED.search(rest) else "BLOB"
+        return Definition(name, kind, text, _ONCE.search(rest) is not None)
     return Definition(name, 0, text[found.end() :].strip())
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from ghostwire.errors import ValidationError
 from ghostwire.zqlite.columns import (
+    MAC,
     NAME,
     Definition,
     SealedColumn,
@@ -42,7 +43,8 @@ _ADD_COLUMN = re.compile(r"ADD\s+(?:COLUMN\s+)?(?!CONSTRAINT\b)(?=\S)", re.IGNOR
 
 def make(plan: Plan, table: SealedTable) -> str:
     """The statements that make a table."""
-    return f"CREATE TABLE {quote(table.base)}({', '.join(plan.definitions)});\n{view(table)}"
+    indexes = "".join(f"{_index(table, column)};\n" for column in table.columns if column.unique)
+    return f"CREATE TABLE {quote(table.base)}({', '.join(plan.definitions)});\n{indexes}{view(table)}"
 
 
 def drop(table: SealedTable) -> str:
@@ -105,13 +107,20 @@ def alter(table: SealedTable, text: str) -> tuple[str, SealedTable]:
         now = msgspec.structs.replace(table, name=bare(found.group(1)))
         change = f"{act} RENAME TO {quote(now.base)}"
     elif found := _RENAME_COLUMN.match(rest):
-        now = _renamed(table, bare(found.group(1)), bare(found.group(2)))
-        change = f"{act} RENAME COLUMN {found.group(1)} TO {found.group(2)}"
+        old, new = bare(found.group(1)), bare(found.group(2))
+        now = _renamed(table, old, new)
+        change = f"{act} RENAME COLUMN {quote(old)} TO {quote(new)}"
+        if _unique(table, old) is not None:
+            change += f"; {act} RENAME COLUMN {quote(MAC + old)} TO {quote(MAC + new)}"
     elif found := _DROP_COLUMN.match(rest):
         now = _without(table, bare(found.group(1)))
         change = f"{act} DROP COLUMN {found.group(1)}"
+        if (column := _unique(table, bare(found.group(1)))) is not None:
+            change += f"; DROP INDEX {_index_name(column)}; {act} DROP COLUMN {quote(column.mac)}"
     elif found := _ADD_COLUMN.match(rest):
         added = definition(table.name, text[head.end() + found.end() :].rstrip().rstrip(";"))
+        if added.unique:
+            raise ValidationError(f"column {table.name}.{added.name}: UNIQUE goes with a new table only")
         now = _with(table, added)
         change = f"{act} ADD COLUMN {quote(added.name)} {added.text}"
     else:
@@ -123,7 +132,7 @@ def _renamed(table: SealedTable, old: str, new: str) -> SealedTable:
     def name(was: str) -> str:
         return new if was.lower() == old.lower() else was
 
-    columns = tuple(SealedColumn(c.id, name(c.name), c.kind) for c in table.columns)
+    columns = tuple(msgspec.structs.replace(c, name=name(c.name)) for c in table.columns)
     return msgspec.structs.replace(table, columns=columns, key=tuple(map(name, table.key)))
 
 
@@ -140,6 +149,19 @@ def _with(table: SealedTable, added: Definition) -> SealedTable:
     return msgspec.structs.replace(table, columns=(*table.columns, column))
 
 
+def _unique(table: SealedTable, name: str) -> SealedColumn | None:
+    return next((column for column in table.columns if column.unique and column.name.lower() == name.lower()), None)
+
+
+def _index(table: SealedTable, column: SealedColumn) -> str:
+    return f"CREATE UNIQUE INDEX {_index_name(column)} ON {quote(table.base)}({quote(column.mac)})"
+
+
+def _index_name(column: SealedColumn) -> str:
+    """One that no rename changes."""
+    return quote(f"unique_{column.id.hex()}")
+
+
 def _literal(table: SealedTable, column: SealedColumn) -> str:
     return f"x'{table.place(column).hex()}', {column.kind}"
 
@@ -150,7 +172,8 @@ def _opened(table: SealedTable, column: SealedColumn) -> str:
 
 def _put(table: SealedTable, column: SealedColumn) -> str:
     name = quote(column.name)
-    return f"{name} = zq_seal({_literal(table, column)}, NEW.{name}, {table.row})"
+    put = f"{name} = zq_seal({_literal(table, column)}, NEW.{name}, {table.row})"
+    return f"{put}, {quote(column.mac)} = zq_mac({_literal(table, column)}, NEW.{name})" if column.unique else put
 
 
 def _where(table: SealedTable) -> str:

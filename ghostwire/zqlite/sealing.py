@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 META: Final = "columns"
 SECRET_BYTES: Final = 32
 
+_MAC: Final = b"ghostwire zqlite unique column"
 _WRAP: Final = b"ghostwire zqlite column secrets"
 _NONCE_BYTES: Final = 12
 _ID_BYTES: Final = 16
@@ -149,7 +150,13 @@ class Ring:
                 return kept
             return self.seal(codec, place, kind, value, row)
 
-        for name, function in (("zq_seal", seal), ("zq_stale", stale), ("zq_reseal", reseal)):
+        def mac(*values: Any) -> bytes | None:
+            place, kind, value = values
+            if kind & ENCRYPTED and self._allowed is not None:
+                self.admit(connection, place)
+            return None if value is None else self.mac(place, value)
+
+        for name, function in (("zq_seal", seal), ("zq_stale", stale), ("zq_reseal", reseal), ("zq_mac", mac)):
             connection.create_scalar_function(name, function, flags=apsw.SQLITE_INNOCUOUS)
         return codec
 
@@ -164,6 +171,11 @@ class Ring:
             else:
                 kind ^= COMPRESSED
         return self._close(place, kind, number, data, row)
+
+    def mac(self, place: bytes, value: Any) -> bytes:
+        """A hash of a value under a key of its column: the same for the same value, whatever key seals by now."""
+        key = token.keyed_blake3(self._secret[:SECRET_BYTES], _MAC + place)
+        return token.keyed_blake3(key, _encode(value))
 
     def unseal(self, codec: Codec, place: bytes, kind: int, sealed: Any, row: Sequence[Any]) -> Any:
         """The value. Raises DatabaseError when it was changed or comes from elsewhere."""

@@ -54,7 +54,7 @@ def take(reader: Reader, catalogue: Catalogue) -> Snapshot:
 
 
 def keep(applier: Applier, snapshot: Snapshot) -> None:
-    """Store a snapshot, and its hash in the log, unless there is one at its row. Called by the writer between commits."""
+    """Store a snapshot, and its hash in the log; one that is there already stands. Called between commits."""
     if applier.own("SELECT 1 FROM main.zq_snapshot WHERE seq = ?", (snapshot.head.seq,)).fetchall():
         return
     mark = applier.mark()

@@ -232,6 +232,44 @@ async def test_the_kind_may_stand_behind_the_type(db: zqlite.Store) -> None:
     assert await db.query("SELECT s, c FROM t") == [("secret", "long")]
 
 
+async def test_a_sealed_column_may_be_unique(db: zqlite.Store) -> None:
+    await db.execute(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, s TEXT ENCRYPTED UNIQUE, c COMPRESSED TEXT UNIQUE NOT NULL)"
+    )
+    await db.execute("INSERT INTO t VALUES (1, 'a', 'x'), (2, NULL, 'y'), (3, NULL, 'z')")
+    taken = [
+        "INSERT INTO t VALUES (4, 'a', 'w')",
+        "INSERT INTO t VALUES (4, 'b', 'x')",
+        "UPDATE t SET s = 'a' WHERE id = 2",
+        "UPDATE t SET s = 'same'",
+    ]
+
+    async def refused() -> None:
+        before = await db.query("SELECT * FROM t")
+        for sql in taken:
+            with pytest.raises(ConflictError):
+                await db.execute(sql)
+        assert await db.query("SELECT * FROM t") == before
+
+    await refused()
+    await db.rotate_keys()
+    await refused()
+    await db.execute("UPDATE t SET s = 'a', c = 'x' WHERE id = 1")
+    await db.execute("UPDATE t SET s = 'b' WHERE id = 1; UPDATE t SET s = 'a' WHERE id = 2")
+    await db.execute("ALTER TABLE t RENAME COLUMN s TO name; ALTER TABLE t RENAME TO u")
+    with pytest.raises(ConflictError):
+        await db.execute("INSERT INTO u VALUES (4, 'b', 'w')")
+    await db.execute("INSERT OR REPLACE INTO u VALUES (1, 'c', 'x')")
+    macs = await db.query("SELECT zq_mac_name, zq_mac_c FROM u_sealed WHERE zq_mac_name IS NOT NULL")
+    assert len({mac for row in macs for mac in row}) == 4
+    await db.verify()
+    await db.execute("ALTER TABLE u DROP COLUMN name")
+    assert await db.query("SELECT * FROM u") == [(1, "x"), (2, "y"), (3, "z")]
+    with pytest.raises(ValidationError, match="new table"):
+        await db.execute("ALTER TABLE u ADD COLUMN e ENCRYPTED TEXT UNIQUE")
+    await db.verify()
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -254,7 +292,6 @@ async def test_no_column_is_plain_that_was_to_be_sealed(db: zqlite.Store, sql: s
 @pytest.mark.parametrize(
     "column",
     [
-        "s ENCRYPTED TEXT UNIQUE",
         "s ENCRYPTED TEXT PRIMARY KEY",
         "s ENCRYPTED TEXT DEFAULT 'x'",
         "s ENCRYPTED TEXT REFERENCES other(id)",
