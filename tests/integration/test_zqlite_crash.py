@@ -17,7 +17,7 @@ from ghostwire import zqlite
 from ghostwire.errors import GhostwireError
 from ghostwire.model.change import ChangeRecord
 from ghostwire.testing.crash import Recorder, State, states
-from ghostwire.zqlite import bootstrap, changelog, engine
+from ghostwire.zqlite import archive, bootstrap, changelog, engine
 from ghostwire.zqlite.lock import FileLock
 
 KEY = bytes(range(32))
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120 + STATES // 20)]
 
 
 async def load(path: Path, recorder: Recorder, cipher: engine.Cipher, durability: engine.Durability) -> None:
-    """Groups of writes of all sizes, moves of the log into the file, and an end by closing."""
+    """Groups of writes of all sizes, moves of the log into the file and into blocks, and an end by closing."""
     db = await zqlite.open(path, key=KEY, vfs=recorder.name, cipher=cipher, durability=durability)
 
     async def put(n: int) -> None:
@@ -46,6 +46,10 @@ async def load(path: Path, recorder: Recorder, cipher: engine.Cipher, durability
             await db.checkpoint()
         if turn % 6 == 5:
             recorder.mark((await db.execute("DELETE FROM t WHERE n % 3 = ?", (turn % 3,))).seq)
+        if turn % 9 == 8:
+            await db.snapshot()
+            recorder.mark(db.head.seq)
+            assert await db.archive(db.head.seq)
     await db.close()
 
 
@@ -63,8 +67,8 @@ def inspect(state: State, directory: Path) -> str:
     try:
         if connection.execute("PRAGMA main.integrity_check").get != "ok":
             return "corrupt"
-        rows = connection.execute("SELECT * FROM change ORDER BY seq").fetchall()
         try:
+            rows = connection.execute(archive.ROWS, {"after": 0})
             records = list(changelog.verify(ChangeRecord(*row) for row in rows))
         except GhostwireError:
             return "corrupt"
