@@ -39,7 +39,7 @@ class Join(_Order, frozen=True, tag="join"):
 class Churn(_Order, frozen=True, tag="churn"):
     """Change endpoints, `rate` a second in all from `at` on, `seconds` long.
 
-    This process makes the changes number `first`, `first` + `step`..., each of its next node.
+    This process makes the changes number `first`, `first` + `step`..., each of another of its nodes, in no order.
     """
 
     at: float

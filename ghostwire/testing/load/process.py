@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -39,7 +41,7 @@ class Process:
         self.origin = ""
         self.server = ("", 0)
         self._nodes: list[SimNode] = []
-        self._turn = 0
+        self._roaming: Iterator[SimNode] = iter(())
 
     async def run(self) -> None:
         """Carry out orders until there are no more."""
@@ -84,6 +86,8 @@ class Process:
         for place, (number, tag) in enumerate(zip(order.numbers, order.tags, strict=True)):
             source = str(first + place // NODES_AN_ADDRESS)
             self._nodes.append(SimNode(self, number, source, order.keys[tag]))
+        # Neighbours must not roam one after the other: they would share their messages.
+        self._roaming = itertools.cycle(random.Random(order.source).sample(self._nodes, len(self._nodes)))  # noqa: S311
         # What was made here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -94,8 +98,7 @@ class Process:
         self.loop.call_later(max(0.0, due - time.monotonic()), act, due)
 
     def _announce_next(self, due: float) -> None:
-        self._turn = (self._turn + 1) % len(self._nodes)
-        self._nodes[self._turn].announce(due)
+        next(self._roaming).announce(due)
 
     def _count(self) -> orders.Tally:
         told = {node.number: times for node in self._nodes if (times := node.told())}

@@ -23,6 +23,8 @@ SCENARIOS: Final = ("join", "steady", "churn", "policy", "storm")
 """In the order in which they are played. Nodes always join."""
 BEATS_PER_S: Final = 5000.0
 """Signs of life a second when every map is compared."""
+REPORTED_S: Final = 6.0
+"""Workers tell the leader every five seconds what they have counted."""
 SESSIONS_A_WORKER: Final = 12_500
 """So many that the others can take over what one leaves."""
 STEADY_S: Final = 0.012
@@ -104,5 +106,5 @@ def _compare(stage: Stage) -> int:
     stage.settle()
     seconds = max(1.0, stage.connected / BEATS_PER_S)
     stage.fleet.beat(seconds)
-    stage.fleet.wait(seconds + 1.0)
+    stage.fleet.wait(seconds + (REPORTED_S if stage.subject.workers else 1.0))
     return int(stage.subject.metrics()["ghostwire_netmap_digest_mismatches_total"])
