@@ -170,7 +170,7 @@ def test_ping_and_a_flow_that_outlives_the_coordinator(spaces: tuple[Space, Spac
     status = join(b, "b", tmp_path)
     address = status["self"]["ipv4"]
     assert status["mode"] == "tun"
-    assert "Mode: TUN device ghostwire0" in (tmp_path / "b.log").read_text()
+    until("said", lambda: "Mode: TUN device ghostwire0" in (tmp_path / "b.log").read_text())
     until("reachable", lambda: a.ping(address))
     assert a.ping(address, 10)
     assert a.ping(status["self"]["ipv6"], 3)
