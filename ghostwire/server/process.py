@@ -92,7 +92,8 @@ def run_leader(
 
         async def stands(told: asyncio.Event) -> None:
             _heed(channel, server, told)
-            speak(channel, Word(ready=True))
+            channel.setblocking(False)
+            _stay_heard(channel)
             await _server_stands(server, told, ready)
 
         await _serve(server, stands, supervised=True)
@@ -167,6 +168,12 @@ async def _serve(service: Service, stands: Stands, *, supervised: bool = False) 
         await told.wait()
     finally:
         await service.stop()
+
+
+def _stay_heard(channel: socket.socket) -> None:
+    """Say that this process is ready, now and every second."""
+    speak(channel, Word(ready=True))
+    asyncio.get_running_loop().call_later(1.0, _stay_heard, channel)
 
 
 def _heed(channel: socket.socket, service: Service, told: asyncio.Event) -> None:

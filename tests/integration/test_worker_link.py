@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ghostwire.coordinator.commands import RegisterNode
 from ghostwire.coordinator.settings import Settings
+from ghostwire.model.node import NodeFacts
 from ghostwire.server import ServeOptions, Server
 from ghostwire.server.clock import system_clock
 from ghostwire.server.listen import local, public
@@ -21,6 +23,7 @@ from ghostwire.server.workers import relay, remote, stations
 from ghostwire.server.workers.worker import Worker
 from ghostwire.testing.crash.faults import Fault, FaultVFS
 from ghostwire.wire.client_session import MapChanged
+from ghostwire.wire.keys import clamp, public_key
 from ghostwire.wire.messages import Answer, HeartbeatAck
 from tests.api.operators import call
 from tests.integration.node_client import NodeClient, credentials
@@ -266,3 +269,38 @@ async def test_a_stranger_may_not_speak_as_a_worker(pair: Pair, monkeypatch: pyt
         writer.close()
     for name in (stations.SOCKET, relay.SOCKET):
         assert (pair.server.options.data / name).stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_full_worker_tells_when_to_come_back(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ghostwire.server.port.MOST_SESSIONS", 1)
+    node = await pair.join("a")
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair.worker.naming.listen.port)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: " in answer.lower()
+    writer.close()
+    await node.socket.close()
+
+
+async def test_a_slot_is_given_again_only_when_the_worker_knows(pair: Pair) -> None:
+    nodes = [await pair.join("a"), await pair.join("b")]
+    slots = {name: pair.server.driver.coordinator.view.node_by_name(name).slot for name in ("a", "b")}
+    pair.between.delay_s = 0.3
+    deleting = asyncio.create_task(call(pair.server, "DELETE", "/v1/nodes/b"))
+    key = await call(pair.server, "POST", "/v1/preauth-keys", json={"user": "alice"})
+    made = await pair.server.driver.ask(lambda op: registration(op, key["key"]))
+    assert not deleting.done()
+    assert pair.server.driver.coordinator.view.node(made.node).slot not in slots.values()
+    pair.between.delay_s = 0.0
+    await deleting
+    key = await call(pair.server, "POST", "/v1/preauth-keys", json={"user": "alice"})
+    made = await pair.server.driver.ask(lambda op: registration(op, key["key"]))
+    assert pair.server.driver.coordinator.view.node(made.node).slot == slots["b"]
+    for node in nodes:
+        await node.socket.close()
+
+
+def registration(op: int, key: str) -> RegisterNode:
+    facts = NodeFacts(hostname="c")
+    node_key, machine_key = (public_key(clamp(os.urandom(32))) for _ in range(2))
+    return RegisterNode(op=op, actor="test", node_key=node_key, machine_key=machine_key, facts=facts, preauth_key=key)

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -120,6 +122,32 @@ async def test_a_leader_that_dies_comes_back_and_no_node_notices(shared: Workers
         for node in nodes:
             await node.until_peers(*({f"eve{number}" for number in range(4)} - {node.netmap.own().name}))
             await alive(node)
+
+
+def impatient(room: Path) -> Workers:
+    """A server whose supervisor's patience is short; all else is as shipped."""
+    short = "import ghostwire.server.workers.supervisor as it; it.HUNG_S = 1.5; it.LOOK_S = 0.2"
+    server = Workers(room, "--workers", "1")
+    command = [sys.executable, "-c", f"{short}; from ghostwire.cli import main; main()", *server.verb()]
+    with (room / "log").open("wb") as log:
+        server.child = Child(subprocess.Popen(command, stdout=log, stderr=log), "serve", room / "log")
+    return server
+
+
+async def test_a_leader_that_hangs_is_replaced(tmp_path: Path) -> None:
+    server = impatient(tmp_path)
+    with server.child:
+        server.child.until("ready", server.ready, 30.0)
+        (node,) = await join(server.key(), "laptop")
+        leader = server.leader()
+        os.kill(leader, signal.SIGSTOP)
+        await alive(node)
+        wait(lambda: "supervisor.leader_hung" in server.log())
+        server.child.until("ready", server.ready, 30.0)
+        wait(lambda: server.status()["sessions"] == 1)
+        assert server.leader() != leader
+        await alive(node)
+        await node.socket.close()
 
 
 async def test_all_of_them_may_die_at_once(shared: Workers) -> None:

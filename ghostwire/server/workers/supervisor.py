@@ -41,6 +41,11 @@ HAND_OVER_S: Final = 120.0
 """How long workers may take to send their nodes to another server's."""
 HAND_OVER: Final = b"h"
 """What a child is told whose place another server takes: leave what is connected to it alone, and end."""
+HUNG_S: Final = 30.0
+"""How long the leader may say nothing before it is ended."""
+LOOK_S: Final = 2.0
+LATE_S: Final = 2.0
+"""A look that comes later than this says something of the supervisor, not of the leader."""
 STEADY_S: Final = 10.0
 """A child that has lived so long is started again at once."""
 PAUSE_S: Final = (0.0, 0.25, 1.0, 2.0, 5.0)
@@ -77,6 +82,7 @@ class Child:
     starts: int = 0
     channel: socket.socket | None = None
     since: float = 0.0
+    heard_at: float = 0.0
     failures: int = 0
     due: float = 0.0
     ready: bool = False
@@ -109,6 +115,7 @@ class Supervisor:
         self._door: socket.socket | None = None
         self._heir: socket.socket | None = None
         self._heir_stands = False
+        self._looked = 0.0
         self._selector = selectors.DefaultSelector()
         self._wake, self._woken = socket.socketpair()
         self._stopping = False
@@ -196,6 +203,7 @@ class Supervisor:
             child.channel.close()
             child.channel = None
             return
+        child.heard_at = time.monotonic()
         child.said += data
         while b"\n" in child.said:
             line, _, child.said = child.said.partition(b"\n")
@@ -236,8 +244,19 @@ class Supervisor:
         for child in wanted:
             if not child.pid and child.due <= time.monotonic():
                 self._start(child)
-        due = [child.due for child in wanted if not child.pid]
-        self._wait(max(0.0, min(due) - time.monotonic()) if due else None)
+        due = [child.due - time.monotonic() for child in wanted if not child.pid]
+        self._wait(max(0.0, min([LOOK_S, *due])))
+        self._look()
+
+    def _look(self) -> None:
+        """End a leader that hangs: its workers can do little more than wait for another one."""
+        now, leader = time.monotonic(), self._leader
+        slept, self._looked = now - self._looked > LOOK_S + LATE_S, now
+        if slept:
+            leader.heard_at = now  # it is this process that stood still
+        elif leader.pid and leader.ready and now - leader.heard_at > HUNG_S:
+            self._observer.event("critical", "supervisor.leader_hung", pid=leader.pid)
+            os.kill(leader.pid, signal.SIGKILL)
 
     def _wait(self, seconds: float | None) -> None:
         for key, _ in self._selector.select(seconds):
