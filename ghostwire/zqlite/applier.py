@@ -204,6 +204,18 @@ class Applier:
             self.restore(mark)
             raise
 
+    @contextlib.contextmanager
+    def unlogged(self) -> Iterator[None]:
+        """A transaction on the store's own tables, which leaves no row in the log: committed at the end, or nothing."""
+        self.own("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.own("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.own("ROLLBACK")
+            raise
+
     def begin(self) -> None:
         """Open an operation."""
         self.own("SAVEPOINT op")

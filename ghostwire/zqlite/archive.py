@@ -63,6 +63,7 @@ _OPEN: Final = (
     "EXISTS (SELECT 1 FROM zq_snapshot WHERE zq_snapshot.seq = change.seq) "
     "FROM change WHERE seq > ? AND seq <= ? ORDER BY seq"
 )
+_STANDING: Final = "SELECT count(*) FROM main.change WHERE seq BETWEEN ? AND ?"
 _BEHIND: Final = "SELECT last, first, prev, hash FROM zq_archive WHERE last > ? ORDER BY last"
 _DATA: Final = "SELECT data FROM zq_archive WHERE last = ?"
 
@@ -99,20 +100,14 @@ class Archive:
             data = self._shelf.sealer.seal(block, _PLACE, last.seq, 1, secrets.token_bytes(12), _LEVEL)
         except ValidationError:
             return 0  # too much for a block: it stays as it is
-        applier.own("BEGIN IMMEDIATE")
-        try:
+        standing: Any = applier.own(_STANDING, (first.seq, last.seq)).fetchall()
+        if standing[0][0] != count:
+            return 0  # `retain` was faster
+        with applier.unlogged():
             applier.own("DELETE FROM main.change WHERE seq BETWEEN ? AND ?", (first.seq, last.seq))
-            if applier.connection.changes() != count:  # `retain` was faster
-                applier.own("ROLLBACK")
-                return 0
             applier.own("DELETE FROM main.zq_group WHERE seq >= ? AND seq < ?", (first.seq, last.seq))
             row = (last.seq, first.seq, last.epoch, first.prev, last.hash, data)
             applier.own("INSERT INTO main.zq_archive VALUES (?, ?, ?, ?, ?, ?)", row)
-            applier.own("COMMIT")
-        except BaseException:
-            if applier.connection.in_transaction:
-                applier.own("ROLLBACK")
-            raise
         return count
 
     def _rows(self, connection: apsw.Connection, after: int) -> Iterator[tuple[Any, ...]]:

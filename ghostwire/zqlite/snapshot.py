@@ -84,19 +84,13 @@ def drop_log(applier: Applier, before: int) -> int:
     at = rows[0][0]
     if at is None:
         raise NotFoundError(f"there is no snapshot up to {before}: take one first, the log before it may go then")
-    applier.own("BEGIN IMMEDIATE")
-    try:
+    with applier.unlogged():
         applier.own("DELETE FROM main.zq_snapshot WHERE seq < ?", (at,))
         applier.own("DELETE FROM main.change WHERE seq <= ?", (at,))
         gone: int = applier.connection.changes()
         archived: Any = applier.own("DELETE FROM main.zq_archive WHERE last <= ? RETURNING last - first + 1", (at,))
         gone += sum(count for (count,) in archived.fetchall())
         applier.own("DELETE FROM main.zq_group WHERE seq <= ?", (at,))
-        applier.own("COMMIT")
-    except BaseException:
-        if applier.connection.in_transaction:
-            applier.own("ROLLBACK")
-        raise
     return gone
 
 

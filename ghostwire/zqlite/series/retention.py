@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from ghostwire.zqlite.series import buckets, columns, tables, window
+from ghostwire.zqlite.series import buckets, columns, window
 from ghostwire.zqlite.series.schema import END, FIRST
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def drop(shelf: Shelf, tail: Tail, due: Sequence[Due], cutoff: int, rolled: Tail
     """Take samples from before `cutoff` out, into the roll-up where there is one; how many went."""
     known, gone = tail.known, 0
     try:
-        with tables.transaction(applier):
+        with applier.unlogged():
             for each in due:
                 if rolled is not None:
                     _roll(applier, shelf, known, each, cutoff, rolled)

@@ -38,7 +38,7 @@ async def create(db: Store, schema: Schema) -> Series:
     schema.check()
 
     def make(applier: Applier) -> bool:
-        with tables.transaction(applier):
+        with applier.unlogged():
             tables.make(applier)
             stands: Any = applier.own(_STANDS, (schema.name,)).fetchall()
             if stands:

@@ -1,4 +1,4 @@
-"""The store's own tables behind series, and a transaction of the writer on them.
+"""The store's own tables behind series.
 
 Rows of these tables are not in the change log: measurements would outgrow what it is for, and they are dropped when
 their time is over. Blocks carry seals of their own.
@@ -6,12 +6,9 @@ their time is over. Blocks carry seals of their own.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ghostwire.zqlite.applier import Applier
 
 _TABLES: Final = (
@@ -37,16 +34,3 @@ def next_number(applier: Applier) -> int:
     """The number of a new block: none is given twice, also after blocks are gone."""
     rows: Any = applier.own(_NUMBER).fetchall()
     return int(rows[0][0])
-
-
-@contextlib.contextmanager
-def transaction(applier: Applier) -> Iterator[None]:
-    """Commit what is done within, or nothing of it."""
-    applier.own("BEGIN IMMEDIATE")
-    try:
-        yield
-        applier.own("COMMIT")
-    except BaseException:
-        if applier.connection.in_transaction:
-            applier.own("ROLLBACK")
-        raise

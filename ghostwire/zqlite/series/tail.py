@@ -57,7 +57,7 @@ class Tail:
         """Keep samples (key, time, values...), in one transaction; what is enough for a block is sealed in it."""
         keys = {row[0] for row in rows}
         try:
-            with tables.transaction(applier):
+            with applier.unlogged():
                 self.put(applier, rows)
                 self.seal(applier, keys)
         except BaseException:
@@ -70,7 +70,7 @@ class Tail:
         size = self.known.schema.capacity
         full = len(times) // size * size
         try:
-            with tables.transaction(applier):
+            with applier.unlogged():
                 for start in range(0, full, size):
                     part = slice(start, start + size)
                     self._seal(applier, key, times[part], [column[part] for column in values])
