@@ -12,7 +12,7 @@ from ghostwire.coordinator.decision import Decision, answers_nothing
 from ghostwire.coordinator.maps import LARGEST_DELTA
 from ghostwire.coordinator.network_mapper import NetworkMapper
 from ghostwire.coordinator.state import State
-from ghostwire.coordinator.views import BINDINGS, Affected, Views, bindings_of, bindings_value
+from ghostwire.coordinator.views import BINDINGS, Views, bindings_of, bindings_value
 from ghostwire.model.access import AccessRequest
 from ghostwire.model.node import Node
 from ghostwire.wire.messages import Parts
@@ -71,7 +71,9 @@ class PolicyControl:
 
     def policy_changed(self) -> None:
         """The policy in force is another: tell everyone whose map it changes, whatever has been lost first."""
-        if self._follow(self._views.edit) is not None:
+        edited = self._views.edited()
+        if edited is not None:
+            self._follow(lambda: self._views.edit(edited))
             return
         slots, by_slot = self._views.slots, self._state.node_by_slot
         before, outlook = self._views.sights(slots), self._views.outlook
@@ -109,8 +111,8 @@ class PolicyControl:
         ends = [*self._state.nodes_of.get(request.user_id, {}).values(), *([] if target is None else [target])]
         return self._follow(self._views.follow_access, BitMap(node.slot for node in ends) & self._views.slots)
 
-    def _follow(self, change: Callable[[], Affected], among: BitMap | None = None) -> Affected:
-        """Make a change that answers whose peers, filter or class may be others, and tell them; None is none made.
+    def _follow(self, change: Callable[[], BitMap], among: BitMap | None = None) -> BitMap:
+        """Make a change that answers whose peers, filter or class may be others, and tell them.
 
         Those who see a node that shows another class now are told too. Sight is mutual, so who gains or loses a peer
         does so among the affected: where these are known beforehand, `among` spares a look at everybody else.
@@ -118,10 +120,7 @@ class PolicyControl:
         by_slot = self._state.node_by_slot
         looked_at = self._views.slots if among is None else among
         seen = self._views.sights(slot for slot in looked_at if self._is_live(by_slot[slot]))
-        affected = change()
-        if affected is None:
-            return affected
-        affected &= self._views.slots
+        affected = change() & self._views.slots
         changed = BitMap(slot for slot in affected if self._mapper.refresh(by_slot[slot]))
         moved = BitMap(affected)
         for slot in changed:

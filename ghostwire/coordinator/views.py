@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from pyroaring import BitMap
@@ -19,7 +19,6 @@ from ghostwire.model.node import Node
 from ghostwire.model.user import User
 from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
 
-Affected = TypeVar("Affected", BitMap, BitMap | None)
 BINDINGS: Final = "policy_bindings"
 """The setting that keeps which user each name of the policy in force means."""
 POLICY_TIME: Final = "policy_time"
@@ -273,18 +272,20 @@ class Views:
         if self._aside is not None:
             self._aside.is_late = True
 
-    def edit(self) -> BitMap | None:
-        """Follow a change of the policy's rules: whose peers, filter or class may be another.
+    def edited(self) -> Policy | None:
+        """The policy in force, where few of its rules alone have changed and its names mean the same users: `edit`.
 
-        None, and nothing done, where more than rules has changed, or names mean other users now: `rebind`.
+        Else `rebind`.
         """
         if not self._names_hold():
             return None
         ready = self._ready()
         policy = policy_in_force(self._state) if ready is None else ready.policy
-        affected = self._moving_classes(lambda: self._engine.edit(policy))
-        if affected is None:
-            return None
+        return policy if self._engine.can_edit(policy) else None
+
+    def edit(self, policy: Policy) -> BitMap:
+        """Follow a change of the policy's rules: whose peers, filter or class may be another."""
+        affected = self._moving_classes(lambda: self._engine.edit(policy) or BitMap())
         self._looks_at_each = _looks_at_each(self._state)
         return affected | self.turn()
 
@@ -305,12 +306,10 @@ class Views:
             return kept == self._engine.bindings
         return all(_is_called(self._state.users.get(user), name) for name, user in self._engine.bindings.items())
 
-    def _moving_classes(self, change: Callable[[], Affected]) -> Affected:
+    def _moving_classes(self, change: Callable[[], BitMap]) -> BitMap:
         """Make a change to the engine that may move any node to another class, and count the members anew."""
         before = {slot: self._engine.class_of(slot) for slot in self.slots}
         affected = change()
-        if affected is None:
-            return affected
         self.bound += 1
         self.version += 1
         for slot, was in before.items():

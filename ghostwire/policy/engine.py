@@ -133,6 +133,10 @@ class Engine(policy_cells.Decisions):
             return BitMap.deserialize(self._core.would_update(node_row(change.node)))
         return BitMap() if change.leave is None else BitMap.deserialize(self._core.would_leave(change.leave))
 
+    def can_edit(self, policy: Policy) -> bool:
+        """Whether only some rules differ, so that `edit` exchanges the policy."""
+        return self._core.can_edit(policy.core)
+
     def edit(self, policy: Policy) -> BitMap | None:
         """Exchange the policy where only some rules differ: the ids of the nodes whose peers or filter change.
 

@@ -182,6 +182,12 @@ pub mod policy {
             portable(py, &self.lock().set_users(users))
         }
 
+        /// Whether only some rules differ.
+        fn can_edit(&self, py: Python<'_>, policy: &Policy) -> bool {
+            let new = policy.0.clone();
+            py.detach(|| self.lock().can_edit(&new))
+        }
+
         /// Exchange the policy where only some rules differ; None when it has to be compiled anew.
         fn edit<'py>(&self, py: Python<'py>, policy: &Policy) -> Option<Bound<'py, PyBytes>> {
             let new = policy.0.clone();

@@ -1,5 +1,7 @@
 """Whom an edited rule reaches."""
 
+import json
+
 import pytest
 from pyroaring import BitMap
 
@@ -71,6 +73,18 @@ def test_names_that_only_logins_and_tag_owners_use_are_bound_by_an_edit() -> Non
     assert engine.edit(Policy.parse(text % ('"alice@"', rule))) == BitMap([2])
     assert engine.ssh_rules(2)
     assert engine.owns_tag(ALICE.id, "tag:web")
+
+
+def test_what_differs_in_most_rules_is_built_anew() -> None:
+    def policy(*ports: int) -> Policy:
+        rules = [{"action": "accept", "src": ["100.64.0.1"], "dst": [f"100.64.0.2:{port}"]} for port in ports]
+        return Policy.parse(json.dumps({"acls": rules}))
+
+    engine = Engine.build(policy(80), [ALICE], [device(1, os="")])
+    assert not engine.can_edit(policy(*range(1, 5000)))
+    assert engine.edit(policy(*range(1, 5000))) is None
+    assert engine.can_edit(policy(81))
+    assert engine.edit(policy(81)) is not None
 
 
 def device(number: int, os: str) -> NodeFacts:

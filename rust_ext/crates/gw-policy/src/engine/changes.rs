@@ -11,7 +11,11 @@ use crate::selector::Selector;
 use crate::window::Instant;
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Where more rules than these go and come, building anew is quicker than taking links apart.
+const MOST_EDITED: usize = 4_096;
 
 impl Engine {
     /// Add a node or replace what is known of it. The nodes whose peers, filter or class change, or in whose filter a
@@ -196,9 +200,25 @@ impl Engine {
         }
     }
 
-    /// Replace the policy where only rules differ: the nodes whose peers, class, filter, logins or attributes change.
-    /// None when everything has to be built anew.
+    /// Whether `edit` would take over another policy.
+    pub fn can_edit(&self, policy: &Policy) -> bool {
+        self.edited(policy).is_some()
+    }
+
+    /// Replace the policy where only some rules differ: the nodes whose peers, class, filter, logins or attributes
+    /// change. None when everything has to be built anew.
     pub fn edit(&mut self, policy: Arc<Policy>) -> Option<RoaringBitmap> {
+        let (gone, come) = self.edited(&policy)?;
+        let come = &policy.rules[come];
+        self.bindings.extend(&policy, &self.users);
+        let affected = self.learn(come.iter().flat_map(|rule| rule.names()).map(|id| policy.selector(id)));
+        let known: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
+        let rules = come.iter().map(|rule| rule.renamed(|id| known[policy.selector(id)])).collect();
+        Some(affected | self.exchange(policy, gone, rules))
+    }
+
+    /// Which rules go, and which ones of another policy come, if that is all and they are few.
+    fn edited(&self, policy: &Policy) -> Option<(Range<usize>, Range<usize>)> {
         let old = &self.policy;
         let same = old.definitions == policy.definitions
             && old.postures == policy.postures
@@ -210,33 +230,28 @@ impl Engine {
         let (left, right) = (&old.fingerprints, &policy.fingerprints);
         let head = left.iter().zip(right).take_while(|(l, r)| l == r).count();
         let tail = left[head..].iter().rev().zip(right[head..].iter().rev()).take_while(|(l, r)| l == r).count();
-        let (gone, come) = (head..left.len() - tail, head..right.len() - tail);
-        let come = &policy.rules[come];
+        let (gone, fresh) = (head..left.len() - tail, head..right.len() - tail);
+        if gone.len() + fresh.len() > MOST_EDITED {
+            return None;
+        }
+        let come = &policy.rules[fresh.clone()];
         if come.iter().chain(self.rules[gone.clone()].iter().map(|made| &made.rule)).any(|rule| !rule.via.is_empty()) {
             return None;
         }
         if come.iter().flat_map(|rule| &rule.postures).any(|posture| !self.catalog.knows_posture(*posture)) {
             return None;
         }
-        let named = || come.iter().flat_map(|rule| rule.names()).map(|id| policy.selector(id));
-        if !named().all(|selector| self.is_learnable(selector)) {
-            return None;
-        }
-        self.bindings.extend(&policy, &self.users);
-        let affected = self.learn(named());
-        let known: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
-        let rules = come.iter().map(|rule| rule.renamed(|id| known[policy.selector(id)])).collect();
-        Some(affected | self.exchange(policy, gone, rules))
+        let mut named = come.iter().flat_map(|rule| rule.names()).map(|id| policy.selector(id));
+        named.all(|selector| self.is_learnable(selector)).then_some((gone, fresh))
     }
 
-    fn exchange(&mut self, policy: Arc<Policy>, gone: std::ops::Range<usize>, come: Vec<Rule>) -> RoaringBitmap {
+    fn exchange(&mut self, policy: Arc<Policy>, gone: Range<usize>, come: Vec<Rule>) -> RoaringBitmap {
         let mut change = Relinked::default();
         for made in &mut self.rules[gone.clone()] {
             let before = std::mem::replace(&mut made.standing, Standing::Closed);
             change.note(made, before);
         }
         let old = std::mem::replace(&mut self.policy, policy);
-        self.bindings.extend(&self.policy, &self.users);
         let given = self.given_anew(&old);
         let mut clock = Clock::new(self.at);
         let fresh: Vec<Made> = come.into_iter().map(|rule| self.make(rule, &mut clock)).collect();
