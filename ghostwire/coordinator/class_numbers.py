@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class ClassNumbers:
     """The numbers that maps know classes by. They outlive restarts and policies as long as they stay true.
@@ -15,7 +18,7 @@ class ClassNumbers:
 
     def __init__(self, first: int) -> None:
         self.next = first
-        self._of: dict[int, int] = {}
+        self._of: NDArray[np.uint32] = np.zeros(1024, dtype=np.uint32)
         self._within: dict[int, dict[int, int]] = {}
         self._inhabited: dict[tuple[int, ...], tuple[int, ...]] = {}
 
@@ -36,17 +39,18 @@ class ClassNumbers:
             if number and home[number] == found:
                 fresh._enter(slot, found, number)
         for slot, found in engine_class.items():
-            if slot not in fresh._of:
+            if not fresh.number(slot):
                 fresh.enter(slot, found)
         return fresh
 
     def number(self, slot: int) -> int:
         """The number of a node's class, 0 for a node that is not present."""
-        return self._of.get(slot, 0)
+        return int(self._of[slot]) if slot < len(self._of) else 0
 
     def all(self) -> dict[int, int]:
         """The number of every present node, by slot."""
-        return dict(self._of)
+        slots = np.flatnonzero(self._of)
+        return dict(zip(slots.tolist(), self._of[slots].tolist(), strict=True))
 
     def inhabited(self, engine_classes: tuple[int, ...]) -> tuple[int, ...]:
         """The numbers of an engine's classes, sorted; a class without members has none."""
@@ -68,7 +72,8 @@ class ClassNumbers:
 
     def leave(self, slot: int, engine_class: int) -> bool:
         """A node is no longer in the class; whether a number went with it."""
-        number = self._of.pop(slot)
+        number = int(self._of[slot])
+        self._of[slot] = 0
         within = self._within[engine_class]
         within[number] -= 1
         if within[number]:
@@ -80,6 +85,10 @@ class ClassNumbers:
         return True
 
     def _enter(self, slot: int, engine_class: int, number: int) -> None:
+        if slot >= len(self._of):
+            grown = np.zeros(slot + slot // 4 + 64, dtype=np.uint32)
+            grown[: len(self._of)] = self._of
+            self._of = grown
         self._of[slot] = number
         within = self._within.setdefault(engine_class, {})
         members = within.get(number, 0)

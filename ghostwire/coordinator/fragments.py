@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Set
 
 from pyroaring import BitMap
@@ -34,8 +33,8 @@ def peer_part(node: Node, class_id: int, presence: Presence) -> bytes:
             online=presence.online,
             endpoints=presence.endpoints,
             routes=served_routes(node),
-            # A default is left out by identity: what the store gives back must be the same object as what is new.
-            node_type=sys.intern(node.node_type),
+            # A default is left out by identity, which a node's strings of this kind have.
+            node_type=node.node_type,
         )
     )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import sys
+from typing import Final, Literal
 
 import msgspec
 
 NodeType = Literal["node", "coordinator", "relay", "exit"]
 NodeStatus = Literal["active", "maintenance", "offline"]
+
+
+_ALIKE: Final = ("node_type", "region", "country", "os", "agent_version", "home_relay", "status")
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +47,13 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     expired: bool = False
     preauth_id: int | None = None
     version: int = 1
+
+    def __post_init__(self) -> None:
+        """Have nodes that say the same of themselves, or bear the same tags, share the strings that say so."""
+        for name in _ALIKE:
+            msgspec.structs.force_setattr(self, name, sys.intern(getattr(self, name)))
+        if self.tags:
+            msgspec.structs.force_setattr(self, "tags", tuple(map(sys.intern, self.tags)))
 
 
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

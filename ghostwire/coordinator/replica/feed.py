@@ -35,16 +35,14 @@ class Feed:
         self._mapper = core.mapper
         self._groups = Groups()
         self._filters = Filters()
-        self._users: set[int] = set()
         self._engine = self._views.engine
         self._told = core.window.upcoming
         self._position = self._mapper.position
-        journal = self._views.journal
-        journal.is_followed = True
-        journal.moved(self._views.slots)
-        for slot in self._views.slots:
-            journal.node(slot)
-        self.take()
+        self._views.journal.is_followed = True
+        self._views.journal.take()
+        self._regroup(Changed(moved=True))
+        self._refilter(self._views.slots, BitMap())
+        self._users = self._mapper.fragments.owners(self._views.slots)
 
     def take(self) -> e.Batch | None:
         """Everything since the last call, as one batch; None when nothing has moved."""
