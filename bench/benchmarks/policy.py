@@ -152,7 +152,7 @@ class AgainstRoaring:
 class Compile:
     """Whole compilations, in seconds: parse apart, then classes, then all cells."""
 
-    params = ("identity", "mixed", "owners")
+    params = ("identity", "mixed", "owners", "scale")
     timeout = 900
 
     def setup(self, name: str) -> None:

@@ -174,7 +174,12 @@ def table(rows: list[dict[str, float]]) -> str:
 
 def plot(rows: list[dict[str, float]]) -> str:
     """How each figure grows, as multiples of the smallest network's."""
-    names = {"bytes_per_node": "memory a node", "change_us": "one change, same viewers", "load_s": "load"}
+    names = {
+        "bytes_per_node": "memory a node",
+        "change_us": "one change, same viewers",
+        "compile_s": "compiling the policy",
+        "load_s": "loading everything",
+    }
     curves = [
         Curve(name, tuple((row["nodes"], row[key] / rows[0][key]) for row in rows)) for key, name in names.items()
     ]
