@@ -26,6 +26,7 @@ impl Engine {
         let mut affected = match self.nodes.get(&id) {
             Some(known) if self.same(known, &node) => {
                 self.nodes.insert(id, node);
+                self.kept.take();
                 return RoaringBitmap::new();
             }
             Some(_) => self.visible(id),
@@ -82,6 +83,7 @@ impl Engine {
     pub fn set_users(&mut self, users: Vec<User>) -> RoaringBitmap {
         self.bindings.extend(&self.policy, &users);
         self.users = users;
+        self.kept.take();
         self.rebind()
     }
 

@@ -19,6 +19,7 @@ mod standpoint;
 mod views;
 
 use crate::access::Approved;
+use crate::address::Span;
 use crate::directory::{Directory, Facts, Node, Tailnet, User};
 use crate::error::{Fault, PolicyError};
 use crate::model::{Access, Policy, Rule, Section, SelectorId};
@@ -43,7 +44,9 @@ use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
 use standing::Standing;
 pub use standpoint::Standpoint;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, OnceLock};
 use views::Views;
 
 /// Where a node is: its class of identity and its class of addresses.
@@ -78,7 +81,7 @@ pub struct Engine {
     users: Vec<User>,
     bindings: Bindings,
     tailnet: Tailnet,
-    pools: Vec<crate::address::Span>,
+    pools: Vec<Span>,
     /// Every name that rules use; rules here index these, not the policy's.
     selectors: Vec<Selector>,
     rules: Vec<Made>,
@@ -100,7 +103,11 @@ pub struct Engine {
     said: FxHashSet<Facts>,
     by_owner: FxHashMap<i64, FxHashSet<u32>>,
     by_address: FxHashMap<crate::address::Address, u32>,
+    /// Approved subnets, and how many nodes serve each.
+    routes: BTreeMap<Span, u32>,
     everyone: RoaringBitmap,
+    /// Users and nodes as a directory, from when it is asked for until they change.
+    kept: OnceLock<Arc<Directory>>,
     views: Views,
     cells: Both<matrix::State>,
     /// What denials leave of the sight between slots, as far as it was asked for.
@@ -199,7 +206,9 @@ impl Engine {
             said: FxHashSet::default(),
             by_owner: FxHashMap::default(),
             by_address: FxHashMap::default(),
+            routes: BTreeMap::new(),
             everyone: RoaringBitmap::new(),
+            kept: OnceLock::new(),
             views: Views::default(),
             cells: Both::default(),
             hidden: hidden::Known::default(),
@@ -248,12 +257,15 @@ impl Engine {
         self.rules.iter().chain(access).find(|made| made.number == number)
     }
 
-    /// A copy of what the policy is applied to.
-    pub fn directory(&self) -> Directory {
-        let nodes = self.nodes.values().cloned().collect();
-        let mut directory = Directory::new(self.users.clone(), nodes, self.tailnet.clone());
-        directory.pools = self.pools.iter().copied().collect();
-        directory
+    /// What the policy is applied to. Making it takes as long as there are nodes; it is kept while these stay.
+    pub fn directory(&self) -> Arc<Directory> {
+        let make = || {
+            let nodes = self.nodes.values().cloned().collect();
+            let mut directory = Directory::new(self.users.clone(), nodes, self.tailnet.clone());
+            directory.pools = self.pools.iter().copied().collect();
+            Arc::new(directory)
+        };
+        self.kept.get_or_init(make).clone()
     }
 
     /// Whether two states of a node look the same to every peer and give the same answers.
@@ -293,6 +305,10 @@ impl Engine {
         for address in &node.addresses {
             self.by_address.insert(*address, id);
         }
+        for route in &node.routes {
+            *self.routes.entry(*route).or_default() += 1;
+        }
+        self.kept.take();
         self.everyone.insert(id);
         self.cells.accept.move_slot(id);
         self.cells.deny.move_slot(id);
@@ -323,6 +339,15 @@ impl Engine {
                 self.by_address.remove(address);
             }
         }
+        for route in &node.routes {
+            if let Entry::Occupied(mut serving) = self.routes.entry(*route) {
+                *serving.get_mut() -= 1;
+                if *serving.get() == 0 {
+                    serving.remove();
+                }
+            }
+        }
+        self.kept.take();
         self.everyone.remove(id);
         self.cells.accept.move_slot(id);
         self.cells.deny.move_slot(id);

@@ -303,8 +303,7 @@ impl Engine {
 
     /// What `*` means as a source: the pools and every approved route.
     fn pool_prefixes(&self) -> Vec<String> {
-        let routes = self.nodes.values().flat_map(|node| node.routes.iter().copied());
-        cidrs(self.pools.iter().copied().chain(routes))
+        cidrs(self.pools.iter().chain(self.routes.keys()).copied())
     }
 }
 

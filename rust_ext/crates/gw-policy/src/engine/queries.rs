@@ -71,7 +71,7 @@ impl Engine {
         let mut atoms = node.map_or(Vec::new(), |node| catalog.identity(&self.policy, node));
         catalog.selectors_at(address, &mut |id| atoms.push(atom(id, how)));
         atoms.sort_unstable();
-        let routed = || self.nodes.values().any(|node| node.routes.iter().any(|route| route.contains(address)));
+        let routed = || self.routes.keys().any(|route| route.contains(address));
         let any = node.is_some() || self.pools.iter().any(|pool| pool.contains(address)) || routed();
         End { node, atoms, any }
     }
