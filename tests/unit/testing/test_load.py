@@ -12,6 +12,7 @@ from ghostwire.server.session.frames import Opcode, Reader
 from ghostwire.testing.load.kinds import DELTA, is_answer
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.link import masked, retry_after
+from ghostwire.testing.load.simulation import enough_workers, steady_seconds
 from ghostwire.testing.load.stamp import moment_of, stamped
 from ghostwire.testing.load.topology import HUB, Topology
 from ghostwire.wire import codec
@@ -102,3 +103,15 @@ def test_a_refusal_says_when_to_come_back() -> None:
     assert retry_after(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nConnection: close") == 7.0
     assert retry_after(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: Mon, 23 Nov 2026") is None
     assert retry_after(b"HTTP/1.1 404 Not Found") is None
+
+
+def test_workers_and_duration_follow_the_nodes() -> None:
+    assert [enough_workers(nodes) for nodes in (20, 12_500, 12_501, 40_000, 50_000)] == [0, 0, 2, 4, 4]
+    assert [steady_seconds(nodes) for nodes in (20, 2_500, 25_000, 50_000)] == [30.0, 30.0, 300.0, 600.0]
+
+
+def test_a_smaller_share_of_rules_keeps_the_peers() -> None:
+    wide, narrow = Topology(2_000, 100), Topology(2_000, 100, rules_a_node=0.2)
+    assert len(json.loads(narrow.policy())["acls"]) < len(json.loads(wide.policy())["acls"]) / 5
+    for number in (1, 150, 1_999):
+        assert wide.tag(number).partition("-")[0] == narrow.tag(number).partition("-")[0]
