@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import lzma
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from ghostwire.cli import run
 from ghostwire.cli.admin import Admin
 from ghostwire.testing.processes import Child
 from tests.integration.node_client import NodeClient, credentials
+from tests.reference import policy_score
 
 pytestmark = pytest.mark.integration
 
@@ -287,9 +287,8 @@ def test_explain_at_another_time(ask: Ask, told: Callable[..., str], file: Calla
 def test_cases_are_answered_over_rest_as_by_the_verb(world: World, tmp_path: Path) -> None:
     recorded, out = Path("tests/data/captures/policytest.jsonl.xz").resolve(), tmp_path / "out.jsonl"
     assert run(["policy", "replay", str(recorded), "--out", str(out)]) == 0
-    cases = [json.loads(line) for line in lzma.open(recorded, "rt")]
     with Admin.local(world.data) as admin:
-        results = admin.post("/v1/policy/replay", {"cases": cases})["results"]
+        results = admin.post("/v1/policy/replay", {"cases": list(policy_score.cases(recorded))})["results"]
     assert results == [json.loads(line) for line in out.read_text().splitlines()]
 
 

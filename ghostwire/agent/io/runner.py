@@ -68,8 +68,7 @@ class Runner:
     def stop(self) -> None:
         """Leave for now."""
         if self.machine.phase != "over":
-            # What was counted since the last report goes along.
-            self._measure()
+            self._report()
             self.machine.stop(clock.now())
             self.stir()
 
@@ -192,6 +191,13 @@ class Runner:
         received, sent = self.tunnel.totals()
         sample = self._sampler.sample(now.mono, received, sent, self.machine.latency_s)
         self.machine.measured(sample, self.tunnel.take_hits(), now)
+
+    def _report(self) -> None:
+        """Let what was counted since the last report go along with leaving; a tunnel that is gone keeps nobody."""
+        try:
+            self._measure()
+        except GhostwireError as error:
+            logger().warning("what was counted last could not be asked for: %s", error.message)
 
     def _set_timer(self) -> None:
         if self._timer is not None:

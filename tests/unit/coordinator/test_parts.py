@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostwire.coordinator.agenda import LONGEST_S, Agenda, Due
+from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.coordinator.fragments import peer_part
 from ghostwire.coordinator.key_exchange import KeyExchange
 from ghostwire.coordinator.liveness import Presence
 from ghostwire.coordinator.names import NameSeries, belongs_to, clean_hostname, printable
 from ghostwire.coordinator.reservations import Claim, Reservations
 from ghostwire.coordinator.state import State
-from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.errors import InternalError, ValidationError
 from ghostwire.model.change import Delete, Put
 from ghostwire.model.node import Node
