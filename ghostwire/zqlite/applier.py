@@ -85,6 +85,7 @@ class Applier:
         self._cursor = connection.cursor()
         self._start = self.mark()
         self._wrote = False
+        self._guard.sealed = sealer.bases()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -103,7 +104,10 @@ class Applier:
     def restore(self, mark: Mark) -> None:
         """Return to `mark`, after what came later was rolled back."""
         self.head = mark.head
+        altered = self._schema.known is not mark.known
         self._schema.restore(mark.known)
+        if altered:
+            self._guard.sealed = self.sealer.bases()
         self.sealer.rolled_back()
         for witness in self.witnesses:
             witness.rolled_back()
@@ -113,6 +117,7 @@ class Applier:
         self.head = head
         self._signed = head.seq
         self._schema.adopt(catalogue)
+        self._guard.sealed = self.sealer.bases()
 
     def own(self, text: str, params: tuple[Any, ...] = ()) -> apsw.Cursor:
         """Run one of the store's own statements."""
@@ -237,7 +242,8 @@ class Applier:
 
     def _patch(self, patch: Patch) -> Result:
         table = self._schema.known.found.tables.get(patch.table)
-        if table is None or table[1].key is not None or table[1].computes:
+        sealed = patch.table.lower() in self._guard.sealed
+        if table is None or table[1].key is not None or table[1].computes or sealed:
             raise ValidationError(f"{patch.table} is no table whose BLOBs can be written in place")
         self._capture.settle()
         with self.connection.blob_open("main", patch.table, patch.column, patch.rowid, True) as blob:
@@ -392,6 +398,7 @@ class Applier:
             if columns.mentions(part.text):
                 self.sealer.refuse_plain()
             self._capture.entries += self._schema.observe()
+            self._guard.sealed = self.sealer.bases()
         finally:
             self._guard.trusting = False
 

@@ -46,6 +46,7 @@ _TABLE_CHANGES = {
     apsw.SQLITE_DROP_TABLE: "drop",
     apsw.SQLITE_DROP_VTABLE: "drop",
 }
+_PUTS = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE})
 _TABLE_IS_SECOND = {
     apsw.SQLITE_CREATE_INDEX: "index",
     apsw.SQLITE_CREATE_TRIGGER: "watch",
@@ -68,11 +69,13 @@ _NEVER = {
 class Guard:
     """The authorizer of one connection. SQLite asks it when it compiles a statement, never while one runs.
 
-    `trusting` is set while one of the store's own statements compiles; `denial` says what was refused last.
+    `trusting` is set while one of the store's own statements compiles; `denial` says what was refused last. `sealed`
+    are the tables, in small letters, that only the triggers of their views may put rows into.
     """
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.trusting = False
+        self.sealed: frozenset[str] = frozenset()
         self.denial = ""
         connection.authorizer = self._authorize
 
@@ -81,11 +84,18 @@ class Guard:
     ) -> int:
         if self.trusting:
             return apsw.SQLITE_OK
-        reason = _refusal(action, first or "", second)
+        reason = _refusal(action, first or "", second) or self._unsealed(action, (first or "").lower(), trigger)
         if not reason:
             return apsw.SQLITE_OK
         self.denial = reason
         return apsw.SQLITE_DENY
+
+    def _unsealed(self, action: int, table: str, trigger: str | None) -> str:
+        """Why a statement may not put rows into a table of sealed values, or an empty string."""
+        sealing = (f"{table}_insert", f"{table}_update")
+        if action not in _PUTS or table not in self.sealed or (trigger or "").lower() in sealing:
+            return ""
+        return f"write {table}: only its view, which seals, may"
 
 
 def _refusal(action: int, first: str, second: str | None) -> str:

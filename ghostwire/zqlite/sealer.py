@@ -74,6 +74,10 @@ class Sealer:
         own("UPDATE main.zq_sealed SET layout = ? WHERE id = ?", (columns.encode_table(now), table.id))
         return text
 
+    def bases(self) -> frozenset[str]:
+        """The tables that hold sealed rows, in small letters."""
+        return frozenset(table.base.lower() for table in tables(self._connection))
+
     def refuse_plain(self) -> None:
         """After a definition: raises ValidationError where SQLite took ENCRYPTED or COMPRESSED for a type's name."""
         for table, column in self._connection.execute(_UNSEALED):

@@ -13,6 +13,7 @@ import pytest
 from ghostwire import zqlite
 from ghostwire.errors import ConflictError, DatabaseError, PermissionDeniedError, ValidationError
 from ghostwire.zqlite import engine
+from tests.unit.zqlite.conftest import forge
 
 KEY = bytes(range(32))
 USERS = "CREATE TABLE users (id INTEGER, email TEXT, private_key ENCRYPTED TEXT)"
@@ -106,13 +107,13 @@ async def test_an_automatic_key_and_equal_rows(db: zqlite.Store) -> None:
 async def test_a_moved_or_changed_value_does_not_open(db: zqlite.Store) -> None:
     await db.execute(WALLETS)
     await db.execute("INSERT INTO wallets(address, private_key, both) VALUES ('a', 'one', 'x'), ('b', 'two', 'y')")
-    await db.execute(
-        "UPDATE wallets_sealed SET private_key = (SELECT private_key FROM wallets_sealed WHERE address = 'a')"
+    await forge(
+        db, "UPDATE wallets_sealed SET private_key = (SELECT private_key FROM wallets_sealed WHERE address = 'a')"
     )
     assert await db.query("SELECT private_key FROM wallets WHERE address = 'a'") == [("one",)]
     with pytest.raises(DatabaseError, match="does not open"):
         await db.query("SELECT private_key FROM wallets WHERE address = 'b'")
-    await db.execute("UPDATE wallets_sealed SET private_key = both WHERE address = 'a'")
+    await forge(db, "UPDATE wallets_sealed SET private_key = both WHERE address = 'a'")
     with pytest.raises(DatabaseError, match="does not open"):
         await db.query("SELECT private_key FROM wallets WHERE address = 'a'")
 
@@ -138,10 +139,10 @@ async def test_a_value_opens_in_its_own_place_alone(tmp_path: Path) -> None:
         *((one, "a", value) for value in (plain, packed[0], b"", b"\1", sealed[0][:-1], "text", 5)),
         (one, "b", sealed[0]),
     ):
-        await db.execute(f"UPDATE {name}_sealed SET s = ?", (wrong,))
+        await forge(db, f"UPDATE {name}_sealed SET s = ?", (wrong,))
         with pytest.raises(DatabaseError, match="does not open"):
             await db.query(f"SELECT s FROM {name}")
-    await one.execute("UPDATE a_sealed SET s = ?", (sealed[0],))
+    await forge(one, "UPDATE a_sealed SET s = ?", (sealed[0],))
     assert await one.query("SELECT s FROM a") == [("mine",)]
     for db in stores:
         await db.close()
@@ -230,6 +231,36 @@ async def test_the_kind_may_stand_behind_the_type(db: zqlite.Store) -> None:
     assert row is not None
     assert (type(row[0]), type(row[1]), row[2]) == (bytes, bytes, "plain")
     assert await db.query("SELECT s, c FROM t") == [("secret", "long")]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t_sealed VALUES (2, 'plain')",
+        "UPDATE t_SEALED SET s = 'plain'",
+        "INSERT OR REPLACE INTO main.t_sealed(id, s) VALUES (1, 'plain')",
+        "INSERT INTO other VALUES ('plain')",
+        "INSERT INTO t_sealed SELECT 3, 'plain'",
+    ],
+)
+async def test_nobody_but_the_view_puts_values_into_the_table_of_sealed_ones(path: Path, sql: str) -> None:
+    async with await zqlite.open(path, key=KEY) as db:
+        await db.execute("CREATE TABLE was(id INTEGER PRIMARY KEY, s ENCRYPTED TEXT); ALTER TABLE was RENAME TO t")
+        await db.execute("CREATE TABLE other(v)")
+        await db.execute(
+            "CREATE TRIGGER other_in AFTER INSERT ON other BEGIN INSERT INTO t_sealed(s) VALUES (NEW.v); END"
+        )
+        await db.execute("INSERT INTO t VALUES (1, 'secret')")
+        with pytest.raises(PermissionDeniedError, match="only its view"):
+            await db.execute(sql)
+        with pytest.raises(ValidationError):
+            await db.execute("CREATE TABLE u(s ENCRYPTED TEXT); SELEC")
+    async with await zqlite.open(path, key=KEY) as db:
+        with pytest.raises(PermissionDeniedError, match="only its view"):
+            await db.execute(sql)
+        await db.execute("CREATE TABLE u_sealed(v); INSERT INTO u_sealed VALUES ('no table of sealed values')")
+        await db.execute("UPDATE t SET s = 'other' WHERE id = 1")
+        assert await db.query("SELECT * FROM t") == [(1, "other")]
 
 
 async def test_a_sealed_column_may_be_unique(db: zqlite.Store) -> None:

@@ -17,6 +17,7 @@ from ghostwire import zqlite
 from ghostwire.errors import DatabaseError, ResourceExhaustedError
 from ghostwire.zqlite import dictionaries, engine, nonces, upkeep
 from ghostwire.zqlite.nonces import LOT, Ledger
+from tests.unit.zqlite.conftest import forge
 
 KEY = bytes(range(32))
 NOTES = "CREATE TABLE note(id INTEGER PRIMARY KEY, secret ENCRYPTED TEXT, both ENCRYPTED COMPRESSED, packed COMPRESSED)"
@@ -219,12 +220,12 @@ async def test_a_dictionary_that_stopped_paying_is_replaced(db: zqlite.Store, mo
 async def test_what_does_not_open_stays_and_is_told(db: zqlite.Store) -> None:
     await db.execute(NOTES)
     await fill(db, 20)
-    await db.execute("UPDATE note_sealed SET secret = (SELECT secret FROM note_sealed WHERE id = 1) WHERE id = 2")
+    await forge(db, "UPDATE note_sealed SET secret = (SELECT secret FROM note_sealed WHERE id = 1) WHERE id = 2")
     with pytest.raises(DatabaseError, match="1 sealed values do not open"):
         await db.rotate_keys()
     assert await db.query_one("SELECT count(*) FROM note WHERE id <> 2 AND secret = 'secret ' || id") == (19,)
     await fill(db, 200, first=100)
-    await db.execute("UPDATE note_sealed SET both = x'0305' WHERE id = 150")
+    await forge(db, "UPDATE note_sealed SET both = x'0305' WHERE id = 150")
     with pytest.raises(DatabaseError, match="2 sealed values do not open"):
         await db.train()
     assert await db.query("SELECT count(*) FROM zq_dictionary") == [(2,)]
