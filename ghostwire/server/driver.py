@@ -58,6 +58,8 @@ Build = Callable[[int], Command]
 
 RETRY_S: Final = 0.001
 """The shortest time until a timer is looked at again."""
+TURN: Final = 64
+"""Commands that one turn of the event loop takes from workers, for a few milliseconds."""
 REVOKING: Final = (
     ApplyPolicy,
     ApproveRoutes,
@@ -184,6 +186,8 @@ class Driver:
             await self._idle
         self.coordinator.stop(self.clock())
         self._work()
+        while self._inbox:
+            self._work()
         if self._timer is not None:
             self._timer.cancel()
         for answer in list(self._asked.values()):
@@ -207,13 +211,17 @@ class Driver:
         try:
             self._carry_out()
             while self._inbox:
-                for _ in range(len(self._inbox)):
+                for _ in range(min(len(self._inbox), TURN)):
                     command, now = self._inbox.popleft(), self.clock()
                     self.coordinator.handle(command, now)
                     self._witness.handled(type(command).__name__, now)
                 self._carry_out()
+                if self._feed is not None:
+                    break
         finally:
-            self._working = False
+            self._working = bool(self._inbox)
+        if self._working:
+            self._loop.call_soon(self._work)
         self._rearm()
 
     def _carry_out(self) -> None:

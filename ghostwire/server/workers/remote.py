@@ -314,10 +314,9 @@ class Remote:
         if not known:
             self.replication.begin()
             self._refuse_all("the coordinator has started again")
-            held, self._held = self._held, None
             live = [(session.node, session.session) for session in self.fanout.sessions()]
             if live:
-                self._end.say(Claims(live, held))
+                self._end.say(Claims(live, self._held))
         for command in self._endpoints.values():
             self._tell_endpoints(command)
         self.reached.set()

@@ -99,6 +99,11 @@ class Station:
             pid=self.pid, sessions=len(self.slots), connections=self.counts.connections, lag=self.end.link.lag
         )
 
+    @property
+    def begins(self) -> bool:
+        """Whether its replica is still being told what it begins with."""
+        return self._behind is not None
+
     def begin(self, snapshot: Iterator[Batch]) -> None:
         """Send a replica all that it begins with; what is said meanwhile follows behind."""
         self._behind, self._pages = [], snapshot

@@ -95,6 +95,7 @@ class Stations:
             if wait:
                 self._drop(station)
             else:
+                self._loop.remove_reader(station.handle)
                 station.end.flush()
                 station.close()
 
@@ -195,8 +196,13 @@ class Stations:
 
     def _overdue(self, number: int) -> None:
         found = self._waiting.get(number)
-        for station in list(found[0]) if found is not None else ():
+        if found is None:
+            return
+        for station in [station for station in found[0] if not station.begins]:
             self._dismiss(station, f"it left a confirmation open for {CONFIRM_S:g} s")
+        if number in self._waiting:
+            # The others get their replicas first, which for a large network takes its time.
+            self._loop.call_later(CONFIRM_S, self._overdue, number)
 
     # Who comes and goes.
 
