@@ -124,9 +124,8 @@ class Views:
         self._state = state
         self._pools = pools
         self.journal = Journal()
-        present = [policy_facts(node) for node in state.nodes.values() if not node.expired]
-        self.slots = BitMap(facts.id for facts in present)
-        self._engine = self._build(present)
+        self.slots = BitMap(node.slot for node in state.nodes.values() if not node.expired)
+        self._engine = self._build()
         self.numbers = ClassNumbers(1)
         self._looks_at_each = _looks_at_each(state)
         self._aside: Aside | None = None
@@ -146,7 +145,7 @@ class Views:
         known = self.numbers.all()
         ready = self._ready()
         if ready is None:
-            self._engine = self._build([policy_facts(self._state.node_by_slot[slot]) for slot in self.slots])
+            self._engine = self._build()
         else:
             self._engine = ready.engine
             self._engine.turn(self.at)
@@ -157,10 +156,11 @@ class Views:
         self.adopt(known, self.numbers.next)
         self.journal.moved(self.slots)
 
-    def _build(self, present: Iterable[NodeFacts]) -> Engine:
-        """The policy in force over these nodes, at the time that the log names, with the access that stands."""
+    def _build(self) -> Engine:
+        """The policy in force over the nodes that are present, as of the log's time, with the access that stands."""
         state = self._state
         people = user_facts(state.users.values())
+        present = (policy_facts(state.node_by_slot[slot]) for slot in self.slots)
         engine = Engine.build(policy_in_force(state), people, present, self._pools, bindings_of(state), at=self.at)
         engine.set_access(grants(state, engine, self.at))
         return engine

@@ -61,7 +61,7 @@ class Engine(policy_cells.Decisions):
         `bindings` are those of an earlier engine for the same policy text; windows stand as at `at` (UTC nanoseconds).
         Runs without the GIL.
         """
-        people, devices = [user_row(user) for user in users], [node_row(node) for node in nodes]
+        people, devices = [user_row(user) for user in users], map(node_row, nodes)
         return cls(native.Engine.build(policy.core, people, devices, list(pools), dict(bindings or {}), at))
 
     @property

@@ -7,16 +7,16 @@ pub mod policy {
     use crate::errors;
     use gw_policy::access::{Approved, parse_ip};
     use gw_policy::address::{Address, Span};
-    use gw_policy::directory::{Directory, Node, Tailnet, User};
+    use gw_policy::directory::{Directory, Facts, Node, Tailnet, User};
     use gw_policy::engine::{Effect, Explanation, Limit, Matrix, Standpoint};
     use gw_policy::scope::{Bindings, Scope};
     use gw_policy::selector::{Role, Selector};
     use pyo3::exceptions::PyBufferError;
     use pyo3::ffi;
     use pyo3::prelude::*;
-    use pyo3::types::PyBytes;
+    use pyo3::types::{PyBytes, PyIterator};
     use roaring::RoaringBitmap;
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
     use std::ffi::c_int;
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -129,12 +129,18 @@ pub mod policy {
             py: Python<'_>,
             policy: &Policy,
             users: Vec<UserRow>,
-            nodes: Vec<NodeRow>,
+            nodes: &Bound<'_, PyIterator>,
             pools: Vec<String>,
             bindings: HashMap<String, i64>,
             at: i64,
         ) -> PyResult<Self> {
-            let nodes = nodes.into_iter().map(node).collect::<PyResult<_>>()?;
+            let mut said = HashSet::new();
+            let nodes = nodes.try_iter()?.map(|row| {
+                let mut node = node(row?.extract()?)?;
+                share(&mut said, &mut node);
+                Ok(node)
+            });
+            let nodes = nodes.collect::<PyResult<_>>()?;
             let mut directory = Directory::new(users.into_iter().map(user).collect(), nodes, Tailnet::default());
             directory.pools = pools.iter().map(|text| span(text)).collect::<PyResult<_>>()?;
             let bindings = Bindings(bindings.into_iter().map(|(name, id)| (name.into(), id)).collect());
@@ -395,6 +401,14 @@ pub mod policy {
         let (section, index, line, column) = place;
         let fits = (section, index, line, column, rule.source_matches, rule.target_matches, rule.ports_match);
         (fits, rule.open, rule.limits.into_iter().map(limit).collect(), rule.conditions, rule.reported)
+    }
+
+    /// Have nodes that say the same of themselves share what they say.
+    fn share(said: &mut HashSet<Facts>, node: &mut Node) {
+        match said.get(&node.facts) {
+            Some(known) => node.facts = known.clone(),
+            None => _ = said.insert(node.facts.clone()),
+        }
     }
 
     fn standpoint_row(standpoint: Standpoint) -> StandpointRow {

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import final
 
 _User = tuple[int, str, str, str]
@@ -33,7 +34,7 @@ class Engine:
 
     @staticmethod
     def build(
-        policy: Policy, users: list[_User], nodes: list[_Node], pools: list[str], bindings: dict[str, int], at: int
+        policy: Policy, users: list[_User], nodes: Iterator[_Node], pools: list[str], bindings: dict[str, int], at: int
     ) -> Engine: ...
     @staticmethod
     def over_json(policy: Policy, input: str, at: int) -> Engine: ...
