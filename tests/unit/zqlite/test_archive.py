@@ -169,6 +169,16 @@ async def test_tampering_shows(path: Path, sql: str, match: str) -> None:
             await db.verify(head)
 
 
+async def test_a_store_of_before_there_were_blocks_gets_them(path: Path) -> None:
+    async with await zqlite.open(path, key=KEY) as db:
+        before = await filled(db)
+        await db.snapshot()
+    tamper(path, "DROP TABLE zq_archive")
+    async with await zqlite.open(path, key=KEY) as db:
+        assert await db.archive(1 << 40) == len(before)
+        assert (await log(db))[: len(before)] == before
+
+
 async def test_a_block_of_another_store_does_not_open(path: Path, tmp_path: Path) -> None:
     data: list[Any] = []
     for each in (tmp_path / "other.db", path):
