@@ -62,7 +62,7 @@ def run(
     """
 
     async def serve() -> int:
-        server = Server(options, observer, listening=estate.sockets if estate is not None else ())
+        server = Server(options, observer, listening=estate.sockets if estate is not None else None)
         doors: list[Door] = []
 
         async def stands(told: asyncio.Event) -> None:
@@ -88,7 +88,7 @@ def run_leader(
     """Lead workers, also until the supervisor at the other end of `channel` is gone. Otherwise as `run`."""
 
     async def serve() -> int:
-        server = Server(options, observer, leads=True)
+        server = Server(options, observer, listening=())
 
         async def stands(told: asyncio.Event) -> None:
             _heed(channel, server, told)

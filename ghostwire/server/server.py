@@ -54,8 +54,8 @@ class Server:
     """One server on the running event loop: `async with Server(options) as server`.
 
     `clock`, `entropy` and `vfs` (below what must last) are what the machine gives unless a test says otherwise.
-    With `leads`, it has no public port: workers do, and connect to it. Otherwise it binds one, unless it is handed
-    sockets that are `listening`.
+    `listening` are the sockets of its public port; it binds one itself unless it is handed some. Handed an empty
+    sequence it has none: workers do, and connect to it.
     `has_heir` says, when it is stopped, that another server takes its place: workers keep their sessions.
     `failed` is done with the error when the store can promise nothing any more: whoever runs the server must end it.
     """
@@ -68,11 +68,11 @@ class Server:
         clock: Clock = system_clock,
         entropy: Callable[[int], bytes] = os.urandom,
         vfs: str | None = None,
-        leads: bool = False,
-        listening: Sequence[socket.socket] = (),
+        listening: Sequence[socket.socket] | None = None,
     ) -> None:
-        self.listening = list(listening)
-        self.options, self._leads = options, leads
+        self.options = options
+        self.listening = list(listening or ())
+        self._binds, self._leads = listening is None, listening is not None and not listening
         self.observer: Observer = observer if observer is not None else Silent()
         self.naming = Naming.of(options)
         self._clock, self._entropy, self._vfs = clock, entropy, vfs
@@ -120,7 +120,7 @@ class Server:
             raise
         self.standbys = Standbys(self.store.durable, self.options.replication, self.observer)
         try:
-            if not self._leads and not self.listening:
+            if self._binds:
                 self.listening.append(public.bind(self.naming.listen))
                 self.naming = self.naming.at(public.bound(self.listening[0], self.naming.listen))
             await self.standbys.start()

@@ -113,7 +113,7 @@ async def pair(tmp_path: Path, disk: FaultVFS) -> AsyncIterator[Pair]:
     endpoint = public.bound(listening, Endpoint("127.0.0.1", 0))
     options = ServeOptions(data=tmp_path / "far", settings=Settings(), listen=str(endpoint), tls_off=True)
     recorder = Recorder()
-    async with Server(options, recorder, vfs=disk.name, leads=True) as server:
+    async with Server(options, recorder, vfs=disk.name, listening=()) as server:
         between = Between(near, options.data)
         await between.start()
         (near / relay.SOCKET).symlink_to(options.data / relay.SOCKET)
