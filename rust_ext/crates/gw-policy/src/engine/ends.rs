@@ -71,13 +71,14 @@ fn lengthen<K: std::hash::Hash + Eq>(known: &mut FxHashMap<K, Instant>, key: K, 
 }
 
 impl Engine {
-    /// Look anew at what ends by itself.
+    /// Look anew at what ends by itself. Attributes that members of groups have for a time count for the filter alone:
+    /// a class does not know whether its nodes have them for another reason as well.
     pub(super) fn restate(&mut self) {
         let mut ends = Ends::default();
         for made in self.rules.iter().chain(self.access.iter().map(|(_, made)| made)) {
-            let Standing::Open(until) = made.standing else { continue };
-            let until = earlier(until, self.attributes_end(&made.rule));
-            if until != 0 && !made.rule.denies() {
+            if let Standing::Open(until @ 1..) = made.standing
+                && !made.rule.denies()
+            {
                 ends.rules.insert(made.number, until);
             }
         }

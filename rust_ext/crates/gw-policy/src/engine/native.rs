@@ -222,7 +222,7 @@ impl Engine {
     }
 
     /// When a node first may no longer have an attribute that a rule asks for. A denial stays until it is known.
-    pub(super) fn attributes_end(&self, rule: &Rule) -> Instant {
+    fn attributes_end(&self, rule: &Rule) -> Instant {
         if rule.denies() || !self.policy.asks_for_attributes(rule) {
             return 0;
         }
