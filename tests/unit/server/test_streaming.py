@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 
+import numpy as np
+
+from ghostwire._native import netmap
+from ghostwire.coordinator.map_pages import MapPlan, full_frames
+from ghostwire.model.position import Position
 from ghostwire.server.session.frames import frame
 from ghostwire.server.session.transport import TOGETHER, SessionTransport
+from ghostwire.wire.netmap import SINGLE_PARTS, Peer, encode_part
+from ghostwire.wire.packed_map import packed
 
 
 class Owner:
@@ -67,6 +75,35 @@ async def test_messages_are_asked_for_as_the_node_takes_them() -> None:
     session.resume_writing()
     assert narrow.written == [frame(data) for data in (*made, b"push", b"later")]
     assert (owner.drains, session.waiting) == (1, 0)
+
+
+async def test_a_map_is_packed_page_by_page_as_its_node_takes_it() -> None:
+    session, narrow, _ = await opened()
+    arena, made, source = netmap.Arena(), 0, random.Random(1)
+    for slot in range(10_000):
+        peer = encode_part(Peer(id=slot, name=f"n{slot}", key=source.randbytes(32), ipv4="100.64.0.1", ipv6="fd7a::1"))
+        arena.put(slot, slot, 0, peer, bytes(16))
+    plan = MapPlan(
+        single=dict.fromkeys(SINGLE_PARTS, b"\x80"),
+        profiles={},
+        peers=np.arange(10_000, dtype=np.uint32),
+        stamp=arena.stamp,
+        digest=0,
+        position=Position(b"log", 1, b"boot", 1),
+    )
+
+    def counted() -> Iterator[bytes]:
+        nonlocal made
+        for page in full_frames(plan, arena):
+            made += 1
+            yield packed(page)
+
+    session.send_all(counted())
+    for _ in range(20):
+        assert made <= 3 * len(narrow.written)
+        assert len(narrow.written[-1]) < 2 * TOGETHER
+        session.resume_writing()
+    assert made == 20
 
 
 async def test_what_was_not_made_when_the_connection_ends_is_never_made() -> None:
