@@ -76,10 +76,14 @@ _decoder = msgspec.json.Decoder(Meet | Again | Ask)
 
 
 class Asker:
-    """One node that asks. `due` are the scheduled moments of what it has asked and not been answered."""
+    """One node that asks. `due` are the scheduled moments of what it has asked and not been answered.
+
+    `left` says that the server has closed its connection.
+    """
 
     def __init__(self, host: str, port: int, number: int, key: str, peer: str) -> None:
         self.due: deque[float] = deque()
+        self.left = False
         self.caller: Caller | None = None
         self._host, self._port = host, port
         self._netmap = NetMap()
@@ -93,6 +97,7 @@ class Asker:
 
     def connect(self) -> None:
         """Stand by a session and a map. Raises UnavailableError."""
+        self.left = False
         self.caller = Caller(self._host, self._port)
         self._session = ClientSession(self._who, self._netmap, f"http://{self._host}:{self._port}")
         self._stands = False
@@ -104,9 +109,12 @@ class Asker:
 
     def ask(self, due: float) -> None:
         """Ask for the peer."""
-        if self.caller is not None:
-            self.due.append(due)
+        assert self.caller is not None  # noqa: S101 - only a connection is asked over
+        self.due.append(due)
+        try:
             self.caller.send(self._query)
+        except OSError:
+            self.left = True
 
     def beat(self) -> None:
         """Give a sign of life."""
@@ -142,6 +150,7 @@ class Bare:
 
     def __init__(self, port: int) -> None:
         self.due: deque[float] = deque()
+        self.left = False
         self.caller = Caller("127.0.0.1", port)
         self._query = codec.encode(Query(id=1, name="sim-1"))
 
@@ -194,7 +203,10 @@ class Prober:
             self._connect(time.monotonic() + order.within_s)
             return Asked(unanswered=len(self._lost))
         if order.raw is None:
-            return self._ask(order, self._askers)
+            asked = self._ask(order, self._askers)
+            for number in [number for number, asker in self._askers.items() if asker.left]:
+                self._drop(number)
+            return asked
         plain = {bare.caller.socket.fileno(): bare for bare in (Bare(order.raw) for _ in self._askers)}
         try:
             return self._ask(order, plain)
@@ -250,12 +262,18 @@ class Prober:
         turn = 0
         while (now := time.monotonic()) < began + order.seconds + LAST_S:
             while due <= now and due < began + order.seconds:
-                askers[numbers[turn % len(numbers)]].ask(due)
+                asker = askers[numbers[turn % len(numbers)]]
+                if not asker.left:
+                    asker.ask(due)
                 turn += 1
                 due += self._random.expovariate(order.rate)
             ready = poll.poll(0)
             for number, _ in ready:
-                askers[number].read(latencies)
+                try:
+                    askers[number].read(latencies)
+                except GhostwireError:
+                    askers[number].left = True
+                    poll.unregister(number)
             if due >= began + order.seconds and len(latencies) == turn:
                 break
             if not ready:

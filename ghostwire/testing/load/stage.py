@@ -143,7 +143,7 @@ class Stage:
                 total_mib=self.fleet.resident / MIB,
             ),
             hostile=self.hostile,
-            faults=tuple(self._faults),
+            faults=(*self._faults, *self.questions.faults),
         )
 
     def _watch(self, progress: Progress) -> None:
