@@ -48,19 +48,19 @@ async def back(node: NodeClient, server: str) -> NodeClient:
 
 
 async def test_nodes_of_different_workers_are_one_network(shared: Workers) -> None:
-    async with crowd(shared, "alice", 8) as nodes:
+    async with crowd(shared, "alice", 16) as nodes:
         assert min(shared.workers().values()) > 0, "every session is in one worker"
-        assert shared.status()["sessions"] == 8
+        assert shared.status()["sessions"] == 16
         counted = shared.metrics()
-        assert sum(count for name, count in counted.items() if name.startswith("ghostwire_worker_sessions")) == 8
-        wait(lambda: shared.metrics()["ghostwire_connections"] == 8)
+        assert sum(count for name, count in counted.items() if name.startswith("ghostwire_worker_sessions")) == 16
+        wait(lambda: shared.metrics()["ghostwire_connections"] == 16)
         first, second = nodes[:2]
         first.session.query(name="alice1")
         await first.flush()
         assert len((await first.until(Answer)).peers) == 1
         await alive(first)
         shared.ask(lambda admin: admin.delete("/v1/nodes/alice1"))
-        await first.until_peers(*(f"alice{number}" for number in range(2, 8)))
+        await first.until_peers(*(f"alice{number}" for number in range(2, 16)))
         with pytest.raises(websockets.ConnectionClosed):
             await second.until(ServerBye)
 
@@ -209,6 +209,19 @@ async def test_a_server_is_replaced_and_every_node_comes_back_unchanged(before: 
             nodes[at] = await back(node, key["server"])
             assert nodes[at].events[-1] == MapChanged("unchanged")
             await alive(nodes[at])
+        for node in nodes:
+            await node.socket.close()
+
+
+async def test_workers_end_tls_with_the_one_pinned_key() -> None:
+    with serving("--workers", "2", "--tls", "on") as server:
+        key = server.key()
+        assert key["server"].startswith("https://")
+        nodes = await join(key, *(f"n{number}" for number in range(16)))
+        assert min(server.workers().values()) > 0, "every session is in one worker"
+        await nodes[0].until_peers(*(f"n{number}" for number in range(1, 16)))
+        async with httpx.AsyncClient(verify=False) as client:
+            assert (await client.get(f"{key['server']}/v1/health/ready")).json() == {"status": "ready"}
         for node in nodes:
             await node.socket.close()
 
