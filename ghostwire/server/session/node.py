@@ -131,8 +131,8 @@ class NodeSession:
         "_bucket",
         "_busy",
         "_excess",
-        "_joining",
         "_leaving",
+        "_passage",
         "_protocol",
         "_shell",
         "_timer",
@@ -149,8 +149,8 @@ class NodeSession:
         self._bucket: Bucket | None = None
         self._busy = False
         self._behind = False
-        self._joining = False
         self._leaving = False
+        self._passage: Passage | None = None
         self._excess = 0
         self._timer: asyncio.TimerHandle | None = None
         self.transport = SessionTransport(self, MAX_CLIENT_FRAME, shell.loop, answer)
@@ -278,19 +278,19 @@ class NodeSession:
 
     def _open(self, message: Register | Hello) -> None:
         """The turn of this connection has come."""
-        self._joining = isinstance(message, Register)
+        self._passage = Passage.JOIN if isinstance(message, Register) else Passage.RETURN
         try:
             if not self.transport.closing:
                 self._act(self._protocol.take(message, self._shell.coordination.clock()))
                 return
         except GhostwireError as error:
             self._refuse(error, final=True)
-        self._joined()
+        self._passed()
 
-    def _joined(self) -> None:
-        if self._joining:
-            self._joining = False
-            self._shell.turnstile.joined()
+    def _passed(self) -> None:
+        if self._passage is not None:
+            passage, self._passage = self._passage, None
+            self._shell.turnstile.left(passage)
 
     def _register(self, body: RegisterBody) -> None:
         self._ask(
@@ -436,7 +436,7 @@ class NodeSession:
             else:
                 self._busy = False
                 self._refuse(error, final=self.session < 0)
-            self._joined()
+            self._passed()
 
         return answer
 

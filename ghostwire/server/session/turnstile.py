@@ -20,6 +20,8 @@ TURN_S: Final = 0.001
 """What one turn of the event loop may spend on opening sessions."""
 PATIENCE_S: Final = 3.0
 """How long a connection may wait for its turn."""
+RETURNS: Final = 512
+"""Nodes that come back whose session may be on its way at a time."""
 JOINS: Final = 256
 """Machines whose registration may be on its way to the disk at a time."""
 ASSUMED_PER_S: Final = 500.0
@@ -38,6 +40,9 @@ class Passage(IntEnum):
     JOIN = 1
 
 
+_MOST: Final = {Passage.RETURN: RETURNS, Passage.JOIN: JOINS}
+
+
 class Turnstile:
     """One server's. `per_s` sessions are opened a second while there is a queue; `refused` were given a time."""
 
@@ -48,7 +53,7 @@ class Turnstile:
         self.refused = 0
         self._loop, self._mono, self._entropy = loop, mono, entropy
         self._queues: tuple[deque[Callable[[], None]], deque[Callable[[], None]]] = (deque(), deque())
-        self._joining = 0
+        self._inside = [0, 0]
         self._spent = 0.0
         self._passing = self._armed = False
         self._queued_since: float | None = None
@@ -61,7 +66,7 @@ class Turnstile:
         return len(self._queues[0]) + len(self._queues[1])
 
     def enter(self, passage: Passage, act: Callable[[], None]) -> None:
-        """Have `act` called in its turn, perhaps before this returns. After a `JOIN`, `joined` must be called once.
+        """Have `act` called in its turn, perhaps before this returns; `left` must be called once after that.
 
         Raises `UnavailableError` with the time to come back where the turn would be too far off.
         """
@@ -69,9 +74,9 @@ class Turnstile:
         self._queues[passage].append(act)
         self._pass()
 
-    def joined(self) -> None:
-        """A machine that passed has its answer."""
-        self._joining -= 1
+    def left(self, passage: Passage) -> None:
+        """Who passed has its answer."""
+        self._inside[passage] -= 1
         self._pass()
 
     def _check(self, passage: Passage) -> None:
@@ -114,13 +119,12 @@ class Turnstile:
             self._pass()
 
     def _next(self) -> Callable[[], None] | None:
-        returning, joining = self._queues
-        if returning:
-            return returning.popleft()
-        if joining and self._joining < JOINS:
-            self._joining += 1
-            return joining.popleft()
-        return None
+        passage = Passage.RETURN if self._queues[Passage.RETURN] else Passage.JOIN
+        queue = self._queues[passage]
+        if not queue or self._inside[passage] >= _MOST[passage]:
+            return None
+        self._inside[passage] += 1
+        return queue.popleft()
 
     def _measure(self) -> None:
         now = self._mono()

@@ -7,7 +7,16 @@ import pytest
 
 from ghostwire.errors import UnavailableError
 from ghostwire.server.recovery import Recovery, RecoveryStatus
-from ghostwire.server.session.turnstile import ASSUMED_PER_S, JITTER_S, JOINS, PATIENCE_S, TURN_S, Passage, Turnstile
+from ghostwire.server.session.turnstile import (
+    ASSUMED_PER_S,
+    JITTER_S,
+    JOINS,
+    PATIENCE_S,
+    RETURNS,
+    TURN_S,
+    Passage,
+    Turnstile,
+)
 
 COST_S = 0.0004
 
@@ -41,12 +50,15 @@ class Door:
     def __init__(self, busy_s: float = 0.0) -> None:
         self.loop = Loop(busy_s)
         self.opened: list[object] = []
+        self.held = False
         self.turnstile = Turnstile(self.loop, lambda: self.loop.now, lambda size: b"\x80" + bytes(size - 1))  # type: ignore[arg-type]
 
     def come(self, name: object, passage: Passage = Passage.RETURN) -> None:
         def act() -> None:
             self.loop.now += COST_S
             self.opened.append(name)
+            if passage is Passage.RETURN and not self.held:
+                self.turnstile.left(passage)
 
         self.turnstile.enter(passage, act)
 
@@ -91,9 +103,22 @@ def test_only_so_many_registrations_are_on_their_way() -> None:
     door.loop.run()
     assert door.opened[-1] == "back"
     for _ in range(5):
-        door.turnstile.joined()
+        door.turnstile.left(Passage.JOIN)
     door.loop.run()
     assert len(door.opened) == JOINS + 6
+
+
+def test_only_so_many_who_come_back_are_on_their_way() -> None:
+    door = Door()
+    door.held = True
+    for name in range(RETURNS + 5):
+        door.come(name)
+    door.loop.run()
+    assert len(door.opened) == RETURNS
+    for _ in range(5):
+        door.turnstile.left(Passage.RETURN)
+    door.loop.run()
+    assert len(door.opened) == RETURNS + 5
 
 
 def test_who_would_wait_too_long_is_given_a_time_of_its_own() -> None:
