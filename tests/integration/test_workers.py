@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import websockets
 
@@ -234,6 +235,15 @@ async def test_a_signal_to_the_whole_group_ends_it_gracefully() -> None:
             await node.until(ServerBye)
         assert await asyncio.to_thread(server.child.wait, 20) == 0
         assert "server.stopped" in server.log()
+
+
+def test_without_their_supervisor_all_of_them_end_and_the_folder_is_free() -> None:
+    with serving("--workers", "2") as server:
+        orphans = [psutil.Process(pid) for pid in (server.leader(), *server.workers())]
+        server.child.kill()
+        _, left = psutil.wait_procs(orphans, timeout=20)
+        assert left == []
+        server.child = server.start()
 
 
 async def test_a_server_that_cannot_take_over_leaves_the_old_one_as_it_was() -> None:
