@@ -2,10 +2,12 @@ from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 @final
 class Table: ...
 
+@disjoint_base
 class Decisions:
     """Answers from the cells that `load` was given. Unknown nodes are denied.
 
