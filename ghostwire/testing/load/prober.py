@@ -182,11 +182,14 @@ class Prober:
     def run(self) -> None:
         """Carry out orders until there are no more."""
         unheard = Latencies()
+        orders = sys.stdin.fileno()
         while True:
-            for number, _ in self._poll.poll(IDLE_S):
-                if number != sys.stdin.fileno():
+            ready = [number for number, _ in self._poll.poll(IDLE_S)]
+            for number in ready:
+                if number != orders:
                     self._read(number, unheard)
-                    continue
+            # Last: while an order is carried out, what was ready is read.
+            if orders in ready:
                 line = sys.stdin.buffer.readline()
                 if not line:
                     return
