@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ghostwire.coordinator import Settings
-from ghostwire.coordinator.commands import ApplyPolicy
+from ghostwire.coordinator.commands import ApplyPolicy, LogoutNode
 from ghostwire.errors import DatabaseError
 from ghostwire.model.time import SECOND
 from ghostwire.testing.clock import START_UTC
@@ -241,3 +241,20 @@ def test_the_log_alone_says_what_time_it_is_for_the_policy(mesh: Mesh) -> None:
     tables = mesh.net.store.replayed().tables
     assert tables == mesh.net.coordinator._core.state.tables
     assert int.from_bytes(tables["settings"]["policy_time"].value, "big") == START_UTC + TO_OPENING * SECOND
+
+
+def test_whom_a_denial_hides_comes_and_goes_without_a_word() -> None:
+    """Until when somebody will be seen is told of those who are seen: the others' going reaches no map."""
+    mesh = Mesh()
+    grant = {**GRANT, "expires": "2025-06-15T15:30:00Z"}
+    mesh.apply(policy(grants=[grant], deny=[{**DENY, "schedule": "tea"}], schedules=SCHEDULES))
+    assert mesh.is_open
+    mesh.net.advance(TO_OPENING)
+    assert not mesh.is_open
+    mesh.net.ask(LogoutNode, node=mesh.web.id)
+    check_all(mesh.net)
+    mesh.net.join("another", mesh.net.key(None, tags=("tag:web",)))
+    check_all(mesh.net)
+    mesh.net.advance(10 * MINUTE)
+    assert len(mesh.laptop.netmap.peers) == 1
+    check_all(mesh.net)

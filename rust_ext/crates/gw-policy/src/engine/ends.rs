@@ -1,6 +1,6 @@
 //! Until when nodes see each other: what agents are told, so that they close windows without being told again.
 use super::atoms::{Atom, IDENTITY, atom};
-use super::classes::meets;
+use super::classes::{Class, meets};
 use super::links::{ClassId, Effect, Link, Reach};
 use super::standing::Standing;
 use super::{Engine, Slot};
@@ -101,7 +101,7 @@ impl Engine {
         let classes = self.ending(&connected);
         let apart = self.apart(id, &connected, &classes);
         let mut nodes: Vec<(u32, Instant)> = Vec::new();
-        for other in &(apart & seen) {
+        for other in &(apart & &seen) {
             let Some(there) = self.slots[other as usize] else { continue };
             let told = classes.get(&there.identity).copied();
             let until = longer(self.class_end(&connected, there.identity), self.class_end(&connected, there.place));
@@ -110,8 +110,14 @@ impl Engine {
                 nodes.push((other, until));
             }
         }
-        let of_identity = |(class, _): &(ClassId, Instant)| !self.classes.get(*class).of_addresses;
-        SightEnds { classes: classes.into_iter().filter(of_identity).collect(), nodes }
+        // Classes of which denials hide everybody come and go without a word to this node.
+        let is_hidden =
+            |class: &Class| !self.links.deny.is_empty() && !class.members.iter().any(|id| seen.contains(*id));
+        let is_told = |(id, _): &(ClassId, Instant)| {
+            let class = self.classes.get(*id);
+            !class.of_addresses && !is_hidden(class)
+        };
+        SightEnds { classes: classes.into_iter().filter(is_told).collect(), nodes }
     }
 
     /// The nodes that may be told of this one apart from its class, where anything ends at all.
