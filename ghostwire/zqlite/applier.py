@@ -57,6 +57,7 @@ class Mark:
     """Where the applier stood, to return to when what came after is rolled back."""
 
     known: Known
+    sealed: frozenset[str]
     head: Head
 
 
@@ -83,9 +84,9 @@ class Applier:
         self._schema = SchemaTracker(connection, start.catalogue, self._capture)
         self._guard = Guard(connection)
         self._cursor = connection.cursor()
+        self._guard.sealed = sealer.bases()
         self._start = self.mark()
         self._wrote = False
-        self._guard.sealed = sealer.bases()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -99,15 +100,13 @@ class Applier:
 
     def mark(self) -> Mark:
         """Where the applier stands."""
-        return Mark(self._schema.known, self.head)
+        return Mark(self._schema.known, self._guard.sealed, self.head)
 
     def restore(self, mark: Mark) -> None:
         """Return to `mark`, after what came later was rolled back."""
         self.head = mark.head
-        altered = self._schema.known is not mark.known
         self._schema.restore(mark.known)
-        if altered:
-            self._guard.sealed = self.sealer.bases()
+        self._guard.sealed = mark.sealed
         self.sealer.rolled_back()
         for witness in self.witnesses:
             witness.rolled_back()
