@@ -19,6 +19,7 @@ from ghostwire.errors import InternalError
 
 if TYPE_CHECKING:
     from core_ext import cidr as cidr
+    from core_ext import columns as columns
     from core_ext import frames as frames
     from core_ext import histogram as histogram
     from core_ext import inbox as inbox
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     policy_cells = _cells
 
-CYTHON_MODULES = frozenset({"cidr", "frames", "histogram", "inbox", "ipam", "netmap", "policy_cells", "timers"})
+CYTHON_MODULES = frozenset({"cidr", "columns", "frames", "histogram", "inbox", "ipam", "netmap", "policy_cells", "timers"})
 _FILES = {"policy_cells": "policy"}
 """Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""
 RUST_MODULES = frozenset({"blocks", "policy", "token", "tunnel"})

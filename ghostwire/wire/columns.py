@@ -8,11 +8,12 @@ shape has it. A digest covers parts as they were, so what comes back is the same
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Final
 
 import msgspec
 
+from ghostwire._native import columns
 from ghostwire.errors import WireError
 from ghostwire.wire.packing import pack, unpack
 
@@ -43,45 +44,40 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_fields = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _number = msgspec.msgpack.Decoder(int)
 _numbers = msgspec.msgpack.Decoder(list[int])
 _values = msgspec.msgpack.Decoder(list[msgspec.Raw])
-MOST_SHAPES: Final = 256
 
 
 def transpose(parts: Iterable[bytes]) -> Columns | None:
-    """The columns of these parts; None where they have more shapes than a byte counts."""
-    shapes: dict[tuple[str, ...], int] = {}
-    peers = bytearray()
-    columns: dict[str, list[bytes]] = {}
-    for part in parts:
-        fields = _fields.decode(part)
-        number = shapes.setdefault(tuple(fields), len(shapes))
-        if number == MOST_SHAPES:
-            return None
-        peers.append(number)
-        for key, value in fields.items():
-            columns.setdefault(key, []).append(bytes(value))
-    return Columns(tuple(shapes), pack(bytes(peers)), {key: _column(values) for key, values in columns.items()})
+    """The columns of these parts; None where they have more shapes than a byte counts, or more than 256 fields."""
+    found = columns.gather(parts)
+    if found is None:
+        return None
+    shapes, peers, gathered = found
+    return Columns(
+        tuple(shapes),
+        pack(peers),
+        {key: Column(kind, data if kind == KEYS else pack(data)) for key, (kind, data) in gathered.items()},
+    )
 
 
-def restore(columns: Columns, most: int) -> dict[int, bytes]:
+def restore(table: Columns, most: int) -> dict[int, bytes]:
     """The parts by the id in them, in order. Raises `WireError` for what is no table, or more than `most` bytes."""
     try:
-        return _restore(columns, most)
+        return _restore(table, most)
     except (StopIteration, IndexError, KeyError, OverflowError, msgspec.MsgspecError) as error:
         raise WireError("a page of columns is not what its shapes say") from error
 
 
-def _restore(columns: Columns, most: int) -> dict[int, bytes]:
-    fields = {key: _unfold(column, most) for key, column in columns.columns.items()}
+def _restore(table: Columns, most: int) -> dict[int, bytes]:
+    fields = {key: _unfold(column, most) for key, column in table.columns.items()}
     keys = {key: _encoder.encode(key) for key in fields}
-    heads = [_encoder.encode(dict.fromkeys(shape))[: _head_size(len(shape))] for shape in columns.shapes]
+    heads = [_encoder.encode(dict.fromkeys(shape))[: _head_size(len(shape))] for shape in table.shapes]
     found: dict[int, bytes] = {}
     size = 0
-    for number in unpack(columns.peers, most):
-        values = {key: next(fields[key]) for key in columns.shapes[number]}
+    for number in unpack(table.peers, most):
+        values = {key: next(fields[key]) for key in table.shapes[number]}
         part = heads[number] + b"".join(keys[key] + value for key, value in values.items())
         size += len(part)
         if size > most:
@@ -90,20 +86,6 @@ def _restore(columns: Columns, most: int) -> dict[int, bytes]:
     if any(next(values, None) is not None for values in fields.values()):
         raise WireError("a page of columns has more values than peers")
     return found
-
-
-def _column(values: list[bytes]) -> Column:
-    if all(len(value) == KEY_BYTES + len(_KEY_HEAD) and value.startswith(_KEY_HEAD) for value in values):
-        return Column(KEYS, b"".join(value[len(_KEY_HEAD) :] for value in values))
-    plain = _encoder.encode([msgspec.Raw(value) for value in values])
-    try:
-        numbers = _numbers.decode(plain)
-    except msgspec.MsgspecError:
-        return Column(AS_THEY_ARE, pack(plain))
-    if _encoder.encode(numbers) != plain:
-        return Column(AS_THEY_ARE, pack(plain))
-    differences = [after - before for before, after in pairwise([0, *numbers])]
-    return Column(DIFFERENCES, pack(_encoder.encode(differences)))
 
 
 def _unfold(column: Column, most: int) -> Iterator[bytes]:
