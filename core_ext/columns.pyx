@@ -57,11 +57,10 @@ cdef class Column:
         cdef bytes data
         cdef char *out
         cdef uint8_t *value = self.plain.at + 2
-        cdef uint32_t i
         if self.all_keys:
             data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> self.count * KEY_BYTES)
             out = PyBytes_AS_STRING(data)
-            for i in range(self.count):
+            for _ in range(self.count):
                 memcpy(out, value, KEY_BYTES)
                 out += KEY_BYTES
                 value += KEY_BYTES + 2
@@ -158,7 +157,7 @@ cdef Py_ssize_t past(const uint8_t *raw, Py_ssize_t at, Py_ssize_t end, int dept
     """Where the value that begins at `at` ends."""
     cdef uint8_t first
     cdef int width
-    cdef uint64_t size, i
+    cdef uint64_t size
     if at >= end or depth > MOST_DEPTH:
         raise broken()
     first = raw[at]
@@ -198,10 +197,9 @@ cdef Py_ssize_t past(const uint8_t *raw, Py_ssize_t at, Py_ssize_t end, int dept
 
 
 cdef Py_ssize_t past_many(const uint8_t *raw, Py_ssize_t at, Py_ssize_t end, uint64_t count, int depth) except -1:
-    cdef uint64_t i
     if count > <uint64_t> (end - at):
         raise broken()
-    for i in range(count):
+    for _ in range(count):
         at = past(raw, at, end, depth + 1)
     return at
 

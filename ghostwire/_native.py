@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
     policy_cells = _cells
 
-CYTHON_MODULES = frozenset({"cidr", "columns", "frames", "histogram", "inbox", "ipam", "netmap", "policy_cells", "timers"})
+CYTHON_MODULES = frozenset(
+    {"cidr", "columns", "frames", "histogram", "inbox", "ipam", "netmap", "policy_cells", "timers"}
+)
 _FILES = {"policy_cells": "policy"}
 """Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""
 RUST_MODULES = frozenset({"blocks", "policy", "token", "tunnel"})
