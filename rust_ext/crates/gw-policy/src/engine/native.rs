@@ -39,6 +39,15 @@ impl NativeRule {
     }
 }
 
+/// Whether a rule's destinations, or the node's own addresses, are of IPv4 and of IPv6.
+fn families(destinations: &[String], node: &Node) -> (bool, bool) {
+    if destinations.is_empty() {
+        let six = |address: &Address| address.span().v6;
+        return (node.addresses.iter().any(|one| !six(one)), node.addresses.iter().any(six));
+    }
+    (destinations.iter().any(|text| !text.contains(':')), destinations.iter().any(|text| text.contains(':')))
+}
+
 /// What a destination is at a node.
 enum Here {
     No,
@@ -110,7 +119,13 @@ impl Engine {
                 _ => access.protocols.clone(),
             };
             let sources = if own { self.own_sources(rule, node) } else { self.named_sources(rule) };
-            for source in sources.into_iter().filter(NativeRule::has_sources) {
+            let (four, six) = families(&destinations, node);
+            for mut source in sources {
+                // Packets of one family alone come here: who has an address of the other says nothing.
+                source.prefixes.retain(|prefix| if prefix.contains(':') { six } else { four });
+                if !source.has_sources() {
+                    continue;
+                }
                 let emitted = NativeRule {
                     destinations: destinations.clone(),
                     ports: ports.clone(),
