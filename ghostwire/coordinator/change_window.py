@@ -15,6 +15,18 @@ from pyroaring import BitMap
 from ghostwire.coordinator.snapshot import FlushMark, MapChange, RunEnd
 from ghostwire.model.position import Position
 
+QUIET: Final = frozenset(
+    (
+        "address.wake",
+        "api_token.create",
+        "api_token.revoke",
+        "clock.note",
+        "preauth_key.revoke",
+        "session.sweep",
+        "session.token",
+    )
+)
+"""Kinds of durable changes that are in no map."""
 RUNS: Final = 64
 """Earlier runs that positions are resumed from, at most."""
 
@@ -78,12 +90,15 @@ class ChangeWindow:
         self._changed: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
         self._runs: dict[bytes, _Run] = {}
 
-    def restore(self, changes: Iterable[MapChange], mark: FlushMark | None, seq: int) -> None:
-        """Take over the window of earlier runs, then begin this one.
+    def restore(
+        self, changes: Iterable[MapChange], mark: FlushMark | None, seq: int, since: frozenset[str] = frozenset()
+    ) -> None:
+        """Take over the window of earlier runs, then begin this one. `since` are the kinds of changes after the mark.
 
         What was not flushed before a crash is not in it: a position that has seen more than the mark, and every
-        position when durable changes came after the mark, needs a whole map.
+        position when durable changes of maps came after the mark, needs a whole map.
         """
+        told = mark is not None and (mark.seq == seq or since <= QUIET)
         for change in changes:
             affected = BitMap.deserialize(change.affected)
             self._next = change.number
@@ -95,13 +110,13 @@ class ChangeWindow:
             # The change before it may have led to the same position: whoever holds an earlier one may have missed that.
             self._runs[first.boot].floor = 0 if first.number == 1 else first.seq + first.vseq
         if mark is not None:
-            for end in (*mark.ends, RunEnd(mark.boot, mark.seq, mark.vseq, self._next, 0)):
+            for end in (*mark.ends, RunEnd(mark.boot, seq, mark.vseq, self._next, 0)):
                 run = self._runs.setdefault(end.boot, _Run(end.upcoming))
                 run.limit, run.floor = (end.seq, end.vseq), max(run.floor, end.floor)
         self._runs = {boot: run for boot, run in self._runs.items() if run.limit is not None}
         self._runs[self._boot] = _Run(self._next)
         self._forget_runs()
-        if mark is not None and mark.seq != seq:
+        if mark is not None and not told:
             self.raise_wall()
 
     def raise_wall(self) -> None:

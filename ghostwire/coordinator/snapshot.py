@@ -90,6 +90,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     `boot` is 16 random bytes of this run, `mac_key` the 32 bytes under which secrets are kept as MACs. `tables` holds
     every record of each table of `ghostwire.coordinator.state.TABLES` (an absent table is empty). `volatile`,
     `changes` (by number), `hits` and `mark` are what flushes have left; `mark` is None when nothing was ever flushed.
+    `since` are the kinds of the changes in the log that came after it.
     """
 
     log_id: bytes
@@ -101,6 +102,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[MapChange, ...] = ()
     hits: tuple[RuleHits, ...] = ()
     mark: FlushMark | None = None
+    since: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"<Snapshot at {self.seq}>"

@@ -28,7 +28,7 @@ def start(settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes
         fact_of_it = seen.get(token.node_id)
         core.sessions.restore(token, fact_of_it.token_expires if fact_of_it is not None else 0)
     core.hits.restore(snapshot.hits)
-    core.window.restore(snapshot.changes, snapshot.mark, snapshot.seq)
+    core.window.restore(snapshot.changes, snapshot.mark, snapshot.seq, snapshot.since)
     known = {core.state.nodes[node].slot: fact.class_id for node, fact in seen.items()}
     first_class = 1 if snapshot.mark is None else snapshot.mark.next_class
     if not core.views.adopt(known, first_class):

@@ -90,6 +90,7 @@ class MemoryStore:
             changes=tuple(self.changes[number] for number in sorted(self.changes)),
             hits=tuple(self.hits.values()),
             mark=self.mark,
+            since=frozenset() if self.mark is None else frozenset(row.kind for row in self.log[self.mark.seq :]),
         )
 
     def replayed(self) -> State:

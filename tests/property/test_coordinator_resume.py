@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from ghostwire.coordinator import Settings
-from ghostwire.coordinator.commands import ApplyPolicy, DeleteNode, RenameNode, SetEndpoints, TagNode
+from ghostwire.coordinator.commands import ApplyPolicy, CreateApiToken, DeleteNode, RenameNode, SetEndpoints, TagNode
 from ghostwire.testing.simnet import SimNet, SimNode
 from tests.reference.netmap_check import check_all
 
@@ -121,6 +121,23 @@ def test_whoever_comes_back_ends_with_a_fresh_map(seed: int, window: int, coales
         if node.connected:
             story.net.beat(node)
     assert story.net.coordinator.view.counters.digest_mismatches == 0
+
+
+def test_what_no_map_tells_of_keeps_maps_unchanged_over_a_crash() -> None:
+    story = Story(1, window=64, coalesce_s=0.0)
+    story.flush()
+    for node in story.net.nodes.values():
+        node.token = None
+    story.connect_all()  # with fresh tokens, each of which is a durable change
+    story.net.ask(CreateApiToken, name="ops", scope="read", granted="admin", life_s=3600.0)
+    assert story.net.store.mark is not None
+    assert story.net.store.mark.seq < story.net.coordinator.view.position().seq
+    story.crash()
+    for node in story.net.nodes.values():
+        node.heard.clear()
+    story.connect_all()
+    check_all(story.net)
+    assert {node.heard[0] for node in story.net.nodes.values()} == {"unchanged"}
 
 
 def test_a_short_window_over_many_runs_never_calls_a_wrong_map_unchanged() -> None:

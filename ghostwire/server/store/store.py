@@ -26,6 +26,7 @@ from ghostwire.zqlite.operation import Operation
 
 MAC_KEY: Final = "mac_key"
 """The setting that holds the key under which secrets are kept as MACs."""
+_SINCE: Final = "SELECT DISTINCT kind FROM change WHERE seq > ?"
 VERIFIED: Final = 1000
 """Rows at the end of the change log whose chain is checked at each start."""
 
@@ -102,6 +103,7 @@ class ServerStore:
             seq = (await self.durable.submit(Operation("initialise", "server", (insert,)))).seq
             tables["settings"] = (*tables["settings"], made)
         kept = await self.volatile.load()
+        since = () if kept.mark is None else await self.durable.query(_SINCE, (kept.mark.seq,))
         return Snapshot(
             log_id=log_id(self.durable.identity, self.durable.epoch),
             seq=seq,
@@ -112,6 +114,7 @@ class ServerStore:
             changes=kept.changes,
             hits=kept.hits,
             mark=kept.mark,
+            since=frozenset(kind for (kind,) in since),
         )
 
     def submit(self, persist: Persist) -> asyncio.Future[ChangeRecord]:
