@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -13,11 +14,12 @@ FOLDER = Path(__file__).parent / "benchmarks"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One benchmark: `name` is `noun.Class.method`."""
+    """One benchmark: `name` is `noun.Class.method`, with its parameter in parentheses where the family has some."""
 
     name: str
     family: type[Any]
     method: str
+    params: tuple[Any, ...] = ()
 
     @property
     def gate_calls(self) -> int:
@@ -28,8 +30,8 @@ class Case:
         """The method, bound to an instance that was set up."""
         instance = self.family()
         if hasattr(instance, "setup"):
-            instance.setup()
-        return getattr(instance, self.method)
+            instance.setup(*self.params)
+        return partial(getattr(instance, self.method), *self.params) if self.params else getattr(instance, self.method)
 
 
 def nouns() -> list[str]:
@@ -48,7 +50,16 @@ def cases(pattern: str = "") -> Iterator[Case]:
             for method, _ in inspect.getmembers(family, inspect.isfunction):
                 name = f"{noun}.{family.__name__}.{method}"
                 if method.startswith(("time_", "track_")) and pattern in name:
-                    yield Case(name, family, method)
+                    yield from _with_params(Case(name, family, method))
+
+
+def _with_params(case: Case) -> Iterator[Case]:
+    params = getattr(case.family, "params", None)
+    if params is None:
+        yield case
+        return
+    for value in params:
+        yield Case(f"{case.name}({value})", case.family, case.method, (value,))
 
 
 def calls_for(operation: Callable[[], Any], seconds: float) -> int:

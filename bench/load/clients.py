@@ -25,8 +25,9 @@ from ghostwire.testing.load.link import masked
 from ghostwire.wire import codec
 from ghostwire.wire.client_session import ClientSession, Credentials
 from ghostwire.wire.keys import clamp, public_key
-from ghostwire.wire.messages import Query, Welcome
+from ghostwire.wire.messages import MAX_SERVER_FRAME, Query, Welcome
 from ghostwire.wire.netmap import NetMap
+from ghostwire.wire.packing import unpack_message
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,7 +131,7 @@ def register_all(clients: list[list[Node]]) -> tuple[list[float], float]:
             if not (frames := nodes[turn].connection.read()):
                 continue
             times.append(time.perf_counter() - since)
-            assert isinstance(codec.decode_from_server(frames[0]), Welcome)
+            assert isinstance(codec.decode_from_server(unpack_message(frames[0], MAX_SERVER_FRAME)), Welcome)
             del waiting[number]
             if turn + 1 < len(nodes):
                 send(nodes, turn + 1)

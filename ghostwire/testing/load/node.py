@@ -172,12 +172,21 @@ class SimNode:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.bind((self._source, 0))
             await site.loop.sock_connect(connection, site.server)
-            self._link = link
-            await site.loop.create_connection(lambda: link, sock=connection)
         except OSError as error:
             connection.close()
-            site.counting.refusals[f"connect: {error.strerror}"] += 1
-            self.ended()
+            self._not_connected(error)
+            return
+        self._link = link
+        try:
+            await site.loop.create_connection(lambda: link, sock=connection)
+        except OSError as error:
+            # The loop has closed what it was given: the number may be another connection's by now.
+            connection.detach()
+            self._not_connected(error)
+
+    def _not_connected(self, error: OSError) -> None:
+        self._site.counting.refusals[f"connect: {error.strerror}"] += 1
+        self.ended()
 
     def _transmit(self) -> None:
         session, link = self._session, self._link
