@@ -14,8 +14,6 @@ from ghostwire.wire.columns import restore, transpose
 from ghostwire.wire.messages import MAX_SERVER_FRAME, MapColumns, MapFull
 from ghostwire.wire.packing import pack_message
 
-SMALL: Final = 1024
-"""Bytes of a message for one node alone that is not worth packing."""
 FEW: Final = 8
 """Peers of a page that is not worth columns."""
 _PAGE: Final = b"\xa4type\xabnetmap.full"
@@ -24,8 +22,6 @@ _page = msgspec.msgpack.Decoder(MapFull)
 
 def packed(message: bytes) -> bytes:
     """A message to a node that reads packed ones."""
-    if len(message) < SMALL:
-        return message
     return pack_message(_by_columns(message) if message[1 : 1 + len(_PAGE)] == _PAGE else message)
 
 

@@ -52,6 +52,8 @@ from ghostwire.wire.messages import (
 from ghostwire.wire.packed_map import packed
 from ghostwire.wire.server_session import Gate, ServerSession
 
+PACKED_FROM: Final = 1024
+"""Bytes of a message for one node alone that make it worth packing."""
 FORGIVEN: Final = 50
 """Frames beyond the rate that are refused one by one; after that the session is closed."""
 PEERS_A_MESSAGE: Final = 10
@@ -227,7 +229,7 @@ class NodeSession:
 
     def deliver(self, frames: Iterable[bytes]) -> None:
         """Send the session's own frames."""
-        self.transport.send_all(map(packed, frames) if self.packs else frames)
+        self.transport.send_all(map(_packed, frames) if self.packs else frames)
 
     def end(self, code: str, reason: str) -> None:
         """Refuse whatever follows and close; a node that logged out is told that it did."""
@@ -485,6 +487,10 @@ class NodeSession:
     def _unproved(self) -> None:
         self._timer = None
         self._refuse(WireError("no session within its time: register or hello comes first"), final=True)
+
+
+def _packed(message: bytes) -> bytes:
+    return packed(message) if len(message) >= PACKED_FROM else message
 
 
 def _nothing(value: Any) -> None:
