@@ -36,7 +36,7 @@ def program() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     built = build(folder)
     if built is None:
-        pytest.skip("needs Go and its module proxy")
+        pytest.skip("needs Go")
     return built
 
 

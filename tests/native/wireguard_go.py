@@ -19,7 +19,7 @@ SOCKETS = Path("/var/run/wireguard")
 
 
 def build(folder: Path) -> Path | None:
-    """The program, built by Go into `folder`; None where there is no Go or the module cannot be had."""
+    """The program, built by Go into `folder`; None where there is no Go."""
     program = folder / "wireguard"
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if program.exists():
@@ -28,7 +28,8 @@ def build(folder: Path) -> Path | None:
         return None
     environment = os.environ | {"GOBIN": str(folder), "GOFLAGS": "-mod=mod"}
     done = subprocess.run([go, "install", MODULE], env=environment, capture_output=True, text=True, check=False)
-    return program if done.returncode == 0 else None
+    assert done.returncode == 0, done.stderr
+    return program
 
 
 class WireGuardGo:
