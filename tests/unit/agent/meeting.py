@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from ghostwire.agent.effects import Dial, Effect, HangUp, Keep, Quit, Transmit
+from ghostwire.agent.effects import Dial, Effect, HangUp, Keep, Quit, Transmit, Tune
 from ghostwire.agent.machine import Join, Machine
 from ghostwire.agent.memory import Memory
 from ghostwire.model.filter import SightEnd
@@ -13,7 +13,7 @@ from ghostwire.model.position import Position
 from ghostwire.model.time import SECOND, Now
 from ghostwire.wire import codec
 from ghostwire.wire.keys import clamp, public_key
-from ghostwire.wire.messages import Challenge, MapDelta, MapFull, Parts, Rotated, Welcome
+from ghostwire.wire.messages import MapDelta, MapFull, Parts, Rotated, Welcome
 from ghostwire.wire.netmap import Dns, Filter, NetMap, Network, Peer, Relays, SelfNode, encode_part
 from ghostwire.wire.server_session import Gate, ServerSession
 
@@ -172,4 +172,15 @@ class Meeting:
         return bool(self.take(Dial))
 
 
-__all__ = ["ORIGIN", "START", "Challenge", "Meeting", "node_key", "peer"]
+def joined(*peers: Peer, ends: tuple[SightEnd, ...] = ()) -> Meeting:
+    """A node with a session and its first map."""
+    meeting = Meeting()
+    meeting.ends = ends
+    meeting.begin()
+    meeting.join(*peers)
+    return meeting
+
+
+def steps(meeting: Meeting) -> list[object]:
+    """What the tunnel was told since the last look."""
+    return [step for tune in meeting.take(Tune) for step in tune.steps]

@@ -4,7 +4,7 @@ import json
 
 from ghostwire.agent.status import PeerCounters, document, find_peer
 from ghostwire.agent.traffic import Ledger, Traffic
-from tests.unit.agent.meeting import Meeting, peer
+from tests.unit.agent.meeting import Meeting, joined, peer
 
 SHAPE = {
     "mode": str,
@@ -22,13 +22,6 @@ def check(value: object, shape: object) -> None:
             check(value[name], inner)
     else:
         assert isinstance(value, shape)  # type: ignore[arg-type]
-
-
-def joined(*peers: object) -> Meeting:
-    meeting = Meeting()
-    meeting.begin()
-    meeting.join(*peers)
-    return meeting
 
 
 def test_the_shape_stands_before_and_after_the_first_map() -> None:
