@@ -1,29 +1,9 @@
-from collections.abc import Iterable
 from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 NOTHING: Final[int]
-
-@final
-class Prefixes4:
-    def __new__(
-        cls, networks: NDArray[np.uint32], lengths: NDArray[np.uint8], values: NDArray[np.uint32]
-    ) -> Prefixes4: ...
-    @property
-    def intervals(self) -> int: ...
-    @property
-    def nbytes(self) -> int: ...
-    def find(self, address: int) -> int: ...
-    def find_many(self, addresses: NDArray[np.uint32]) -> NDArray[np.uint32]: ...
-
-@final
-class Prefixes6:
-    def __new__(cls, prefixes: Iterable[tuple[int, int, int]]) -> Prefixes6: ...
-    @property
-    def intervals(self) -> int: ...
-    def find(self, address: bytes) -> int: ...
 
 @final
 class Rules:

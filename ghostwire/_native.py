@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from core_ext import ipam as ipam
     from core_ext import netmap as netmap
     from core_ext import policy as _cells
+    from core_ext import prefixes as prefixes
     from core_ext import timers as timers
     from rust_ext import blocks as blocks
     from rust_ext import policy as policy
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     policy_cells = _cells
 
 CYTHON_MODULES = frozenset(
-    {"cidr", "columns", "frames", "histogram", "inbox", "ipam", "netmap", "policy_cells", "timers"}
+    {"cidr", "columns", "frames", "histogram", "inbox", "ipam", "netmap", "policy_cells", "prefixes", "timers"}
 )
 _FILES = {"policy_cells": "policy"}
 """Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""

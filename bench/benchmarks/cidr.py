@@ -1,4 +1,4 @@
-"""Longest-prefix match over a million prefixes beside pytricia's, and 100,000 address rules beside SQLite's R-tree.
+"""100,000 address rules in the packed R-tree, beside SQLite's R-tree and a list.
 
 SQLite's `rtree_i32` answers from memory, through apsw, over all four axes (its fastest schema for this: ports or
 protocols as auxiliary columns are slower, and so is taking the rows out instead of their `min`). It is asked one
@@ -7,18 +7,16 @@ question a statement, the tree whole arrays of questions. Answers are compared f
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
-from time import process_time
 
 import apsw
 import numpy as np
-import pytricia
 
+from bench.cases import least_cpu
 from ghostwire._native import cidr
 from tests.reference.cidr import first_match
 
-PREFIXES, RULES, QUESTIONS = 1_000_000, 100_000, 200_000
+RULES, QUESTIONS = 100_000, 200_000
 
 
 def _rules(count: int = RULES) -> np.ndarray:
@@ -36,64 +34,6 @@ def _rules(count: int = RULES) -> np.ndarray:
     last = first + draw.integers(0, 5_000, count).astype(np.uint32)
     protocols = np.array([(6, 6), (17, 17), (0, 255)], np.uint32)[draw.integers(0, 3, count)]
     return np.column_stack([s0[i], s1[i], t0[j], t1[j], first, last, protocols])
-
-
-def _best(work: Callable[[], object], times: int = 5) -> float:
-    """Seconds of CPU that the fastest run takes: what else the machine does counts less."""
-    taken = []
-    for _ in range(times):
-        start = process_time()
-        work()
-        taken.append(process_time() - start)
-    return min(taken)
-
-
-class Prefixes:
-    """Build in milliseconds, bytes a prefix, nanoseconds a look-up, and how many times that pytricia takes."""
-
-    timeout = 300
-
-    def setup(self) -> None:
-        draw = np.random.default_rng(1)
-        lengths = draw.choice(np.array([16, 18, 20, 21, 22, 23, 24, 24, 24, 24], np.uint8), PREFIXES)
-        networks = draw.integers(1 << 24, 224 << 24, PREFIXES, dtype=np.uint32)
-        self.given = networks, lengths, np.arange(PREFIXES, dtype=np.uint32)
-        self.table = cidr.Prefixes4(*self.given)
-        self.asked = draw.integers(0, 2**32, QUESTIONS, dtype=np.uint32)
-
-    def track_build_ms(self) -> float:
-        return _best(lambda: cidr.Prefixes4(*self.given)) * 1e3
-
-    def track_bytes(self) -> float:
-        return self.table.nbytes / PREFIXES
-
-    def track_batch_ns(self) -> float:
-        return _best(lambda: self.table.find_many(self.asked)) / QUESTIONS * 1e9
-
-    def track_single_ns(self) -> float:
-        asked, find = self.asked[:50_000].tolist(), self.table.find
-        return _best(lambda: [find(address) for address in asked]) / len(asked) * 1e9
-
-    def track_batch_against_pytricia(self) -> float:
-        return self._against_pytricia(self.track_batch_ns)
-
-    def track_single_against_pytricia(self) -> float:
-        return self._against_pytricia(self.track_single_ns)
-
-    def _against_pytricia(self, ours: Callable[[], float]) -> float:
-        table = pytricia.PyTricia(32)
-        networks, lengths, values = self.given
-        masks = ~((np.uint64(1) << (np.uint64(32) - lengths.astype(np.uint64))) - np.uint64(1))
-        for row in zip((networks & masks.astype(np.uint32)).tolist(), lengths.tolist(), values.tolist(), strict=True):
-            table.insert(*row)
-        asked, get = self.asked[:50_000].tolist(), table.get
-        found = [get(address, cidr.NOTHING) for address in asked]
-        assert found == self.table.find_many(self.asked[:50_000]).tolist()
-        ratios = []
-        for _ in range(5):  # side by side, so that both meet the same noise
-            theirs = _best(lambda: [get(address, cidr.NOTHING) for address in asked]) / len(asked) * 1e9
-            ratios.append(theirs / ours())
-        return sorted(ratios)[len(ratios) // 2]
 
 
 class Match:
@@ -124,17 +64,17 @@ class Rules:
         self.asked = source, target, np.full(QUESTIONS, 6, np.uint8), port.astype(np.uint16)
 
     def track_build_ms(self) -> float:
-        return _best(lambda: cidr.Rules(self.rows)) * 1e3
+        return least_cpu(lambda: cidr.Rules(self.rows)) * 1e3
 
     def track_bytes(self) -> float:
         return self.tree.nbytes / RULES
 
     def track_match_ns(self) -> float:
-        return _best(lambda: self.tree.match_many(*self.asked)) / QUESTIONS * 1e9
+        return least_cpu(lambda: self.tree.match_many(*self.asked)) / QUESTIONS * 1e9
 
     def track_match_one_ns(self) -> float:
         asked, match = self._questions(20_000), self.tree.match
-        return _best(lambda: [match(*question) for question in asked]) / len(asked) * 1e9
+        return least_cpu(lambda: [match(*question) for question in asked]) / len(asked) * 1e9
 
     def track_match_against_sqlite(self) -> float:
         base = self._sqlite()
@@ -148,8 +88,8 @@ class Rules:
         assert found == self._found(len(asked))
         ratios = []
         for _ in range(5):  # side by side, so that both meet the same noise
-            theirs = _best(lambda: [ask(query, question).fetchall() for question in shifted], 1) / len(asked) * 1e9
-            ratios.append(theirs / (_best(lambda: self.tree.match_many(*self.asked), 1) / QUESTIONS * 1e9))
+            theirs = least_cpu(lambda: [ask(query, question).fetchall() for question in shifted], 1) / len(asked) * 1e9
+            ratios.append(theirs / (least_cpu(lambda: self.tree.match_many(*self.asked), 1) / QUESTIONS * 1e9))
         return sorted(ratios)[len(ratios) // 2]
 
     def track_match_against_list(self) -> float:
@@ -158,12 +98,12 @@ class Rules:
         assert [None if rule == cidr.NOTHING else rule for rule in found] == self._found(len(asked))
         ratios = []
         for _ in range(5):  # side by side, so that both meet the same noise
-            theirs = _best(lambda: [first_match(rules, *question) for question in asked], 1) / len(asked) * 1e9
-            ratios.append(theirs / (_best(lambda: self.tree.match_many(*self.asked), 2) / QUESTIONS * 1e9))
+            theirs = least_cpu(lambda: [first_match(rules, *question) for question in asked], 1) / len(asked) * 1e9
+            ratios.append(theirs / (least_cpu(lambda: self.tree.match_many(*self.asked), 2) / QUESTIONS * 1e9))
         return sorted(ratios)[len(ratios) // 2]
 
     def track_build_against_sqlite(self) -> float:
-        return _best(self._sqlite, 3) * 1e3 / self.track_build_ms()
+        return least_cpu(self._sqlite, 3) * 1e3 / self.track_build_ms()
 
     def _questions(self, count: int) -> list[tuple[int, int, int, int]]:
         return list(zip(*(column[:count].tolist() for column in self.asked), strict=True))

@@ -1,7 +1,7 @@
 """Longest prefixes: the smallest network that holds an address, exact for IPv4 and IPv6.
 
-A single address goes through the compiled intervals of `core_ext.cidr`. What these cannot say (all networks that hold
-it; those behind one that was changed since) is probed in a table for each length of prefix that occurs.
+A single address goes through the compiled intervals of `core_ext.prefixes`. What these cannot say (all networks that
+hold it; those behind one that was changed since) is probed in a table for each length of prefix that occurs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 
-from ghostwire._native import cidr
+from ghostwire._native import prefixes as intervals
 from ghostwire.zqlite.functions.networks import parse
 from ghostwire.zqlite.index.definition import Kind
 from ghostwire.zqlite.index.structure import Changes, Overlay, Rows
@@ -73,7 +73,7 @@ class Prefixes:
                 if asked.version == 4
                 else self._six.find(asked.network.to_bytes(16, "big"))
             )
-            return None if at == cidr.NOTHING else min(self._found[at])
+            return None if at == intervals.NOTHING else min(self._found[at])
         return next((rowid for rowid, _ in self._holding(asked)), None)
 
     def holding(self, text: str) -> list[tuple[int, int]]:
@@ -113,9 +113,9 @@ def _lengths(rows: Mapping[Prefix, tuple[int, ...]]) -> dict[int, tuple[int, ...
     return {version: tuple({prefix.length for prefix in rows if prefix.version == version}) for version in _BITS}
 
 
-def _compile(rows: Mapping[Prefix, tuple[int, ...]]) -> tuple[cidr.Prefixes4, cidr.Prefixes6]:
+def _compile(rows: Mapping[Prefix, tuple[int, ...]]) -> tuple[intervals.Prefixes4, intervals.Prefixes6]:
     """Look-ups whose values are positions in `rows`."""
     four = [(prefix.network, prefix.length, at) for at, prefix in enumerate(rows) if prefix.version == 4]
     columns = np.array(four, np.uint32).reshape(-1, 3)
     six = ((prefix.network, prefix.length, at) for at, prefix in enumerate(rows) if prefix.version == 6)
-    return cidr.Prefixes4(columns[:, 0], columns[:, 1].astype(np.uint8), columns[:, 2]), cidr.Prefixes6(six)
+    return intervals.Prefixes4(columns[:, 0], columns[:, 1].astype(np.uint8), columns[:, 2]), intervals.Prefixes6(six)
