@@ -56,18 +56,20 @@ class Heads:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def returned(self, data: bytes, refuse: Callable[[GhostwireError], None]) -> None:
-        """A node has returned the head that it held; `refuse` is called where it is not one of this store's."""
-        self._spawn(self._hear(data, refuse))
+    def returned(self, data: bytes, heard: Callable[[GhostwireError | None], None]) -> None:
+        """A node has returned the head that it held, which is refused where it is not one of this store's."""
+        self._spawn(self._hear(data, heard))
 
-    async def _hear(self, data: bytes, refuse: Callable[[GhostwireError], None]) -> None:
+    async def _hear(self, data: bytes, heard: Callable[[GhostwireError | None], None]) -> None:
         try:
             await self._store.hear(SignedHead.from_bytes(data))
         except ValidationError as error:
-            refuse(error)
+            heard(error)
         except GhostwireError as error:
             self._failed(error)
-            refuse(error)
+            heard(error)
+        else:
+            heard(None)
 
     def _made(self, signed: SignedHead) -> None:
         key = self._store.signing_key(heads.USE).public.data

@@ -201,6 +201,20 @@ async def test_without_a_leader_sessions_stay_and_answers_are_stale(pair: Pair) 
         await node.socket.close()
 
 
+async def test_heads_that_nodes_return_are_answered_and_forgotten(pair: Pair) -> None:
+    node = await pair.join("a")
+    while not node.heads:
+        await alive(node)
+    for signed in (node.heads[-1].signed, b"no head"):
+        node.session.return_head(signed)
+    await node.flush()
+    while not node.refusals():
+        await node.step()
+    assert [refusal.code for refusal in node.refusals()] == ["validation"]
+    await until(lambda: not pair.worker.remote._asked)
+    await node.socket.close()
+
+
 async def test_alone_for_long_a_worker_takes_no_connections(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ghostwire.server.workers.worker.ALONE_S", 0.1)
     monkeypatch.setattr("ghostwire.server.workers.worker.LOOK_S", 0.02)

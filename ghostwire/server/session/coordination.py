@@ -18,7 +18,8 @@ from ghostwire.wire.messages import Heartbeat, Query
 
 Answer = Callable[[Any, GhostwireError | None], None]
 """What is called once with (value, None) or (None, error), perhaps at once."""
-Refuse = Callable[[GhostwireError], None]
+Heard = Callable[[GhostwireError | None], None]
+"""What is called once, with the refusal where there is one."""
 
 
 class Coordination(Protocol):
@@ -47,8 +48,8 @@ class Coordination(Protocol):
     def opened(self, opened: SessionOpened) -> None:
         """A session's connection still stood when its session did."""
 
-    def returned(self, signed: bytes, refuse: Refuse) -> None:
-        """A node has returned the head that it held; `refuse` is called where it is not one of this store's."""
+    def returned(self, signed: bytes, heard: Heard) -> None:
+        """A node has returned the head that it held, which is refused where it is not one of this store's."""
 
 
 class InProcess:
@@ -101,6 +102,6 @@ class InProcess:
         """A session's connection still stood when its session did."""
         self._recovery.came(opened.node, self.clock().mono)
 
-    def returned(self, signed: bytes, refuse: Refuse) -> None:
-        """A node has returned the head that it held; `refuse` is called where it is not one of this store's."""
-        self._heads.returned(signed, refuse)
+    def returned(self, signed: bytes, heard: Heard) -> None:
+        """A node has returned the head that it held, which is refused where it is not one of this store's."""
+        self._heads.returned(signed, heard)

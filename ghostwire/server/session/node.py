@@ -270,7 +270,7 @@ class NodeSession:
         elif isinstance(heard, Resync):
             self._resync()
         elif isinstance(heard, HeldHead):
-            self._shell.coordination.returned(heard.signed, partial(self._refuse, final=False))
+            self._shell.coordination.returned(heard.signed, self._head_heard)
         elif isinstance(heard, NodeBye):
             self._leave(heard)
 
@@ -361,6 +361,10 @@ class NodeSession:
             if error is None:
                 bucket.charge(len(peers) / PEERS_A_MESSAGE)
                 stale = self._shell.coordination.stale
+    def _head_heard(self, error: GhostwireError | None) -> None:
+        if error is not None:
+            self._refuse(error, final=False)
+
                 self.transport.send(codec.encode(Answer(id=query.id, peers=peers, stale=stale)))
             else:
                 self._refuse(error, final=False, query=query.id)

@@ -60,7 +60,7 @@ class Told(_Message, frozen=True):
 
 
 class Returned(_Message, frozen=True):
-    """A node has returned a signed head. Only a refusal is answered."""
+    """A node has returned a signed head."""
 
     op: int
     signed: bytes

@@ -33,7 +33,7 @@ from ghostwire.server.errors import STATUS
 from ghostwire.server.fanout import Fanout
 from ghostwire.server.listen import local
 from ghostwire.server.port import PortCounts, World
-from ghostwire.server.session.coordination import Answer, Refuse
+from ghostwire.server.session.coordination import Answer, Heard
 from ghostwire.server.workers.end import End, Stream
 from ghostwire.server.workers.link import Greeting
 from ghostwire.server.workers.messages import (
@@ -179,16 +179,10 @@ class Remote:
     def opened(self, opened: SessionOpened) -> None:
         """The leader knows who is back."""
 
-    def returned(self, signed: bytes, refuse: Refuse) -> None:
-        """A node has returned the head that it held; `refuse` is called where it is not one of this store's."""
+    def returned(self, signed: bytes, heard: Heard) -> None:
+        """A node has returned the head that it held, which is refused where it is not one of this store's."""
         self._op += 1
-
-        def answer(value: Any, error: GhostwireError | None) -> None:
-            if error is not None:
-                refuse(error)
-
-        self._asked[self._op] = answer
-        self._end.say(Returned(self._op, signed))
+        self._ask(Returned(self._op, signed), self._op, lambda value, error: heard(error))
 
     def _set_endpoints(self, command: SetEndpoints, answer: Answer) -> None:
         """Keep what a node says of itself until a leader has heard it, also where that is another one than now."""

@@ -204,7 +204,7 @@ class Station:
         self.counts = report.counts
 
     def _returned(self, returned: Returned) -> None:
-        self._coordination.returned(returned.signed, partial(self._refuse, returned.op))
+        self._coordination.returned(returned.signed, partial(self._answer, returned.op, None))
 
     def _resync(self, asked: ResyncNode) -> None:
         def answer(left: MapFrom, error: GhostwireError | None) -> None:
