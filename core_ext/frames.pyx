@@ -81,6 +81,8 @@ cdef class Reader:
             if opcode == CONTINUATION:
                 if self.message is None:
                     raise WireError("a continuation came without a message to continue")
+                if not payload and not self.first & FINAL:
+                    raise WireError("a fragment carries nothing, and more are to come")
                 self.message += payload
                 if <uint64_t> len(self.message) > self.limit:
                     raise ResourceExhaustedError(f"a message of more than {self.limit} bytes")

@@ -53,6 +53,9 @@ class Echo:
     def message(self, data: bytes) -> None:
         self.session.send(data)
 
+    def control(self) -> None:
+        return
+
     def drained(self) -> None:
         return
 

@@ -292,6 +292,36 @@ async def test_too_many_messages_are_refused_then_the_session_ends(tmp_path: Pat
             assert [refusal.get("final", False) for refusal in refusals] == [False] * 50 + [True]
 
 
+async def test_pings_count_as_messages_do(tmp_path: Path) -> None:
+    options = tls(tmp_path, messages_per_s=0.1, messages_burst=5)
+    async with Server(options) as server, Node(server.url, server.pin) as node:
+        for _ in range(5):
+            await (await node.socket.ping())
+        refusals = []
+        for _ in range(51):
+            await node.socket.ping()
+            refusals.append(await node.receive())
+        assert {refusal["code"] for refusal in refusals[:50]} == {"resource_exhausted"}
+        assert refusals[50]["final"]
+        await node.socket.wait_closed()
+        assert node.socket.close_code == 1002
+
+
+async def test_who_asks_and_never_reads_is_cut_off(tmp_path: Path) -> None:
+    options = tls(tmp_path, messages_per_s=1e6, messages_burst=10**6, unread_bytes=4096)
+    async with Server(options) as server:
+        key = await call(server, "POST", "/v1/preauth-keys", json={"user": "alice"})
+        async with Node(server.url, server.pin) as node:
+            await node.register(key["key"])
+            await node.mapped()
+            (session,) = server.public.sessions.standing
+            session.transport.pause_writing()  # as when the kernel takes no more
+            for number in range(200):
+                await node.send("query.peers", id=number, name="nobody")
+            await until(lambda: session.transport.closing)
+            assert session.transport.waiting == 0
+
+
 async def test_a_policy_may_be_far_longer_than_other_bodies(tmp_path: Path) -> None:
     async with Server(tls(tmp_path, body_bytes=1000)) as server, local(server) as client:
         text = '{"acls": [/*' + "x" * 300_000 + "*/]}"

@@ -51,6 +51,8 @@ class Reader:
             if opcode == Opcode.CONTINUATION:
                 if self._message is None:
                     raise WireError("a continuation came without a message to continue")
+                if not payload and not final:
+                    raise WireError("a fragment carries nothing, and more are to come")
                 self._message += payload
                 if len(self._message) > self._limit:
                     raise ResourceExhaustedError(f"a message of more than {self._limit} bytes")

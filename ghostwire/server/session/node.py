@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ghostwire.coordinator.commands import (
     LogoutNode,
@@ -19,13 +19,14 @@ from ghostwire.coordinator.commands import (
     SetEndpoints,
 )
 from ghostwire.coordinator.effects import KeyRotated, SessionOpened
-from ghostwire.errors import GhostwireError, ResourceExhaustedError, WireError
+from ghostwire.errors import GhostwireError, WireError
 from ghostwire.server.errors import status_of, status_of_code
+from ghostwire.server.listen.router import Arrival
 from ghostwire.server.observer import Level, Observer, Value
 from ghostwire.server.options import Limits
 from ghostwire.server.session.coordination import Coordination
 from ghostwire.server.session.counters import SessionCounters
-from ghostwire.server.session.rate import Bucket
+from ghostwire.server.session.rate import Pace
 from ghostwire.server.session.transport import GOING_AWAY, NORMAL, SessionTransport
 from ghostwire.server.session.turnstile import Passage, Turnstile
 from ghostwire.wire import codec
@@ -54,22 +55,10 @@ from ghostwire.wire.server_session import Gate, ServerSession
 
 PACKED_FROM: Final = 1024
 """Bytes of a message for one node alone that make it worth packing."""
-FORGIVEN: Final = 50
-"""Frames beyond the rate that are refused one by one; after that the session is closed."""
 PEERS_A_MESSAGE: Final = 10
 """So many peers in an answer count like one more message: whoever asks for everyone may not ask as often."""
-
-
-class Arrival(Protocol):
-    """The connection as the listener's bounds see it; told once when it is known, and when it is gone."""
-
-    address: str
-
-    def known(self) -> None:
-        """The session stands."""
-
-    def gone(self) -> None:
-        """The connection has ended."""
+UNREAD: Final = 2
+"""Times `Limits.unread_bytes` that may wait for a node which goes on asking: changes take one, answers the other."""
 
 
 class SessionShell:
@@ -130,10 +119,9 @@ class NodeSession:
     __slots__ = (
         "_arrival",
         "_behind",
-        "_bucket",
         "_busy",
-        "_excess",
         "_leaving",
+        "_pace",
         "_passage",
         "_protocol",
         "_shell",
@@ -148,12 +136,11 @@ class NodeSession:
     def __init__(self, shell: SessionShell, arrival: Arrival, answer: bytes) -> None:
         self._shell, self._arrival = shell, arrival
         self._protocol = ServerSession(shell.gate, shell.entropy)
-        self._bucket: Bucket | None = None
+        self._pace: Pace | None = None
         self._busy = False
         self._behind = False
         self._leaving = False
         self._passage: Passage | None = None
-        self._excess = 0
         self._timer: asyncio.TimerHandle | None = None
         self.transport = SessionTransport(self, MAX_CLIENT_FRAME, shell.loop, answer)
         self.node = self.slot = self.session = -1
@@ -166,7 +153,7 @@ class NodeSession:
         shell = self._shell
         shell.standing.add(self)
         now = shell.coordination.clock()
-        self._bucket = Bucket(shell.limits.messages_per_s, shell.limits.messages_burst, now.mono)
+        self._pace = Pace(shell.limits.messages_per_s, shell.limits.messages_burst, now.mono)
         self._timer = shell.loop.call_later(shell.limits.unproved_s, self._unproved)
         self.transport.send(self._protocol.challenge(now))
 
@@ -174,7 +161,7 @@ class NodeSession:
         """One frame from the node."""
         now = self._shell.coordination.clock()
         try:
-            self._pace(now.mono)
+            self._take(now.mono)
             message = codec.decode_from_node(data)
             if isinstance(message, Register | Hello) and self._protocol.node_key is None:
                 self._begin()
@@ -184,6 +171,13 @@ class NodeSession:
                 self._act(self._protocol.take(message, now))
         except GhostwireError as error:
             self._refuse(error, final=self.session < 0 or isinstance(error, WireError))
+
+    def control(self) -> None:
+        """A ping or a pong from the node."""
+        try:
+            self._take(self._shell.coordination.clock().mono)
+        except GhostwireError as error:
+            self._refuse(error, final=isinstance(error, WireError))
 
     def drained(self) -> None:
         """A slow node has read everything: where frames were skipped, it gets its whole map."""
@@ -353,23 +347,23 @@ class NodeSession:
         self.transport.send(codec.encode(HeartbeatAck(utc=self._shell.coordination.clock().utc)))
 
     def _query(self, query: Query) -> None:
-        bucket = self._bucket
-        assert bucket is not None  # noqa: S101 - set when the connection opened
+        pace = self._pace
+        assert pace is not None  # noqa: S101 - set when the connection opened
         self._shell.counters.queries += 1
 
         def answer(peers: Any, error: GhostwireError | None) -> None:
             if error is None:
-                bucket.charge(len(peers) / PEERS_A_MESSAGE)
+                pace.charge(len(peers) / PEERS_A_MESSAGE)
                 stale = self._shell.coordination.stale
-    def _head_heard(self, error: GhostwireError | None) -> None:
-        if error is not None:
-            self._refuse(error, final=False)
-
                 self.transport.send(codec.encode(Answer(id=query.id, peers=peers, stale=stale)))
             else:
                 self._refuse(error, final=False, query=query.id)
 
         self._shell.coordination.peers(self.node, query, answer)
+
+    def _head_heard(self, error: GhostwireError | None) -> None:
+        if error is not None:
+            self._refuse(error, final=False)
 
     def _rotate(self, body: RotateBody) -> None:
         self._begin()
@@ -451,15 +445,12 @@ class NodeSession:
             raise WireError("one request at a time: the answer to the last one is still to come")
         self._busy = True
 
-    def _pace(self, now: float) -> None:
-        assert self._bucket is not None  # noqa: S101 - set when the connection opened
-        wait = self._bucket.take(now)
-        if not wait:
-            return
-        self._excess += 1
-        if self._excess > FORGIVEN:
-            raise WireError("far too many messages a second")
-        raise ResourceExhaustedError("too many messages a second: slow down", retry_after=wait)
+    def _take(self, now: float) -> None:
+        """Let one frame in, where this node may send another just now."""
+        assert self._pace is not None  # noqa: S101 - set when the connection opened
+        if self.transport.waiting > UNREAD * self._shell.limits.unread_bytes:
+            raise WireError("what was answered is left unread, and more is asked")
+        self._pace.take(now)
 
     def _refuse(self, error: GhostwireError, *, final: bool, query: int | None = None) -> None:
         self._shell.counters.refused[error.code] += 1

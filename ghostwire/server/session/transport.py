@@ -31,6 +31,9 @@ class Receiver(Protocol):
     def message(self, data: bytes) -> None:
         """One whole message came."""
 
+    def control(self) -> None:
+        """A ping or a pong came, which costs as much as a message."""
+
     def drained(self) -> None:
         """Everything that waited has been handed to the kernel."""
 
@@ -212,9 +215,10 @@ class SessionTransport(asyncio.Protocol):
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == Opcode.BINARY:
             self.receiver.message(payload)
-        elif opcode == Opcode.PING:
-            if not self._paused:
-                self._write(frame(payload, Opcode.PONG))
         elif opcode == Opcode.CLOSE:
             self.close(NORMAL)
             self._finish()
+        else:
+            self.receiver.control()
+            if opcode == Opcode.PING and not (self._paused or self._closing):
+                self._write(frame(payload, Opcode.PONG))

@@ -75,10 +75,11 @@ def test_fragments_are_bounded_in_sum() -> None:
         masked(b"text", Opcode.TEXT),
         masked(b"", Opcode.CONTINUATION),
         masked(b"a", fin=False) + masked(b"b"),
+        masked(b"a", fin=False) + masked(b"", Opcode.CONTINUATION, fin=False),
         bytes([0x09, 0x80]) + bytes(4),
         bytes([0x89, 0xFE]) + bytes(6),
     ],
-    ids=["unmasked", "rsv", "reserved", "text", "lone-continuation", "interleaved", "split-ping", "long-ping"],
+    ids=["unmasked", "rsv", "reserved", "text", "lone", "interleaved", "empty", "split-ping", "long-ping"],
 )
 def test_what_the_protocol_forbids_is_refused(data: bytes) -> None:
     reader = Reader(LIMIT)

@@ -25,6 +25,8 @@ class Owner:
 
     def message(self, data: bytes) -> None: ...
 
+    def control(self) -> None: ...
+
     def drained(self) -> None:
         self.drains += 1
 
