@@ -314,6 +314,19 @@ async def test_a_slot_is_given_again_only_when_the_worker_knows(pair: Pair) -> N
         await node.socket.close()
 
 
+async def test_a_certificate_that_cannot_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghostwire.server.workers.worker.RELOAD_S", 0.01)
+    recorder = Recorder()
+    options = ServeOptions(data=tmp_path, settings=Settings(), listen="127.0.0.1:0")
+    worker = Worker(options, [], World(system_clock, os.urandom, recorder))
+    (tmp_path / "tls.crt").write_bytes(b"")
+    await worker.start()
+    await until(lambda: [name for _, name, _ in recorder.events].count("tls.reload_failed") > 1)
+    await worker.stop()
+
+
 def registration(op: int, key: str) -> RegisterNode:
     facts = NodeFacts(hostname="c")
     node_key, machine_key = (public_key(clamp(os.urandom(32))) for _ in range(2))

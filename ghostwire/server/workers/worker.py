@@ -17,7 +17,7 @@ from ghostwire.server.workers.relay import Outward
 from ghostwire.server.workers.remote import Remote
 
 RELOAD_S: Final = 3600.0
-"""How often the certificate is read again: the leader may have renewed it."""
+"""How often the server's own certificate is read again: the leader may have renewed it, from the same key."""
 ALONE_S: Final = 60.0
 """How long connections are accepted without a leader."""
 LOOK_S: Final = 0.5
@@ -47,7 +47,7 @@ class Worker:
         self.remote = Remote(self.options.data, self._world, self._counts)
         self.public = PublicPort(self.options, self.naming, self.tls, self.remote, self._relay, self._world)
         self._tasks = [asyncio.create_task(self._watch())]
-        if self.tls is not None:
+        if self.tls is not None and self.tls.self_signed:
             self._tasks.append(asyncio.create_task(self._reload()))
 
     async def stop(self, reason: str = "the coordinator stops", retry_after: float = 1.0) -> None:
@@ -94,4 +94,7 @@ class Worker:
         while True:
             await asyncio.sleep(RELOAD_S)
             assert self.tls is not None  # noqa: S101 - only then
-            self.tls.context.load_cert_chain(self.tls.certificate, self.tls.key)
+            try:
+                self.tls.context.load_cert_chain(self.tls.certificate, self.tls.key)
+            except (OSError, ValueError) as error:
+                self._world.observer.event("error", "tls.reload_failed", error=str(error))
