@@ -126,10 +126,10 @@ class PolicyRoutes(Controller):
         request_max_body_size=2 * POLICY_BYTES,
         summary="Try a policy",
     )
-    async def check(self, data: JSONBody[PolicyText]) -> PolicyCheck:
+    async def check(self, desk: AtDesk, data: JSONBody[PolicyText]) -> PolicyCheck:
         """Read a text as `put` would, and change nothing."""
         bounded(data.text)
-        policy = Policy.parse(data.text)
+        policy = await desk.aside(Policy.parse, data.text)
         return PolicyCheck(valid=True, allows_everything=policy.allows_everything, warnings=())
 
     @post(
