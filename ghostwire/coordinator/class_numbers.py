@@ -18,6 +18,8 @@ class ClassNumbers:
 
     def __init__(self, first: int) -> None:
         self.next = first
+        self.turn = 0
+        """Moves whenever another class has a number, or one has it no longer."""
         self._of: NDArray[np.uint32] = np.zeros(1024, dtype=np.uint32)
         self._within: dict[int, dict[int, int]] = {}
         self._inhabited: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -79,7 +81,7 @@ class ClassNumbers:
         if within[number]:
             return False
         del within[number]
-        self._inhabited.clear()
+        self._turn()
         if not within:
             del self._within[engine_class]
         return True
@@ -94,4 +96,8 @@ class ClassNumbers:
         members = within.get(number, 0)
         within[number] = members + 1
         if not members:
-            self._inhabited.clear()
+            self._turn()
+
+    def _turn(self) -> None:
+        self.turn += 1
+        self._inhabited.clear()

@@ -139,7 +139,7 @@ class NetworkMapper:
 
     def rules_part(self, slot: int) -> bytes:
         """A node's inbound filter, and until when it sees whom, encoded."""
-        return encode_part(self._views.outlook.filter(slot))
+        return self._views.outlook.part(slot)
 
     # Changes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 from pyroaring import BitMap
@@ -11,7 +12,10 @@ from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.node import Node
 from ghostwire.policy import Engine, Standpoint
-from ghostwire.wire.netmap import Filter
+from ghostwire.wire.netmap import Filter, encode_part
+
+MOST_KEPT: Final = 8192
+"""Filters that are kept encoded: more than a network has classes, unless addresses tell its nodes apart."""
 
 
 class Outlook:
@@ -21,6 +25,8 @@ class Outlook:
         self._engine = engine
         self._numbers = numbers
         self._nodes = nodes
+        self._kept: dict[bytes, bytes] = {}
+        self._kept_at = -1
 
     def filter(self, slot: int) -> Filter:
         """What may come in to a node, and until when it sees whom.
@@ -30,6 +36,19 @@ class Outlook:
         that `*` covers, or, in a policy with postures, conditions or denials, with any node.
         """
         return Filter(rules=self._rules(slot), ends=self._ends(slot))
+
+    def part(self, slot: int) -> bytes:
+        """The same, encoded. Nodes with equal rules share the bytes, which are made once for all of them."""
+        ends = self._ends(slot)
+        if ends:
+            return encode_part(Filter(rules=self._rules(slot), ends=ends))
+        if self._kept_at != self._numbers.turn or len(self._kept) >= MOST_KEPT:
+            self._kept, self._kept_at = {}, self._numbers.turn
+        key = self._engine.filter_key(slot)
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = encode_part(Filter(rules=self._rules(slot)))
+        return found
 
     def _rules(self, slot: int) -> tuple[FilterRule, ...]:
         rules: list[FilterRule] = []

@@ -126,7 +126,7 @@ class Views:
         self.journal = Journal()
         self.slots = BitMap(node.slot for node in state.nodes.values() if not node.expired)
         self._engine = self._build()
-        self.numbers = ClassNumbers(1)
+        self._number(ClassNumbers(1))
         self._looks_at_each = _looks_at_each(state)
         self._aside: Aside | None = None
         self.bound = 0
@@ -137,8 +137,13 @@ class Views:
     def adopt(self, known: Mapping[int, int], first: int) -> bool:
         """Keep the class numbers that nodes were known by (by slot); whether every class could keep its own."""
         engine_class = {slot: self._engine.class_of(slot) for slot in self.slots}
-        self.numbers = ClassNumbers.carry(first, engine_class, known)
+        self._number(ClassNumbers.carry(first, engine_class, known))
         return self.numbers.all() == {slot: known.get(slot) for slot in self.slots}
+
+    def _number(self, numbers: ClassNumbers) -> None:
+        self.numbers = numbers
+        self.outlook = Outlook(self._engine, numbers, self._state.node_by_slot)
+        """What nodes see and let in now."""
 
     def rebind(self) -> None:
         """Compile the policy in force anew, over the nodes that are present; classes keep the numbers that they can."""
@@ -328,11 +333,6 @@ class Views:
     def class_of(self, slot: int) -> int:
         """The number of a node's class, 0 for one that is not present."""
         return self.numbers.number(slot)
-
-    @property
-    def outlook(self) -> Outlook:
-        """What nodes see and let in now."""
-        return Outlook(self._engine, self.numbers, self._state.node_by_slot)
 
     def sights(self, slots: Iterable[int]) -> Sights:
         """Whom these nodes see now."""

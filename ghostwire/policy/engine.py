@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ghostwire.policy.facts import AccessGrant, Change, NodeFacts, RuleRow, UserFacts
     from ghostwire.policy.language import Policy
 
+_encoder: Final = msgspec.msgpack.Encoder()
 Standpoint = tuple[int, int, int]
 """A class of identities, a class of addresses, and an owner where rules are about devices of one owner, else 0."""
 POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
@@ -197,6 +198,10 @@ class Engine(policy_cells.Decisions):
                 rule,
             ) in self._core.native_filter(node_id)
         )
+
+    def filter_key(self, node_id: int) -> bytes:
+        """Return what `native_filter` says as bytes that are equal where it is, for those who keep what follows."""
+        return _encoder.encode(self._core.native_filter(node_id))
 
     def decide_address(self, src_ip: str, dst_ip: str, proto: int, port: int) -> bool:
         """Whether a packet between two addresses may be, whether nodes have them or lie behind routers."""
