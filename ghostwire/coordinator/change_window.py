@@ -69,12 +69,19 @@ class _Run:
 
     `start` is the number of its first entry kept, or of the next change where it has none; `sums` are seq + vseq of
     each, `floor` the sum of the last one that was dropped. `limit` is how far an earlier run's changes are known.
+    `first` and `base` are what `start` and `floor` were at first: of every change from there on it is known whose maps
+    it was of, also when it was dropped.
     """
 
     start: int
     floor: int = 0
     sums: list[int] = field(default_factory=list)
     limit: tuple[int, int] | None = None
+    first: int = field(init=False)
+    base: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first, self.base = self.start, self.floor
 
 
 class ChangeWindow:
@@ -87,7 +94,9 @@ class ChangeWindow:
         self._entries: list[Entry] = []
         self._next = 1
         self._fresh: list[Entry] = []
+        # By slot: the last change, and the sum of its position.
         self._changed: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
+        self._reached: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
         self._runs: dict[bytes, _Run] = {}
 
     def restore(
@@ -114,6 +123,8 @@ class ChangeWindow:
                 run = self._runs.setdefault(end.boot, _Run(end.upcoming))
                 run.limit, run.floor = (end.seq, end.vseq), max(run.floor, end.floor)
         self._runs = {boot: run for boot, run in self._runs.items() if run.limit is not None}
+        for run in self._runs.values():
+            run.base = run.floor
         self._runs[self._boot] = _Run(self._next)
         self._forget_runs()
         if mark is not None and not told:
@@ -186,15 +197,23 @@ class ChangeWindow:
 
     def after(self, position: Position) -> int | None:
         """The number of the first change after `position`; None where changes may have been forgotten since."""
-        run = self._runs.get(position.boot)
-        if run is None or position.log != self._log:
-            return None
-        if run.limit is not None and (position.seq > run.limit[0] or position.vseq > run.limit[1]):
-            return None
+        run = self._run_of(position)
         reached = position.seq + position.vseq
-        if reached < run.floor:
+        if run is None or reached < run.floor:
             return None
         return run.start + bisect_right(run.sums, reached)
+
+    def is_untouched(self, slot: int, position: Position) -> bool:
+        """Whether this node's map is what it was at `position`, also where some changes since are forgotten.
+
+        False where that cannot be told.
+        """
+        run = self._run_of(position)
+        reached = position.seq + position.vseq
+        if run is None or reached < run.base:
+            return False
+        last = self.last_change(slot)
+        return last < run.first or (last < run.start + len(run.sums) and int(self._reached[slot]) <= reached)
 
     def last_change(self, slot: int) -> int:
         """The number of the last change to this node's map, as far as is known."""
@@ -217,22 +236,32 @@ class ChangeWindow:
                 owners.update(entry.owners)
         return Missed(touched, owners)
 
+    def _run_of(self, position: Position) -> _Run | None:
+        """The run that a position is of, as far as it is known; None for another log's."""
+        run = self._runs.get(position.boot)
+        if run is None or position.log != self._log:
+            return None
+        if run.limit is not None and (position.seq > run.limit[0] or position.vseq > run.limit[1]):
+            return None
+        return run
+
     def _append(self, entry: Entry) -> None:
         self._entries.append(entry)
         self._next = entry.number + 1
-        self._runs.setdefault(entry.boot, _Run(entry.number)).sums.append(entry.seq + entry.vseq)
+        reached = entry.seq + entry.vseq
+        self._runs.setdefault(entry.boot, _Run(entry.number)).sums.append(reached)
         if not entry.affected:
             return
         slots = entry.affected.to_array()
         highest = slots[-1]
         if highest >= len(self._changed):
-            grown = np.zeros(max(highest + 1, 2 * len(self._changed)), dtype=np.int64)
-            grown[: len(self._changed)] = self._changed
-            self._changed = grown
+            room = max(highest + 1, 2 * len(self._changed))
+            self._changed, self._reached = _grown(self._changed, room), _grown(self._reached, room)
         if len(slots) == 1:
-            self._changed[highest] = entry.number
+            self._changed[highest], self._reached[highest] = entry.number, reached
         else:
-            self._changed[np.frombuffer(slots, dtype=np.uint32)] = entry.number
+            those = np.frombuffer(slots, dtype=np.uint32)
+            self._changed[those], self._reached[those] = entry.number, reached
 
     def _drop_oldest(self) -> None:
         dropped = self._entries[: self.size]
@@ -252,3 +281,9 @@ class ChangeWindow:
         self._runs = {
             boot: run for boot, run in self._runs.items() if boot == self._boot or run.sums or run.start >= self.oldest
         }
+
+
+def _grown(values: NDArray[np.int64], room: int) -> NDArray[np.int64]:
+    grown = np.zeros(room, dtype=np.int64)
+    grown[: len(values)] = values
+    return grown

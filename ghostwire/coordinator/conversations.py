@@ -112,8 +112,11 @@ class Conversations:
             away_since = now.mono if last is None else last
             self._core.agenda.set(Due.IDLE, node.id, away_since + self._core.settings.ephemeral_idle_s)
 
-    def heartbeat(self, command: HeartbeatNode, now: Now) -> None:
-        """Note a sign of life, and see whether the node's map is what it should be."""
+    def heartbeat(self, command: HeartbeatNode, now: Now) -> Position | None:
+        """Note a sign of life, and see whether the node's map is what it should be.
+
+        The answer is the position that the map may move to, if to any.
+        """
         core = self._core
         core.sessions.require(command.node, command.session, core.counters)
         core.counters.heartbeats["ok"] += 1
@@ -121,8 +124,14 @@ class Conversations:
         if command.hits:
             core.hits.report(command.node, command.hits, now.utc, core.views.engine.has_rule)
         core.volatile.note(command.node, now, core.settings.flush_s)
-        if command.position is not None:
-            self._check_map(core.nodes.get(command.node), command.session, command.position, command.digest, now)
+        if command.position is None:
+            return None
+        node = core.nodes.get(command.node)
+        found = self._watch.check(node.id, node.slot, command.position, command.digest, now.mono)
+        if found.left is not None:
+            frames, left = core.mapper.bring(node, found.left.held)
+            core.effects.append(Send(node=node.id, session=command.session, frames=frames, left=left))
+        return found.position
 
     def set_endpoints(self, command: SetEndpoints, now: Now) -> None:
         """Note where a node's tunnel may be reached, and show its peers."""
@@ -191,19 +200,10 @@ class Conversations:
             core.presence_turned(node, now)
         core.volatile.note(node.id, now, core.settings.flush_s)
 
-    def _check_map(self, node: Node, session: int, held: Position, digest: bytes, now: Now) -> None:
-        found = self._watch.check(node.id, node.slot, held, digest, now.mono)
-        if found is not None:
-            self._bring(node, session, found.held)
-
     def _mismatched(self) -> None:
         counters = self._core.counters
         counters.heartbeats["mismatch"] += 1
         counters.digest_mismatches += 1
-
-    def _bring(self, node: Node, session: int, held: Position | None) -> None:
-        frames, left = self._core.mapper.bring(node, held)
-        self._core.effects.append(Send(node=node.id, session=session, frames=frames, left=left))
 
 
 def check_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:

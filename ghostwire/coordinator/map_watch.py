@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from ghostwire.coordinator.effects import MapFrom
 from ghostwire.coordinator.maps import Maps
@@ -13,6 +13,13 @@ from ghostwire.wire.keys import equal
 
 REPAIRS_AN_HOUR: Final = 2
 """Whole maps that a node is sent in an hour because its digest was wrong."""
+
+
+class Checked(NamedTuple):
+    """What a heartbeat leads to: a position that the held map may move to as it is, or what brings it up to date."""
+
+    position: Position | None = None
+    left: MapFrom | None = None
 
 
 class MapWatch:
@@ -27,17 +34,17 @@ class MapWatch:
         self._repairs = Quota(REPAIRS_AN_HOUR, 3600.0)
         self._late: dict[int, Position] = {}
 
-    def check(self, node: int, slot: int, held: Position, digest: bytes, mono: float) -> MapFrom | None:
-        """What a node that holds this is to be sent, if anything."""
+    def check(self, node: int, slot: int, held: Position, digest: bytes, mono: float) -> Checked:
+        """What a node that holds this is to be told."""
         if not self._maps.is_current(slot, held):
             late = self._late.get(node) == held
             self._late[node] = held
-            return MapFrom(held) if late else None
+            return Checked(left=MapFrom(held) if late else None)
         self._late.pop(node, None)
         if digest and not equal(digest, self._maps.digest(slot)):
             self._mismatched()
-            return MapFrom(None) if self._repairs.take(node, mono) else None
-        return MapFrom(held) if self._maps.is_behind(held, self._behind) else None
+            return Checked(left=MapFrom(None) if self._repairs.take(node, mono) else None)
+        return Checked(position=self._maps.newer(held, self._behind))
 
     def forget(self, node: int) -> None:
         """The node is gone."""

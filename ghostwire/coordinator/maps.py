@@ -107,11 +107,13 @@ class Maps:
 
     def resume(self, slot: int, held: Position | None) -> Resumed | None:
         """What brings a node from the position that it holds to this one; None where only a whole map does."""
-        first = None if held is None else self.window.after(held)
+        if held is None:
+            return None
+        if self.window.is_untouched(slot, held):
+            return Resumed("unchanged", unchanged_frame(self._source.position, self.digest(slot)))
+        first = self.window.after(held)
         if first is None:
             return None
-        if self.window.last_change(slot) < first:
-            return Resumed("unchanged", self.unchanged(slot))
         missed = self.window.missed(slot, first)
         if missed is None or len(missed.touched) > LARGEST_DELTA:
             return None
@@ -119,17 +121,12 @@ class Maps:
 
     def is_current(self, slot: int, held: Position) -> bool:
         """Whether nothing on its way would change the map of a node that holds `held`."""
-        first = self.window.after(held)
-        return first is not None and self.window.last_change(slot) < first
+        return self.window.is_untouched(slot, held)
 
-    def is_behind(self, held: Position, changes: int) -> bool:
-        """Whether more than so many changes, of whoever's map, came after a position."""
+    def newer(self, held: Position, changes: int) -> Position | None:
+        """The position that a map which is current at `held` may move to, where so many changes came in between."""
         first = self.window.after(held)
-        return first is None or self.window.upcoming - first > changes
-
-    def unchanged(self, slot: int) -> bytes:
-        """The frame that moves a current map to this position."""
-        return unchanged_frame(self._source.position, self.digest(slot))
+        return self._source.position if first is None or self.window.upcoming - first > changes else None
 
     def owners(self, slot: int, seen: BitMap) -> set[int]:
         """Whose profiles belong in the map of a node with these peers: their owners' and its own."""

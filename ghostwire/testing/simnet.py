@@ -257,7 +257,9 @@ class SimNet:
         """A node's sign of life, perhaps with what its filter's rules did."""
         held = node.netmap
         fields = {"node": node.id, "session": node.session, "metrics": metrics, "hits": dict(hits or {})}
-        self.ask(HeartbeatNode, **fields, position=held.position, digest=held.digest)
+        moved = self.ask(HeartbeatNode, **fields, position=held.position, digest=held.digest)
+        if moved is not None:
+            held.position = moved
 
     # Effects.
 

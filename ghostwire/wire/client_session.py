@@ -132,6 +132,8 @@ class ClientSession:
             return self._unchanged(message)
         if isinstance(message, Rotated):
             return self._rotated(message)
+        if isinstance(message, HeartbeatAck) and message.position is not None and self.netmap.position is not None:
+            self.netmap.position = message.position
         return message
 
     def heartbeat(self, metrics: NodeMetrics | None, hits: Mapping[int, int] = MappingProxyType({})) -> None:

@@ -134,9 +134,14 @@ class MapColumns(_Message, frozen=True, tag="netmap.columns"):
 
 
 class HeartbeatAck(_Message, frozen=True, tag="heartbeat.ack"):
-    """A heartbeat was heard. `utc` is the coordinator's clock in nanoseconds."""
+    """A heartbeat was heard. `utc` is the coordinator's clock in nanoseconds.
+
+    The map that the node held when it gave it is current at `position`, where there is one.
+    """
 
     utc: int
+
+    position: Position | None = None
 
 
 class Answer(_Message, frozen=True, tag="answer"):

@@ -40,7 +40,7 @@ class Coordination(Protocol):
         """Hand in a command, made with the number by which it is answered."""
 
     def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
-        """A live session gave a sign of life."""
+        """A live session gave a sign of life: answered with the position that its map may move to, if to any."""
 
     def peers(self, node: int, query: Query, answer: Answer) -> None:
         """Find peers in a node's own view: their parts as in its map."""

@@ -20,6 +20,7 @@ from ghostwire.coordinator.commands import (
 )
 from ghostwire.coordinator.effects import KeyRotated, SessionOpened
 from ghostwire.errors import GhostwireError, WireError
+from ghostwire.model.position import Position
 from ghostwire.server.errors import status_of, status_of_code
 from ghostwire.server.listen.router import Arrival
 from ghostwire.server.observer import Level, Observer, Value
@@ -343,8 +344,9 @@ class NodeSession:
     def _heartbeat(self, heard: Heartbeat) -> None:
         self._shell.coordination.heartbeat(self.node, self.session, heard, self._answered(self._heard))
 
-    def _heard(self, value: None) -> None:
-        self.transport.send(codec.encode(HeartbeatAck(utc=self._shell.coordination.clock().utc)))
+    def _heard(self, moves_to: Position | None) -> None:
+        ack = HeartbeatAck(utc=self._shell.coordination.clock().utc, position=moves_to)
+        self.transport.send(codec.encode(ack))
 
     def _query(self, query: Query) -> None:
         pace = self._pace

@@ -151,7 +151,7 @@ class Remote:
         self._ask(command, self._op, answer)
 
     def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
-        """A live session gave a sign of life."""
+        """A live session gave a sign of life: answered with the position that its map may move to, if to any."""
         live = self.fanout.find(node, session)
         if live is None:
             answer(None, NotFoundError("this session is over: open another one"))
@@ -161,10 +161,10 @@ class Remote:
             hits = dict(Counter(before.hits) + Counter(hits))
         metrics = heard.metrics or (before.metrics if before is not None else None)
         self._beats[node] = Beat(node, session, metrics, hits)
-        answer(None, None)
-        left = self.replication.check(node, live.slot, heard, self.clock().mono)
-        if left is not None:
-            self.fanout.send(self.replication.frames(live.slot, left), live)
+        found = self.replication.check(node, live.slot, heard, self.clock().mono)
+        answer(found.position, None)
+        if found.left is not None:
+            self.fanout.send(self.replication.frames(live.slot, found.left), live)
 
     def peers(self, node: int, query: Query, answer: Answer) -> None:
         """Find peers in a node's own view: their parts as in its map."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ghostwire.coordinator.effects import MapFrom
-from ghostwire.coordinator.map_watch import MapWatch
+from ghostwire.coordinator.map_watch import Checked, MapWatch
 from ghostwire.coordinator.replica import Replica, decode_batch
 from ghostwire.errors import NotFoundError, UnavailableError
 from ghostwire.wire.messages import Heartbeat, Query
@@ -55,10 +55,10 @@ class Replication:
         self.sent[found.how] += 1
         return (found.frame,)
 
-    def check(self, node: int, slot: int, heard: Heartbeat, mono: float) -> MapFrom | None:
-        """What a node is to be sent by what its heartbeat says of its map, if anything."""
+    def check(self, node: int, slot: int, heard: Heartbeat, mono: float) -> Checked:
+        """What a node is to be told by what its heartbeat says of its map."""
         if heard.position is None or self._replica.node(slot) is None:
-            return None
+            return Checked()
         return self._watch.check(node, slot, heard.position, heard.digest, mono)
 
     def forget(self, node: int) -> None:

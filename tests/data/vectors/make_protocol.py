@@ -147,6 +147,7 @@ def messages() -> list[dict[str, Any]]:
         MapUnchanged(position=here, digest=seeded("digest", 16)),
         MapDelta(position=here, parts=Parts(), gone=(4, 300)),
         HeartbeatAck(utc=1),
+        HeartbeatAck(utc=2, position=here),
         Answer(id=2, peers=(seeded("peer", 5),)),
         RotateOrder(),
         Rotated(token="token"),

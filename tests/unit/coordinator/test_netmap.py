@@ -126,14 +126,34 @@ def test_a_window_that_is_gone_means_a_whole_map() -> None:
 def test_a_quiet_nodes_position_is_kept_young_by_its_heartbeats() -> None:
     net = SimNet(Settings(window=8), seed=1)
     a, b = net.join("a", net.key("alice")), net.join("b", net.key("bob"))
+    positions = set()
     for port in range(1, 40):
         roam(net, b, port)
         net.beat(a)
+        positions.add(a.netmap.position)
+    assert len(positions) > 3
+    assert a.heard == ["full"]
+    net.restart()
+    net.connect(a)
+    assert a.heard == ["full", "unchanged"]
+
+
+def test_a_quiet_nodes_map_is_unchanged_however_much_happened_to_others() -> None:
+    net = SimNet(Settings(window=4, coalesce_s=0.0), seed=1)
+    alice = net.key("alice")
+    a, other, b = net.join("a", alice), net.join("other", alice), net.join("b", net.key("bob"))
+    for port in range(1, 40):
+        roam(net, b, port)
     net.cut(a)
     net.connect(a)
-    assert set(a.heard) == {"full", "unchanged"}
-    assert a.heard.count("full") == 1
-    assert a.heard.count("unchanged") > 3
+    assert a.heard[-1] == "unchanged"
+    net.cut(a)
+    roam(net, other, 7)
+    for port in range(1, 40):
+        roam(net, b, port)
+    net.connect(a)
+    assert a.heard[-1] == "full"
+    check_all(net)
 
 
 def test_a_graceful_restart_moves_no_maps(net: SimNet) -> None:

@@ -7,12 +7,14 @@ import pytest
 
 from ghostwire.errors import AuthenticationError, GhostwireError, UnavailableError, ValidationError, WireError
 from ghostwire.model.node import NodeFacts
+from ghostwire.model.position import Position
 from ghostwire.model.time import Now
 from ghostwire.wire import codec, keys
 from ghostwire.wire.client_session import ClientSession, Credentials
 from ghostwire.wire.messages import (
     ChallengeRequest,
     Heartbeat,
+    HeartbeatAck,
     Hello,
     HelloBody,
     Register,
@@ -185,6 +187,19 @@ def test_frames_wait_for_the_session():
     with pytest.raises(WireError, match="already"):
         server.receive(again.poll_transmit(), START)
     assert hello.token is None
+
+
+def test_an_acknowledged_heartbeat_moves_the_position_of_a_map_that_is_held():
+    server, node = ServerSession(gate(), os.urandom), client()
+    welcomed(server, node)
+    first, second = Position(b"l" * 16, 4, b"b" * 16, 2), Position(b"l" * 16, 4, b"b" * 16, 9)
+    node.receive(codec.encode(HeartbeatAck(utc=1, position=second)))
+    assert node.netmap.position is None
+    node.netmap.position = first
+    node.receive(codec.encode(HeartbeatAck(utc=1)))
+    assert node.netmap.position == first
+    node.receive(codec.encode(HeartbeatAck(utc=1, position=second)))
+    assert node.netmap.position == second
 
 
 def test_low_order_keys_are_refused_before_any_proof():
