@@ -1,8 +1,10 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,14 +20,23 @@ from ghostwire.errors import GhostwireError
 HEAVY = ("litestar", "numpy", "uvicorn", "uvloop", "rich", "apsw", "structlog", "yaml", "cryptography", "asyncio")
 
 
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = sorted(path.relative_to(ROOT) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+TYPED = re.compile(r"(?:^(?:\$ )?(?:uv run )?|`)ghostwire (?!zqlite )([a-z][^`\n#]*)", re.MULTILINE)
+"""Command lines; what signatures of the store are about begins with the product's name, too."""
+
+
 def commands() -> list[tuple[str, click.Command]]:
-    found = []
-    for name, (module, _) in VERBS.items():
-        command = importlib.import_module(module).command
-        found.append((name, command))
-        if isinstance(command, click.Group):
-            found += [(f"{name} {sub}", inner) for sub, inner in command.commands.items()]
-    return found
+    return [
+        found for name, (module, _) in VERBS.items() for found in below(name, importlib.import_module(module).command)
+    ]
+
+
+def below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for sub, inner in command.commands.items():
+            yield from below(f"{name} {sub}", inner)
 
 
 def leaves() -> list[tuple[str, click.Command]]:
@@ -48,6 +59,17 @@ def test_every_verb_explains_itself(name: str, command: click.Command, capsys: p
 @pytest.mark.parametrize(("name", "command"), leaves(), ids=[name for name, _ in leaves()])
 def test_every_verb_has_json(name: str, command: click.Command) -> None:
     assert any("--json" in parameter.opts for parameter in command.params)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_what_a_document_says_to_type_exists(document: Path) -> None:
+    known = dict(commands())
+    for line in TYPED.findall((ROOT / document).read_text()):
+        words = line.split(" -- ")[0].split()
+        name = next((name for size in (3, 2, 1) if (name := " ".join(words[:size])) in known), None)
+        assert name, line
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<!\S)\[?(--[a-z0-9-]+)", " ".join(words))) <= options | {"--help"}, line
 
 
 @pytest.mark.parametrize("name", VERBS)
