@@ -243,7 +243,7 @@ async def serve(
     confirmation = Confirmation(store.head.seq, patience) if semi_sync else None
     feed = Feed(store, confirmation)
     try:
-        feed._server = await asyncio.start_server(feed.accepted, host, port, ssl=context)
+        feed._server = await asyncio.start_server(feed.accepted, host, port, ssl=context, ssl_handshake_timeout=HELLO_S)
     except OSError as error:
         raise UnavailableError(f"cannot listen for replicas on {host}:{port}: {error.strerror or error}") from error
     store.hold_answers(confirmation)
