@@ -58,6 +58,7 @@ def command(file: Path | None, data: Path, taking_over: bool, as_json: bool, **g
     A first start makes the store, its key and a self-signed certificate in the data folder. Flags win over the
     environment, that over the configuration file; `ghostwire config show` says what results.
     """
+    from ghostwire.errors import ConflictError
     from ghostwire.server.config.load import find_file, load
     from ghostwire.server.config.options import serve_options
     from ghostwire.server.process import run
@@ -84,10 +85,13 @@ def command(file: Path | None, data: Path, taking_over: bool, as_json: bool, **g
         await _greet(server, data, as_json)
 
     estate = takeover.ask(options.data) if taking_over else None
-    if options.workers:
-        return supervise(options, observer, ready, estate)
-    with observer() as heard:
-        return run(options, heard, ready, estate)
+    try:
+        if options.workers:
+            return supervise(options, observer, ready, estate)
+        with observer() as heard:
+            return run(options, heard, ready, estate)
+    except ConflictError as error:
+        raise ConflictError(f"{error.message}. `ghostwire serve --takeover` takes the place of a server") from error
 
 
 FLAGS = {

@@ -270,7 +270,7 @@ async def test_behind_a_proxy_that_ends_tls_the_origin_as_dialled_counts(tmp_pat
 
 async def test_a_start_that_fails_leaves_nothing_open(server: Server, tmp_path: Path) -> None:
     other = ServeOptions(data=tmp_path / "other", settings=Settings(), listen=f"127.0.0.1:{server.port}")
-    with pytest.raises(UnavailableError, match="cannot listen"):
+    with pytest.raises(UnavailableError, match="another port with --listen"):
         await Server(other).start()
     (tmp_path / "bad.pem").write_text("no certificate")
     bad = {"tls_cert": tmp_path / "bad.pem", "tls_key": tmp_path / "bad.pem"}

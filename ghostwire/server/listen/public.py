@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
+from typing import Final
 
-from ghostwire.errors import UnavailableError, ValidationError
+from ghostwire.errors import GhostwireError, PermissionDeniedError, UnavailableError, ValidationError
 from ghostwire.server.listen.endpoint import Endpoint
+
+_REFUSALS: Final[dict[int | None, tuple[type[GhostwireError], str]]] = {
+    errno.EADDRINUSE: (UnavailableError, "another program listens there: end it, or take another port with --listen"),
+    errno.EADDRNOTAVAIL: (ValidationError, "this machine has no such address: take one that it has with --listen"),
+    errno.EACCES: (PermissionDeniedError, "this port takes root or CAP_NET_BIND_SERVICE: take another with --listen"),
+}
+"""What the system refuses, and what to do."""
 
 
 def bind(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
@@ -14,7 +23,8 @@ def bind(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
 
     The kernel spreads connections over `shared` sockets of one user at one port.
 
-    Raises `ValidationError` for an address that this machine does not have, `UnavailableError` for a port in use.
+    Raises `ValidationError` for an address that this machine does not have, `UnavailableError` for a port in use,
+    `PermissionDeniedError` for one that takes more rights.
     """
     try:
         found = socket.getaddrinfo(
@@ -35,7 +45,8 @@ def bind(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
         listening.listen(4096)
     except OSError as error:
         listening.close()
-        raise UnavailableError(f"cannot listen on {endpoint}: {error.strerror}") from error
+        refusal, reason = _REFUSALS.get(error.errno, (UnavailableError, error.strerror or "the system refuses"))
+        raise refusal(f"cannot listen on {endpoint}: {reason}") from error
     return listening
 
 
