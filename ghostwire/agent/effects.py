@@ -58,7 +58,7 @@ class Forget(msgspec.Struct, frozen=True):
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """Take a sample of load and traffic, and what the filter's rules did, and hand them to `measured`."""
+    """Take a sample of load and traffic, what the filter's rules did and peers exchanged, and hand it to `measured`."""
 
 
 class Say(msgspec.Struct, frozen=True):

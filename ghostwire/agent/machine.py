@@ -15,12 +15,14 @@ import msgspec
 from ghostwire.agent import heads
 from ghostwire.agent.backoff import Backoff, fraction
 from ghostwire.agent.effects import Dial, Effect, Forget, HangUp, Keep, KeepMap, Measure, Quit, Say, Transmit, Tune
+from ghostwire.agent.flows import Flows
 from ghostwire.agent.hits import RuleHits
 from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.plan import Plan
 from ghostwire.agent.reckoning import Reckoning
 from ghostwire.agent.refusals import advice, is_lasting, leads_elsewhere
 from ghostwire.errors import GhostwireError, UnavailableError, WireError
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.time import SECOND, Now
 from ghostwire.wire.client_session import ClientSession, Credentials, Event, MapChanged
@@ -82,6 +84,7 @@ class Machine:
         self._try_next = False
         self._metrics_at = 0.0
         self._hits = RuleHits()
+        self._flows = Flows()
         self._next_end = 0
         self._timers: dict[str, float] = {"look": now.mono + LOOK_S, "keep": now.mono + KEEP_S}
 
@@ -153,9 +156,13 @@ class Machine:
             self._session.endpoints(endpoints)
             self._pump()
 
-    def measured(self, metrics: NodeMetrics, hits: Mapping[int, int], now: Now) -> None:
-        """The sample that `Measure` asked for, and what the filter's rules did since the last one: for a heartbeat."""
+    def measured(self, metrics: NodeMetrics, hits: Mapping[int, int], flows: dict[int, Flow], now: Now) -> None:
+        """The sample that `Measure` asked for, for a heartbeat.
+
+        With it what the filter's rules did, and what was exchanged with peers, since the last one.
+        """
         self._hits.add(hits)
+        self._flows.add(flows)
         self._beat(metrics, now)
 
     def rotate(self, now: Now) -> None:
@@ -385,7 +392,10 @@ class Machine:
     def _beat(self, metrics: NodeMetrics | None, now: Now) -> None:
         if self.phase != "live" or self._session is None or self._session.welcome is None:
             return
-        self._session.heartbeat(metrics, {} if metrics is None else self._hits.take())
+        if metrics is None:
+            self._session.heartbeat(None)
+        else:
+            self._session.heartbeat(metrics, self._hits.take(), self._flows.take())
         self._timers.setdefault("answer", now.mono + ANSWER_S)
         self._timers["beat"] = now.mono + self._session.welcome.heartbeat_s
         self._pump()

@@ -70,6 +70,15 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def size(amount: float) -> str:
+    """Spell a number of bytes with its largest unit."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
 def moment(text: str | None, now: datetime | None = None) -> str:
     """Spell an ISO 8601 time by its distance from now; None is `never`."""
     if text is None:

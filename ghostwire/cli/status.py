@@ -70,15 +70,6 @@ def _row(peer: dict[str, Any]) -> tuple[object, ...]:
         f"direct {peer['endpoint']}" if peer["path"] == "direct" else screen.dim(peer["reason"]),
         "-" if handshake is None else f"{screen.span(handshake)} ago",
         "-" if rtt is None else f"{rtt:.1f} ms",
-        size(peer["rx_bytes"]),
-        size(peer["tx_bytes"]),
+        screen.size(peer["rx_bytes"]),
+        screen.size(peer["tx_bytes"]),
     )
-
-
-def size(amount: float) -> str:
-    """Spell a number of bytes with its largest unit."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"

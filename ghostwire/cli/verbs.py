@@ -14,6 +14,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "netcheck": ("ghostwire.cli.netcheck", "Check what this network lets through."),
     "logs": ("ghostwire.cli.logs", "Show the agent's log."),
     "node": ("ghostwire.cli.node", "List, show and change nodes."),
+    "flows": ("ghostwire.cli.flows", "Show what nodes exchanged, and with whom."),
     "user": ("ghostwire.cli.user", "List, create and delete users."),
     "key": ("ghostwire.cli.key", "Make and revoke pre-auth keys."),
     "token": ("ghostwire.cli.token", "Make and revoke tokens for remote administration."),

@@ -13,6 +13,7 @@ import msgspec
 from ghostwire.coordinator.policy_aside import Built
 from ghostwire.errors import GhostwireError
 from ghostwire.model.credential import Scope
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.policy import Connection, PolicyComparison
 from ghostwire.model.position import Position
@@ -83,7 +84,7 @@ class AdoptSession(Command, frozen=True, kw_only=True):
 
 
 class HeartbeatNode(Command, frozen=True, kw_only=True):
-    """A sign of life in a live session; with it, perhaps, what the filter's rules did. Replies `None`."""
+    """A sign of life in a live session, and perhaps what the filter's rules did and peers exchanged. Replies `None`."""
 
     node: int
     session: int
@@ -91,6 +92,7 @@ class HeartbeatNode(Command, frozen=True, kw_only=True):
     digest: bytes = b""
     metrics: NodeMetrics | None = None
     hits: dict[int, int] = {}
+    flows: dict[int, Flow] = {}
 
 
 class SetEndpoints(Command, frozen=True, kw_only=True):

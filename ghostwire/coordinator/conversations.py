@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from itertools import chain
 from typing import Final
@@ -123,6 +123,8 @@ class Conversations:
         core.liveness.heard(command.node, now, command.metrics)
         if command.hits:
             core.hits.report(command.node, command.hits, now.utc, core.views.engine.has_rule)
+        if command.flows:
+            core.flows.report(command.node, command.flows, self._is_peer_of(command.node))
         core.volatile.note(command.node, now, core.settings.flush_s)
         if command.position is None:
             return None
@@ -163,6 +165,16 @@ class Conversations:
         session = core.sessions.live(node.id)
         if session is not None:
             core.effects.append(Send(node=node.id, session=session, frames=(_ROTATE,)))
+
+    def _is_peer_of(self, asker: int) -> Callable[[int], bool]:
+        core = self._core
+        seen = core.mapper.peer_ids(core.nodes.get(asker))
+
+        def is_peer(peer: int) -> bool:
+            node = core.state.nodes.get(peer)
+            return node is not None and node.slot in seen
+
+        return is_peer
 
     def forget(self, node: int) -> None:
         """The node is gone."""

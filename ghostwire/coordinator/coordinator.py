@@ -107,7 +107,7 @@ class Coordinator:
         self._stopped = True
         core = self._core
         core.mapper.close_window()
-        core.effects.append(core.volatile.flush(core.mapper.position, now.utc))
+        core.flush(now)
 
     def _at(self, now: Now) -> Now:
         """Never earlier than before, and never standing: a clock set back re-opens nothing, and keeps nothing open."""

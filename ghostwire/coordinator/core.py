@@ -13,6 +13,7 @@ from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.counters import Counters
 from ghostwire.coordinator.credentials import ApiTokens, PreauthKeys
 from ghostwire.coordinator.effects import CloseSession, Effect, Send
+from ghostwire.coordinator.flow_ledger import FlowLedger
 from ghostwire.coordinator.liveness import HeartbeatMonitor
 from ghostwire.coordinator.map_changes import MapChanges
 from ghostwire.coordinator.network_mapper import NetworkMapper
@@ -64,6 +65,7 @@ class Core:
     access: AccessDesk
     windows: Windows
     hits: HitLedger
+    flows: FlowLedger
     volatile: VolatileStream
     effects: deque[Effect]
     now: Now
@@ -122,6 +124,7 @@ class Core:
             access=access,
             windows=Windows(state, views, access),
             hits=hits,
+            flows=FlowLedger(),
             volatile=VolatileStream(state, views, liveness, window, agenda, hits),
             effects=effects,
             now=now,
@@ -135,6 +138,10 @@ class Core:
             boot=self.mapper.position.boot,
             vseq=self.volatile.vseq,
         )
+
+    def flush(self, now: Now) -> None:
+        """Have everything written that is volatile and was not yet."""
+        self.effects.append(self.volatile.flush(self.mapper.position, now.utc, self.flows.take_fresh()))
 
     def arm_window(self, now: Now) -> None:
         """A window that is open ends in its time."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from pyroaring import BitMap
 
+from ghostwire.coordinator.snapshot import NodeFlows
 from ghostwire.coordinator.views import Directory
 from ghostwire.errors import GhostwireError
 from ghostwire.model.change import Write
@@ -79,10 +80,13 @@ class Flush(msgspec.Struct, frozen=True, kw_only=True):
     """Volatile facts to write to the history store, in one transaction: no promise before that.
 
     In order (`ghostwire.coordinator.snapshot`): `NodeSeen` facts, each replacing the node's last one; `MapChange`
-    facts, new rows; one `FlushMark`, which replaces the last one.
+    facts, new rows; `RuleHits` facts, each replacing the rule's last one; one `FlushMark`, which replaces the last one.
+    `flows` come on top of those of earlier flushes; `utc` is the time in nanoseconds.
     """
 
     facts: tuple[msgspec.Struct, ...]
+    flows: tuple[NodeFlows, ...] = ()
+    utc: int = 0
 
 
 class RestSlot(msgspec.Struct, frozen=True, kw_only=True):

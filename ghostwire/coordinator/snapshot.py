@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeMetrics
 
 
@@ -35,6 +36,13 @@ class RuleHits(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
     last: int
     nodes: bytes
+
+
+class NodeFlows(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node exchanged with its peers since the last flush, by their ids, as it told it."""
+
+    node_id: int
+    flows: dict[int, Flow]
 
 
 class MapChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ class Timekeeper:
         elif kind is Due.IDLE:
             self._idle(node, now)
         elif kind is Due.FLUSH:
-            core.effects.append(core.volatile.flush(core.mapper.position, now.utc))
+            core.flush(now)
         elif kind is Due.WINDOW:
             core.mapper.close_window()
         elif kind is Due.CONFIRM:

@@ -9,7 +9,7 @@ from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.effects import Flush
 from ghostwire.coordinator.liveness import HeartbeatMonitor
 from ghostwire.coordinator.rule_hits import HitLedger
-from ghostwire.coordinator.snapshot import FlushMark, NodeSeen
+from ghostwire.coordinator.snapshot import FlushMark, NodeFlows, NodeSeen
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import Views
 from ghostwire.model.position import Position
@@ -58,8 +58,8 @@ class VolatileStream:
         if not self._agenda.is_set(Due.FLUSH, _NOBODY):
             self._agenda.set(Due.FLUSH, _NOBODY, now.mono + within_s)
 
-    def flush(self, position: Position, utc: int) -> Flush:
-        """Everything since the last flush. It holds at `position`, at which the caller stands."""
+    def flush(self, position: Position, utc: int, flows: tuple[NodeFlows, ...]) -> Flush:
+        """Everything since the last flush, `flows` with it. It holds at `position`, at which the caller stands."""
         self._agenda.cancel(Due.FLUSH, _NOBODY)
         facts = tuple(self._fact(node) for node in sorted(self._dirty) if node in self._state.nodes)
         self._dirty.clear()
@@ -73,7 +73,7 @@ class VolatileStream:
             oldest=self._window.oldest,
             ends=self._window.ends(),
         )
-        return Flush(facts=(*facts, *changes, *self._hits.take_fresh(), mark))
+        return Flush(facts=(*facts, *changes, *self._hits.take_fresh(), mark), flows=flows, utc=utc)
 
     def _fact(self, node: int) -> NodeSeen:
         found = self._liveness.get(node)

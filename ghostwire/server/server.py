@@ -103,8 +103,9 @@ class Server:
         watch = StoreWatch(self.observer, self.timings)
         self.store = await ServerStore.open(self.options, self._store_failed, self._vfs, watch)
         try:
-            self.store.volatile.failed = self.store.metrics.failed = self._flush_failed
-            self.store.archiving.failed = self._flush_failed
+            store = self.store
+            for flushed in (store.volatile, store.metrics, store.flows, store.archiving):
+                flushed.failed = self._flush_failed
             snapshot = await self.store.load(self._entropy)
             coordinator = Coordinator(
                 self.naming.reserving(self.options.settings), snapshot, self._entropy, self._clock()

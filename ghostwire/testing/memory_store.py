@@ -10,6 +10,7 @@ from ghostwire.coordinator.snapshot import FlushMark, MapChange, NodeSeen, RuleH
 from ghostwire.coordinator.state import TABLES, State
 from ghostwire.errors import ConflictError
 from ghostwire.model.change import Put, Write
+from ghostwire.model.flow import Flow
 
 UNIQUE: Final = {
     "users": ("name",),
@@ -40,6 +41,7 @@ class MemoryStore:
         self.seen: dict[int, NodeSeen] = {}
         self.changes: dict[int, MapChange] = {}
         self.hits: dict[int, RuleHits] = {}
+        self.flows: dict[tuple[int, int], Flow] = {}
         self.mark: FlushMark | None = None
         self._tables: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
         self._unique: dict[tuple[str, str], dict[Any, Any]] = {
@@ -73,6 +75,10 @@ class MemoryStore:
                 if self.mark is None or self.mark.oldest != fact.oldest:
                     self.changes = {n: change for n, change in self.changes.items() if n >= fact.oldest}
                 self.mark = fact
+
+        for told in flush.flows:
+            for peer, flow in told.flows.items():
+                self.flows[told.node_id, peer] = self.flows.get((told.node_id, peer), Flow()).plus(flow)
 
     def tables(self) -> dict[str, tuple[Any, ...]]:
         """Every record."""

@@ -37,6 +37,7 @@ from ghostwire.coordinator.effects import (
 )
 from ghostwire.coordinator.policy_building import build_policy
 from ghostwire.errors import GhostwireError, WireError
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.testing.clock import ManualClock
 from ghostwire.testing.memory_store import MemoryStore
@@ -253,10 +254,17 @@ class SimNet:
         session, node.session = node.session, 0
         self.ask(SessionClosed, node=node.id, session=session, intent=intent)
 
-    def beat(self, node: SimNode, metrics: NodeMetrics | None = None, hits: Mapping[int, int] | None = None) -> None:
-        """A node's sign of life, perhaps with what its filter's rules did."""
+    def beat(
+        self,
+        node: SimNode,
+        metrics: NodeMetrics | None = None,
+        hits: Mapping[int, int] | None = None,
+        flows: Mapping[int, Flow] | None = None,
+    ) -> None:
+        """A node's sign of life, perhaps with what its filter's rules did and what it exchanged with peers."""
         held = node.netmap
-        fields = {"node": node.id, "session": node.session, "metrics": metrics, "hits": dict(hits or {})}
+        told = {"metrics": metrics, "hits": dict(hits or {}), "flows": dict(flows or {})}
+        fields = {"node": node.id, "session": node.session, **told}
         moved = self.ask(HeartbeatNode, **fields, position=held.position, digest=held.digest)
         if moved is not None:
             held.position = moved

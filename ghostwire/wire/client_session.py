@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from ghostwire.errors import WireError
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.position import Position
 from ghostwire.wire import codec
@@ -136,10 +137,17 @@ class ClientSession:
             self.netmap.position = message.position
         return message
 
-    def heartbeat(self, metrics: NodeMetrics | None, hits: Mapping[int, int] = MappingProxyType({})) -> None:
-        """Queue a sign of life; with it, what the filter's rules did since the last report."""
+    def heartbeat(
+        self,
+        metrics: NodeMetrics | None,
+        hits: Mapping[int, int] = MappingProxyType({}),
+        flows: Mapping[int, Flow] = MappingProxyType({}),
+    ) -> None:
+        """Queue a sign of life; with it, what the filter's rules did and peers exchanged since the last report."""
         held = self.netmap
-        self._send(Heartbeat(position=held.position, digest=held.digest, metrics=metrics, hits=dict(hits)))
+        self._send(
+            Heartbeat(position=held.position, digest=held.digest, metrics=metrics, hits=dict(hits), flows=dict(flows))
+        )
 
     def endpoints(self, endpoints: tuple[str, ...]) -> None:
         """Queue where the tunnel may be reached."""

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.position import Position
 from ghostwire.wire.columns import Columns
@@ -24,8 +25,10 @@ MAX_HITS: Final = 256
 """Rules that one heartbeat reports on at most."""
 MOST_HITS: Final = (1 << 32) - 1
 """The highest count that one heartbeat reports of a rule; what is left comes with the next."""
+MAX_FLOWS: Final = 256
+"""Peers that one heartbeat reports on at most."""
 
-
+Flows = Annotated[dict[int, Flow], msgspec.Meta(max_length=MAX_FLOWS)]
 Hits = Annotated[dict[int, Annotated[int, msgspec.Meta(ge=0, le=MOST_HITS)]], msgspec.Meta(max_length=MAX_HITS)]
 
 
@@ -271,13 +274,14 @@ class Heartbeat(_Message, frozen=True, tag="heartbeat"):
     """A sign of life, every 30 s. `digest` and `position` are of the map that the node holds.
 
     `hits`: what the filter's rules let in or refused since the last report, by `rule` of the filter; what none
-    accepted under 0.
+    accepted under 0. `flows`: what was exchanged with peers since the last report, by their stable ids.
     """
 
     position: Position | None = None
     digest: bytes = b""
     metrics: NodeMetrics | None = None
     hits: Hits = {}
+    flows: Flows = {}
 
 
 class Endpoints(_Message, frozen=True, tag="endpoints"):

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 pub mod tunnel {
     use crate::errors;
     use gw_filter::{Fragment, RuleSet, Sender, Transport, header};
+    use gw_tunnel::Flow;
     use pyo3::prelude::*;
     use pyo3::types::PyBytes;
     use std::collections::HashMap;
@@ -97,6 +98,12 @@ pub mod tunnel {
 
         fn take_hits(&self, py: Python<'_>) -> PyResult<HashMap<u64, u64>> {
             py.detach(|| self.0.take_hits()).map(|hits| hits.into_iter().collect()).map_err(errors::tunnel)
+        }
+
+        fn take_flows(&self, py: Python<'_>) -> PyResult<HashMap<u64, (u64, u64, u64, u64)>> {
+            let flows = py.detach(|| self.0.take_flows()).map_err(errors::tunnel)?;
+            let counts = |flow: Flow| (flow.rx_packets, flow.rx_bytes, flow.tx_packets, flow.tx_bytes);
+            Ok(flows.into_iter().map(|(peer, flow)| (peer, counts(flow))).collect())
         }
 
         fn tick(&self, py: Python<'_>, utc_ns: u64) -> PyResult<()> {

@@ -37,6 +37,7 @@ NEEDS = {
     "GET /v1/nodes/{node:str}/health": "read",
     "GET /v1/nodes/{node:str}/metrics": "read",
     "GET /v1/nodes/{node:str}/netmap": "read",
+    "GET /v1/flows": "read",
     "PATCH /v1/nodes/{node:str}": "write",
     "DELETE /v1/nodes/{node:str}": "write",
     "POST /v1/nodes/{node:str}/expire": "write",

@@ -33,6 +33,7 @@ NEEDS = {
     "node approve-routes {node}": "write",
     "node rotate {node}": "write",
     "node maintenance {node}": "write",
+    "flows": "read",
     "user list": "read",
     "user create carol": "admin",
     "user delete {user} --yes": "admin",

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import websockets
 
+from ghostwire.model.flow import Flow
 from ghostwire.testing.processes import Child
 from ghostwire.wire.client_session import MapChanged
 from ghostwire.wire.messages import Answer, HeartbeatAck, ServerBye
@@ -64,6 +65,22 @@ async def test_nodes_of_different_workers_are_one_network(shared: Workers) -> No
         await first.until_peers(*(f"alice{number}" for number in range(2, 16)))
         with pytest.raises(websockets.ConnectionClosed):
             await second.until(ServerBye)
+
+
+async def test_what_nodes_exchange_reaches_the_leader_through_their_workers(shared: Workers) -> None:
+    async with crowd(shared, "erin", 2) as nodes:
+        ids = [node.netmap.own().id for node in nodes]
+        for node, peer in zip(nodes, reversed(ids), strict=True):
+            for _ in range(2):  # told together, a few seconds later
+                node.session.heartbeat(None, flows={peer: Flow(1, 84, 2, 168)})
+            await node.flush()
+            await node.until(HeartbeatAck)
+
+        def told() -> dict[str, list[int]]:
+            flows = shared.ask(lambda admin: admin.get("/v1/flows"))["flows"]
+            return {row["node"]: [row["rx_packets"], row["rx_bytes"], row["tx_packets"]] for row in flows}
+
+        wait(lambda: told() == {"erin0": [2, 168, 4], "erin1": [2, 168, 4]})
 
 
 async def test_a_newer_connection_takes_over_from_another_worker(shared: Workers) -> None:

@@ -169,6 +169,20 @@ def test_unix_sockets_on_both_ends(tmp_path: Path) -> None:
     assert not Path(path).exists()
 
 
+def test_what_passed_is_counted_by_peer_and_taken_once() -> None:
+    with mesh(3) as (a, b, c):
+        assert a.tunnel.take_flows() == {}
+        for size in (8, 100):
+            assert a.tunnel.ping(b.ipv4, 5_000, size) is not None
+        # An echo is its payload, 8 bytes of ICMP and 20 of IPv4; handshakes and what WireGuard adds do not count.
+        assert a.tunnel.take_flows() == {b.number: (2, 164, 2, 164)}
+        assert b.tunnel.take_flows() == {a.number: (2, 164, 2, 164)}
+        assert a.tunnel.take_flows() == c.tunnel.take_flows() == {}
+        c.tunnel.set_filter(b"[]")
+        assert a.tunnel.ping(c.ipv4, 200) is None
+        assert c.tunnel.take_flows() == {}, "what is refused is no traffic"
+
+
 def test_a_taken_port_makes_way() -> None:
     with mesh() as (a, _):
         other = open_node(9, port=a.tunnel.port)

@@ -190,7 +190,7 @@ class Runner:
         now = clock.now()
         received, sent = self.tunnel.totals()
         sample = self._sampler.sample(now.mono, received, sent, self.machine.latency_s)
-        self.machine.measured(sample, self.tunnel.take_hits(), now)
+        self.machine.measured(sample, self.tunnel.take_hits(), self.tunnel.take_flows(), now)
 
     def _report(self) -> None:
         """Let what was counted since the last report go along with leaving; a tunnel that is gone keeps nobody."""

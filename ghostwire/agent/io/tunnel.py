@@ -16,6 +16,7 @@ from ghostwire.agent.plan import DropPeer, SetFilter, SetKey, SetPeer, SetSelf, 
 from ghostwire.agent.status import PeerCounters
 from ghostwire.agent.wishes import DEFAULT_DEVICE, Wishes
 from ghostwire.errors import GhostwireError, PermissionDeniedError, ValidationError
+from ghostwire.model.flow import Flow
 
 CREDENTIALS: Final = "proxy.auth"
 _NET_ADMIN: Final = 12
@@ -123,6 +124,10 @@ class TunnelDriver:
     def take_hits(self) -> dict[int, int]:
         """What each rule of the policy let in or refused since the last call, by its id."""
         return self._native.take_hits()
+
+    def take_flows(self) -> dict[int, Flow]:
+        """What was exchanged with each peer since the last call, by its id. Only who exchanged something."""
+        return {peer: Flow(*counts) for peer, counts in self._native.take_flows().items()}
 
     def stats(self) -> dict[str, Any]:
         """All counters."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
@@ -16,6 +16,7 @@ from ghostwire.server.rest.access import OPEN, Caller, caller_of, guard
 from ghostwire.server.rest.access_requests import AccessRequests
 from ghostwire.server.rest.described import Described
 from ghostwire.server.rest.desk import Desk
+from ghostwire.server.rest.flows import Flows
 from ghostwire.server.rest.keys import PreauthKeys
 from ghostwire.server.rest.nodes import Nodes
 from ghostwire.server.rest.policy import PolicyRoutes
@@ -24,6 +25,9 @@ from ghostwire.server.rest.state import Health, Metrics, Service
 from ghostwire.server.rest.storage import Storage
 from ghostwire.server.rest.tokens import Tokens
 from ghostwire.server.rest.users import Users
+
+GUARDED: Final = (Service, Nodes, Flows, Users, PreauthKeys, Tokens, PolicyRoutes, AccessRequests, Storage)
+"""What stands below `/v1` and asks for a token."""
 
 
 def application(desk: Desk | None, observer: Observer, body_bytes: int) -> Litestar:
@@ -43,7 +47,7 @@ def application(desk: Desk | None, observer: Observer, body_bytes: int) -> Lites
             Router("/v1", route_handlers=[Health]),
             Router(
                 "/v1",
-                route_handlers=[Service, Nodes, Users, PreauthKeys, Tokens, PolicyRoutes, AccessRequests, Storage],
+                route_handlers=[*GUARDED],
                 security=[{"token": []}],
             ),
             Router("/", route_handlers=[Metrics], security=[{"token": []}]),

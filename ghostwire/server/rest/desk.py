@@ -26,12 +26,12 @@ Found = TypeVar("Found")
 class Desk:
     """One server's, shared by all requests."""
 
-    __slots__ = ("_trying", "driver", "durable", "exposition", "metrics", "reporter")
+    __slots__ = ("_trying", "driver", "durable", "exposition", "flows", "metrics", "reporter")
 
     def __init__(self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes], store: ServerStore) -> None:
         self.driver, self.reporter = driver, reporter
         self.exposition = exposition
-        self.metrics, self.durable = store.metrics, store.durable
+        self.metrics, self.flows, self.durable = store.metrics, store.flows, store.durable
         self._trying = asyncio.Semaphore(1)
 
     @property

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Controller, delete, get, patch, post
-from litestar.params import JSONBody, Parameter, QueryParameter
+from litestar.params import JSONBody, Parameter
 
 from ghostwire.coordinator.commands import (
     ApproveRoutes,
@@ -23,11 +22,11 @@ from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.time import SECOND
 from ghostwire.server.rest.access import FromCaller
 from ghostwire.server.rest.desk import AtDesk
+from ghostwire.server.rest.stretch import From, To, stretch
 from ghostwire.server.rest.views import HealthView, MetricsView, NodeDetails, NodeList, NodeView, View
 from ghostwire.wire.netmap import NetMap, Network, Peer, SelfNode
 
 PAGE = 1000
-HOUR_NS: Final = 3_600_000_000_000
 STEPS: Final = 120
 """How many steps a stretch of metrics is cut into where nobody says."""
 
@@ -121,10 +120,8 @@ class Nodes(Controller):
         self,
         desk: AtDesk,
         node: NodeRef,
-        since: Annotated[
-            datetime | None, QueryParameter(name="from", description="The start; an hour before the end.")
-        ] = None,
-        until: Annotated[datetime | None, QueryParameter(name="to", description="The end, not included; now.")] = None,
+        since: From = None,
+        until: To = None,
         step: Annotated[
             int | None,
             Parameter(ge=1, le=90 * 86400, description="Seconds that a point sums up; 120 points if left out."),
@@ -132,10 +129,7 @@ class Nodes(Controller):
     ) -> MetricsView:
         """The metrics that a node told with its heartbeats: for a week as they came, for 90 days by 5 minutes."""
         found = desk.node(node)
-        end = desk.utc if until is None else _utc(until)
-        start = end - HOUR_NS if since is None else _utc(since)
-        if start >= end:
-            raise ValidationError("the stretch ends before it starts: `from` must be before `to`")
+        start, end = stretch(since, until, desk.utc)
         step_ns = step * SECOND if step is not None else -(-(end - start) // STEPS // SECOND) * SECOND
         points = await desk.metrics.points(found.id, start, end, step_ns)
         return MetricsView.of(found.id, (start, end, step_ns), points)
@@ -174,16 +168,6 @@ class Nodes(Controller):
         """Tell a node to rotate its key; it does when it is connected."""
         found = desk.node(node)
         await desk.ask(lambda op: OrderRotation(op=op, actor=caller.actor, node=found.id))
-
-
-def _utc(time: datetime) -> int:
-    """UTC nanoseconds; a time without a zone is UTC. Raises `ValidationError` where that is no number of 64 bits."""
-    aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    passed = aware - datetime(1970, 1, 1, tzinfo=UTC)
-    utc = (passed.days * 86400 + passed.seconds) * SECOND + passed.microseconds * 1000
-    if not 0 <= utc < 1 << 63:
-        raise ValidationError("metrics are of times after 1970 and before 2262")
-    return utc
 
 
 def _command(data: NodeChange, common: dict[str, Any]) -> Any:

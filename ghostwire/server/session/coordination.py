@@ -85,6 +85,7 @@ class InProcess:
                 digest=heard.digest,
                 metrics=heard.metrics,
                 hits=heard.hits,
+                flows=heard.flows,
             ),
             answer,
         )

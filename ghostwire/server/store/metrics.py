@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, Self
 
 import msgspec
 import numpy as np
 
 from ghostwire import zqlite
 from ghostwire.coordinator.snapshot import FlushMark, NodeSeen
-from ghostwire.errors import GhostwireError
 from ghostwire.model.node import NodeMetrics
+from ghostwire.server.store.recording import Recording
 from ghostwire.zqlite import series
 from ghostwire.zqlite.series import Column, Schema
 
@@ -23,8 +22,6 @@ SCHEMA: Final = Schema(
     key="node",
     columns=(*(Column(name, "real") for name in GAUGES), *(Column(name, "integer") for name in TOTALS)),
 )
-MAINTAIN_EVERY: Final = 120
-"""Flushes: ten minutes of a busy network."""
 _MILLISECOND: Final = 1_000_000
 _MOST: Final = 1 << 53
 """Whole numbers are exact as floats up to here: 9 PB, 285 million years."""
@@ -43,19 +40,16 @@ class MetricsPoint(msgspec.Struct, frozen=True, kw_only=True):
     bytes_out: int
 
 
-class MetricsStore:
-    """The series in `history.db`. Nobody waits for what is recorded; what goes wrong is told to `failed`."""
+class MetricsStore(Recording):
+    """The series in `history.db`."""
 
     def __init__(self, kept: series.Series) -> None:
-        self.series = kept
-        self.failed: Callable[[BaseException], None] = _ignore
-        self._flushes = 0
+        super().__init__(kept)
         self._told: dict[int, NodeMetrics] = {}
         self._told_before: dict[int, NodeMetrics] = {}
-        self._running: set[asyncio.Task[Any]] = set()
 
     @classmethod
-    async def open(cls, history: zqlite.Store) -> MetricsStore:
+    async def open(cls, history: zqlite.Store) -> Self:
         """The series of this store, made if it is missing."""
         return cls(await series.create(history, SCHEMA))
 
@@ -67,12 +61,8 @@ class MetricsStore:
                 now = fact.utc
             elif isinstance(fact, NodeSeen) and self._is_new(fact):
                 samples.append(_sample(fact))
-        if samples:
-            self._start(self.series.append(samples))
-        self._flushes += 1
-        if now and self._flushes % MAINTAIN_EVERY == 1:
+        if self.keep(samples, now):
             self._told_before, self._told = self._told, {}
-            self._start(self.series.maintain(now))
 
     async def points(self, node: int, since: int, until: int, step_ns: int) -> list[MetricsPoint]:
         """A node's metrics from `since` until before `until`, a point for each step that has any.
@@ -86,11 +76,6 @@ class MetricsStore:
         names = ("at", "samples", *GAUGES, *TOTALS)
         return [MetricsPoint(**dict(zip(names, row, strict=True))) for row in rows]
 
-    async def close(self) -> None:
-        """Finish what is under way."""
-        while self._running:
-            await asyncio.wait(self._running)
-
     def _is_new(self, fact: NodeSeen) -> bool:
         """Whether these metrics are worth keeping, and not the very object that the node's last fact had.
 
@@ -102,17 +87,6 @@ class MetricsStore:
         self._told[fact.node_id] = told
         return told is not last and _is_sane(told)
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(work))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _run(self, work: Coroutine[Any, Any, Any]) -> None:
-        try:
-            await work
-        except GhostwireError as error:
-            self.failed(error)
-
 
 def _sample(fact: NodeSeen) -> tuple[Any, ...]:
     """The time to the millisecond: what is finer is chance, and takes room."""
@@ -123,7 +97,3 @@ def _sample(fact: NodeSeen) -> tuple[Any, ...]:
 def _is_sane(told: NodeMetrics) -> bool:
     """Whether a machine could have measured this; a node may say anything, also what is no number."""
     return all(0 <= getattr(told, name) <= _MOST for name in (*GAUGES, *TOTALS))
-
-
-def _ignore(error: BaseException) -> None:
-    return

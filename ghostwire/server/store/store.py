@@ -17,6 +17,7 @@ from ghostwire.model.change import ChangeRecord, Put
 from ghostwire.model.credential import Setting
 from ghostwire.server.options import ServeOptions
 from ghostwire.server.store.archiving import Archiving
+from ghostwire.server.store.flows import FlowsStore
 from ghostwire.server.store.metrics import MetricsStore
 from ghostwire.server.store.passphrase import read as read_passphrase
 from ghostwire.server.store.tables import TABLES, statement
@@ -34,10 +35,13 @@ VERIFIED: Final = 1000
 class ServerStore:
     """`ghostwire.db` (class D: an answer means fsynced) and `history.db` (class L: on disk within seconds)."""
 
-    def __init__(self, durable: zqlite.Store, volatile: VolatileStore, metrics: MetricsStore) -> None:
+    def __init__(
+        self, durable: zqlite.Store, volatile: VolatileStore, metrics: MetricsStore, flows: FlowsStore
+    ) -> None:
         self.durable = durable
         self.volatile = volatile
         self.metrics = metrics
+        self.flows = flows
         self.archiving = Archiving(durable)
 
     @classmethod
@@ -84,12 +88,12 @@ class ServerStore:
             raise
         try:
             await zqlite.migrate.apply(history, migrations("history"))
-            metrics = await MetricsStore.open(history)
+            metrics, flows = await MetricsStore.open(history), await FlowsStore.open(history)
         except BaseException:
             await history.close()
             await durable.close()
             raise
-        return cls(durable, VolatileStore(history), metrics)
+        return cls(durable, VolatileStore(history), metrics, flows)
 
     async def load(self, entropy: Callable[[int], bytes]) -> Snapshot:
         """Everything that a coordinator starts from. Raises `DatabaseError` where the log's end does not hold."""
@@ -126,12 +130,14 @@ class ServerStore:
         """Write volatile facts; nobody waits for it."""
         self.volatile.flush(effect)
         self.metrics.record(effect.facts)
+        self.flows.record(effect.flows, effect.utc)
         self.archiving.flushed()
 
     async def close(self) -> None:
         """Finish what is queued and free both files."""
         await self.archiving.close()
         await self.metrics.close()
+        await self.flows.close()
         await self.volatile.close()
         await self.durable.close()
 

@@ -6,6 +6,7 @@ worker's own number for a request, and exactly one answer with it follows.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -20,6 +21,8 @@ from ghostwire.coordinator.commands import (
     SetEndpoints,
 )
 from ghostwire.coordinator.effects import MapFrom
+from ghostwire.model import flow
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeMetrics
 from ghostwire.model.position import Position
 from ghostwire.server.port import PortCounts
@@ -33,12 +36,22 @@ class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """A sign of life that a live session gave, and what its filter's rules did since the last."""
+    """A sign of life that a live session gave; what its filter's rules did and peers exchanged since the last."""
 
     node: int
     session: int
     metrics: NodeMetrics | None = None
     hits: dict[int, int] = {}
+    flows: dict[int, Flow] = {}
+
+    def after(self, before: Beat) -> Beat:
+        """The same with what an earlier one says that was not told yet."""
+        if not (before.metrics or before.hits or before.flows):
+            return self
+        flows = dict(before.flows)
+        flow.add(flows, self.flows)
+        hits = dict(Counter(before.hits) + Counter(self.hits))
+        return Beat(self.node, self.session, self.metrics or before.metrics, hits, flows)
 
 
 class Beats(_Message, frozen=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
@@ -156,11 +155,8 @@ class Remote:
         if live is None:
             answer(None, NotFoundError("this session is over: open another one"))
             return
-        before, hits = self._beats.get(node), heard.hits
-        if before is not None and before.hits:
-            hits = dict(Counter(before.hits) + Counter(hits))
-        metrics = heard.metrics or (before.metrics if before is not None else None)
-        self._beats[node] = Beat(node, session, metrics, hits)
+        beat, before = Beat(node, session, heard.metrics, heard.hits, heard.flows), self._beats.get(node)
+        self._beats[node] = beat if before is None else beat.after(before)
         found = self.replication.check(node, live.slot, heard, self.clock().mono)
         answer(found.position, None)
         if found.left is not None:

@@ -197,7 +197,7 @@ class Station:
 
     def _beats(self, beats: Beats) -> None:
         for beat in beats.beats:
-            heard = Heartbeat(metrics=beat.metrics, hits=beat.hits)
+            heard = Heartbeat(metrics=beat.metrics, hits=beat.hits, flows=beat.flows)
             self._coordination.heartbeat(beat.node, beat.session, heard, _unheard)
 
     def _report(self, report: Report) -> None:

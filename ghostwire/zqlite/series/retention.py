@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from ghostwire.zqlite.series import buckets, columns, window
+from ghostwire.zqlite.series import buckets, columns, keys, window
 from ghostwire.zqlite.series.schema import END, FIRST
 
 if TYPE_CHECKING:
@@ -25,16 +25,6 @@ KEYS_AT_ONCE: Final = 32
 """How many keys one transaction of the writer deals with."""
 
 _BLOCKS: Final = "SELECT key, number FROM zq_block WHERE series = ? AND last < ? ORDER BY key, first"
-_ROWS: Final = """
-WITH RECURSIVE known(key) AS (
-    SELECT min(key) FROM zq_tail WHERE series = :series
-    UNION ALL
-    SELECT (SELECT min(key) FROM zq_tail WHERE series = :series AND key > known.key) FROM known WHERE key IS NOT NULL
-)
-SELECT key FROM known
-WHERE EXISTS (SELECT 1 FROM zq_tail WHERE series = :series AND key = known.key AND at < :cutoff)
-"""
-"""From key to key, so that the rows between are not read."""
 _OLD: Final = "SELECT at, sample FROM main.zq_tail WHERE series = ? AND key = ? AND at < ? ORDER BY at"
 _DROP_BLOCK: Final = "DELETE FROM main.zq_block WHERE number = ? RETURNING rows"
 _DROP_ROWS: Final = "DELETE FROM main.zq_tail WHERE series = ? AND key = ? AND at < ?"
@@ -53,8 +43,7 @@ def find(reader: Reader, known: Known, cutoff: int) -> list[Due]:
     """The keys that have something from before `cutoff` (UTC nanoseconds) to go."""
     listed: Any = reader.connection.execute(_BLOCKS, (known.id, cutoff)).fetchall()
     due = {key: tuple(number for _, number in rows) for key, rows in groupby(listed, lambda row: row[0])}
-    opened: Any = reader.connection.execute(_ROWS, {"series": known.id, "cutoff": cutoff}).fetchall()
-    for (key,) in opened:
+    for key in keys.opened(reader.connection, known, keys.EVERY, FIRST, cutoff):
         due.setdefault(key, ())
     return [Due(key, numbers) for key, numbers in due.items()]
 
@@ -84,10 +73,10 @@ def drop(shelf: Shelf, tail: Tail, due: Sequence[Due], cutoff: int, rolled: Tail
     for each in due:
         for number in each.blocks:
             shelf.cache.forget(known.owner, number)
-    keys = {each.key for each in due}
-    tail.told(keys)
+    touched = {each.key for each in due}
+    tail.told(touched)
     if rolled is not None:
-        rolled.told(keys)
+        rolled.told(touched)
     return gone
 
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from ghostwire.errors import ConflictError, ValidationError
-from ghostwire.zqlite.series import buckets, columns, insert, retention, table, tables, tail, window
+from ghostwire.zqlite.series import buckets, columns, insert, keys, retention, table, tables, tail, window
 from ghostwire.zqlite.series.schema import END, Schema, Text
 
 if TYPE_CHECKING:
@@ -144,12 +144,26 @@ class Series:
         generation = self._shelf.directory.generation
 
         def read(reader: Reader) -> Sums:
-            found = window.read(reader.connection, self._shelf, self._known, key, since, until, generation)
-            parts = [buckets.of_samples(self.schema, found)]
-            if self._rolled is not None:
-                rolled = window.read(reader.connection, self._shelf, self._rolled.known, key, since, until, generation)
-                parts.append(buckets.of_rolled(rolled))
-            return buckets.regroup(buckets.join(parts), step_ns, since)
+            return buckets.regroup(self._sums(reader, key, since, until, generation), step_ns, since)
+
+        return await self._db.run(read)
+
+    async def totals(self, among: range, since: int, until: int, most: int) -> dict[int, Sums]:
+        """Each key of the range `among` that has samples from `since` until before `until`, and its one sum of them.
+
+        What only the roll-up still has counts in. Raises ValidationError where that are more than `most` keys.
+        """
+        if since >= until or among.step != 1 or not among:
+            raise ValidationError("totals are of some keys, without gaps, over some time")
+        generation = self._shelf.directory.generation
+
+        def read(reader: Reader) -> dict[int, Sums]:
+            sources = [each.known for each in (self._tail, self._rolled) if each is not None]
+            found = set[int]().union(*(keys.sampled(reader.connection, each, among, since, until) for each in sources))
+            if len(found) > most:
+                raise ValidationError(f"{len(found)} keys have something of that time, {most} are summed up at once")
+            each_of = ((key, self._sums(reader, key, since, until, generation)) for key in sorted(found))
+            return {key: buckets.regroup(sums, until - since, since) for key, sums in each_of if len(sums.at)}
 
         return await self._db.run(read)
 
@@ -165,6 +179,14 @@ class Series:
         for each in (self._tail, self._rolled):
             if each is not None:
                 await self._expire(each, END, None, key)
+
+    def _sums(self, reader: Reader, key: int, since: int, until: int, generation: int) -> Sums:
+        """Samples and stretches of the roll-up, as they are."""
+        found = window.read(reader.connection, self._shelf, self._known, key, since, until, generation)
+        if self._rolled is None:
+            return buckets.of_samples(self.schema, found)
+        rolled = window.read(reader.connection, self._shelf, self._rolled.known, key, since, until, generation)
+        return buckets.join([buckets.of_samples(self.schema, found), buckets.of_rolled(rolled)])
 
     async def _expire(self, ending: Tail, cutoff: int, rolled: Tail | None, key: int | None = None) -> int:
         due = await self._db.run(lambda reader: retention.find(reader, ending.known, cutoff))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ghostwire.model.filter import FilterRule, SightEnd
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeFacts, NodeMetrics
 from ghostwire.model.position import Position
 from ghostwire.wire import codec
@@ -157,7 +158,13 @@ def messages() -> list[dict[str, Any]]:
         Hello(body=HELLO, proof=proof),
         RotateKey(body=ROTATE, old_proof=proof, new_proof=proof),
         ChallengeRequest(),
-        Heartbeat(position=here, digest=seeded("digest", 16), metrics=metrics, hits={0: 2, 8_314_159_265_358_979: 1}),
+        Heartbeat(
+            position=here,
+            digest=seeded("digest", 16),
+            metrics=metrics,
+            hits={0: 2, 8_314_159_265_358_979: 1},
+            flows={7: Flow(rx_packets=3, rx_bytes=4096, tx_packets=2, tx_bytes=168)},
+        ),
         Heartbeat(),
         Endpoints(endpoints=("192.0.2.1:51820", "[2001:db8::1]:51820")),
         Query(id=2, name="phone"),

@@ -1,9 +1,12 @@
 """A session in virtual time: heartbeats, endpoints, and coming back when it is lost."""
 
 from ghostwire.agent.effects import Dial, HangUp, Measure
+from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeMetrics
 from ghostwire.wire.messages import Endpoints, Heartbeat, HeartbeatAck, ServerBye
 from tests.unit.agent.meeting import Meeting, joined
+
+FLOW = Flow(rx_packets=1, rx_bytes=84, tx_packets=2, tx_bytes=168)
 
 
 def test_heartbeats_keep_their_interval_and_carry_metrics_each_minute() -> None:
@@ -11,13 +14,14 @@ def test_heartbeats_keep_their_interval_and_carry_metrics_each_minute() -> None:
     for _ in range(41):
         meeting.pass_time(3)
         for _ in meeting.take(Measure):
-            meeting.machine.measured(NodeMetrics(load_factor=0.5), {7: 2}, meeting.now)
+            meeting.machine.measured(NodeMetrics(load_factor=0.5), {7: 2}, {8: FLOW}, meeting.now)
             meeting.settle()
         meeting.say(HeartbeatAck(utc=meeting.now.utc))
     beats = [heard for heard in meeting.heard if isinstance(heard, Heartbeat)]
     assert 4 <= len(beats) <= 5
     assert [beat.metrics is not None for beat in beats][:4] == [True, False, True, False]
     assert [beat.hits for beat in beats][:4] == [{7: 2}, {}, {7: 2}, {}]
+    assert [beat.flows for beat in beats][:4] == [{8: FLOW}, {}, {8: FLOW}, {}]
     assert beats[0].digest == meeting.machine.netmap.digest
 
 
@@ -36,7 +40,7 @@ def test_endpoints_are_told_once_a_session_and_when_they_change() -> None:
 def test_an_unanswered_heartbeat_ends_the_connection() -> None:
     meeting = joined()
     meeting.pass_time(31)
-    meeting.machine.measured(NodeMetrics(), {}, meeting.now)
+    meeting.machine.measured(NodeMetrics(), {}, {}, meeting.now)
     meeting.settle()
     meeting.pass_time(16)
     assert meeting.take(HangUp)

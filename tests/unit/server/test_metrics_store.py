@@ -14,7 +14,8 @@ from ghostwire.coordinator.snapshot import FlushMark, NodeSeen
 from ghostwire.errors import ValidationError
 from ghostwire.model.node import NodeMetrics
 from ghostwire.model.time import SECOND
-from ghostwire.server.store.metrics import MAINTAIN_EVERY, MetricsStore
+from ghostwire.server.store.metrics import MetricsStore
+from ghostwire.server.store.recording import MAINTAIN_EVERY
 
 START = 1_800_000_000 * SECOND
 DAY = 86_400 * SECOND

@@ -37,4 +37,5 @@ mod udp;
 
 pub use config::bytes_from_hex;
 pub use error::TunnelError;
+pub use peer::Flow;
 pub use tunnel::{MAX_PING, Tunnel};

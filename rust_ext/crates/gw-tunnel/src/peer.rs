@@ -55,6 +55,27 @@ impl Identity {
     }
 }
 
+/// What passed between this node and a peer, without what the tunnel adds to packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+}
+
+impl Flow {
+    pub fn received(&mut self, size: usize) {
+        self.rx_packets += 1;
+        self.rx_bytes += size as u64;
+    }
+
+    pub fn sent(&mut self, size: usize) {
+        self.tx_packets += 1;
+        self.tx_bytes += size as u64;
+    }
+}
+
 pub struct Peer {
     pub config: PeerConfig,
     pub key: PublicKey,
@@ -72,6 +93,8 @@ pub struct Peer {
     pub handshakes: u64,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
+    /// Since it was last taken.
+    pub flow: Flow,
     /// Of the last ping or handshake, in milliseconds.
     pub rtt_ms: Option<f64>,
     attempts: usize,
@@ -97,6 +120,7 @@ impl Peer {
             handshakes: 0,
             rx_bytes: 0,
             tx_bytes: 0,
+            flow: Flow::default(),
             rtt_ms: None,
             attempts: 0,
             attempt_began: 0,

@@ -3,7 +3,7 @@ use crate::TunnelError;
 use crate::allowed::AllowedIps;
 use crate::clock::Clock;
 use crate::config::{PeerConfig, bytes_from_hex};
-use crate::peer::{Arrival, Identity, MESSAGE_DATA, Peer};
+use crate::peer::{Arrival, Flow, Identity, MESSAGE_DATA, Peer};
 use crate::ping::Pings;
 use crate::udp::Udp;
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -14,6 +14,7 @@ use gw_filter::{Filter, FlowKey, Headers, Now, Verdict, header};
 use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::mem::take;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -279,6 +280,7 @@ impl Router {
         }
         self.counters.tx_packets += 1;
         self.counters.tx_bytes += size as u64;
+        peer.flow.sent(size);
         let padded = size.next_multiple_of(16).min(self.mtu.max(size)).min(buffer.len());
         buffer[size..padded].fill(0);
         peer.send(&buffer[..padded], &mut self.udp, now.ms);
@@ -362,13 +364,20 @@ impl Router {
         let headers = headers?;
         self.counters.rx_packets += 1;
         self.counters.rx_bytes += headers.length as u64;
-        if let Some(rtt) = self.pings.answered(&headers) {
-            if let Some(peer) = self.peer(slot) {
-                peer.rtt_ms = Some(rtt);
-            }
+        let answered = self.pings.answered(&headers);
+        let peer = self.peer(slot)?;
+        peer.flow.received(headers.length);
+        if answered.is_some() {
+            peer.rtt_ms = answered;
             return None;
         }
         Some(Accepted { headers, size: headers.length })
+    }
+
+    /// What passed between this node and each peer since the last call, by the peer's id, where anything did.
+    pub fn take_flows(&mut self) -> Vec<(u64, Flow)> {
+        let taken = self.peers.iter_mut().flatten().map(|peer| (peer.config.id, take(&mut peer.flow)));
+        taken.filter(|(_, flow)| *flow != Flow::default()).collect()
     }
 
     /// To be called a few times a second.

@@ -3,6 +3,7 @@ use crate::TunnelError;
 use crate::config::{TunnelConfig, secret_from_hex};
 use crate::device::{Device, DeviceCounters};
 use crate::engine::{Engine, Remote};
+use crate::peer::Flow;
 use crate::proxy::ProxyCounters;
 use crate::router::{CheckedPeers, Router, RouterCounters};
 use crate::side::Side;
@@ -231,6 +232,14 @@ impl Tunnel {
     /// When the tunnel is closed.
     pub fn take_hits(&self) -> Result<Vec<(u64, u64)>, TunnelError> {
         self.remote.call(|engine| engine.router.filter.take_hits().into_iter().collect())
+    }
+
+    /// What passed between this node and each peer since the last call, by the peer's id, where anything did.
+    ///
+    /// # Errors
+    /// When the tunnel is closed.
+    pub fn take_flows(&self) -> Result<Vec<(u64, Flow)>, TunnelError> {
+        self.remote.call(|engine| engine.router.take_flows())
     }
 
     /// Hand in a wall clock (UTC nanoseconds). The highest seen counts: one set back opens nothing again.

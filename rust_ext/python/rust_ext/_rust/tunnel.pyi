@@ -63,6 +63,12 @@ class Tunnel:
         Flows that were let in, and attempts that were refused. Only what is not zero.
         """
 
+    def take_flows(self) -> dict[int, tuple[int, int, int, int]]:
+        """What passed between this node and each peer since the last call, by the peer's id, where anything did.
+
+        Packets and bytes received, packets and bytes sent, without what the tunnel adds to them.
+        """
+
     def tick(self, utc_ns: int) -> None:
         """Hand in a wall clock; the highest ever seen counts."""
 
