@@ -80,7 +80,7 @@ def read(path: Path, *, private: bool = False) -> str:
             line = stream.read(_MOST_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
         raise NotFoundError(f"cannot read the key {path}: {error.strerror}") from error
-    if private and line.startswith(_PREFIX) and mode & 0o077:
+    if private and line.partition(":")[0].endswith("-private") and mode & 0o077:
         raise PermissionDeniedError(f"others may read the private key {path}: run `chmod 600 {path}`")
     return line
 
