@@ -195,6 +195,6 @@ def log_id(identity: bytes, epoch: int) -> bytes:
 
 
 def _load(reader: Any) -> tuple[dict[str, tuple[Any, ...]], int]:
-    tables = {name: tuple(map(table.record, reader.query(table.select))) for name, table in TABLES.items()}
+    tables = {name: tuple(map(table.record, reader.stream(table.select))) for name, table in TABLES.items()}
     (seq,) = reader.query("SELECT coalesce(max(seq), 0) FROM change")[0]
     return tables, seq

@@ -28,7 +28,7 @@ class VolatileStore:
 
     async def load(self) -> facts.Facts:
         """What was flushed before. Raises `DatabaseError` for facts of another release."""
-        return facts.read(await self.store.query(facts.SELECT))
+        return await self.store.run(lambda reader: facts.read(reader.stream(facts.SELECT)))
 
     def flush(self, effect: Flush) -> None:
         """Write facts, soon."""
