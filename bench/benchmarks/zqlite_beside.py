@@ -1,4 +1,4 @@
-"""The same work on other stores, as many times ours takes: registrations, decisions, and nodes that move.
+"""The same work on other stores, as many times ours takes: registrations, decisions, nodes that move, many rows.
 
 All are on one disk and take turns. Ours is encrypted and keeps a change log; the others are neither, and write an event
 instead. `bench.stores` says what the work is and how each does it.
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from time import perf_counter
 
@@ -22,12 +22,12 @@ from bench.stores.ours import Ours
 from bench.stores.plain import Apsw, Autocommit
 
 ROUNDS = 3
-WORKS = ("registration", "decision", "sync")
+WORKS = ("registration", "decision", "sync", "bulk", "points")
 OTHERS = ("apsw", "autocommit", "alchemy")
 
 
 class Beside:
-    """Medians of three rounds; a sync is 256 nodes that tell their endpoints, and a read of all."""
+    """Medians of three rounds; a sync is 256 nodes that tell their endpoints, and a read of all; bulk is 1,000 rows."""
 
     timeout = 600
 
@@ -55,6 +55,12 @@ class Beside:
     def track_decision_of_apsw(self) -> float:
         return self.over("decision", "apsw")
 
+    def track_decision_of_autocommit(self) -> float:
+        return self.over("decision", "autocommit")
+
+    def track_decision_of_sqlalchemy(self) -> float:
+        return self.over("decision", "alchemy")
+
     def track_decision_of_the_slowest(self) -> float:
         return self.slowest("decision")
 
@@ -64,8 +70,29 @@ class Beside:
     def track_sync_of_autocommit(self) -> float:
         return self.over("sync", "autocommit")
 
+    def track_sync_of_sqlalchemy(self) -> float:
+        return self.over("sync", "alchemy")
+
     def track_sync_of_the_slowest(self) -> float:
         return self.slowest("sync")
+
+    def track_bulk_of_apsw(self) -> float:
+        return self.over("bulk", "apsw")
+
+    def track_bulk_of_autocommit(self) -> float:
+        return self.over("bulk", "autocommit")
+
+    def track_bulk_of_sqlalchemy(self) -> float:
+        return self.over("bulk", "alchemy")
+
+    def track_points_of_apsw(self) -> float:
+        return self.over("points", "apsw")
+
+    def track_points_of_autocommit(self) -> float:
+        return self.over("points", "autocommit")
+
+    def track_points_of_sqlalchemy(self) -> float:
+        return self.over("points", "alchemy")
 
 
 @cache
@@ -107,6 +134,7 @@ async def work(store: Store) -> dict[str, float]:
     numbers, times = count(), {name: list[float]() for name in WORKS}
     for turn in range(ROUNDS):
         nodes = [stores.node(next(numbers)) for _ in range(stores.TOGETHER)]
+        more = [stores.node(next(numbers)) for _ in range(stores.IMPORTED)]
         endpoints = [(f"192.0.2.1:{turn}{number}", number) for number in range(stores.TOGETHER)]
         started = perf_counter()
         await store.register(nodes)
@@ -115,8 +143,12 @@ async def work(store: Store) -> dict[str, float]:
         decided = perf_counter()
         await store.tell(endpoints)
         told = perf_counter()
-        for name, seconds in zip(WORKS, (registered - started, decided - registered, told - decided), strict=True):
-            times[name].append(seconds)
+        await store.bring(more)
+        brought = perf_counter()
+        assert await store.look([node[0] for node in more]) == stores.IMPORTED
+        marks = (started, registered, decided, told, brought, perf_counter())
+        for name, (since, until) in zip(WORKS, pairwise(marks), strict=True):
+            times[name].append(until - since)
     await store.close()
     found = {name: sorted(each)[ROUNDS // 2] for name, each in times.items()}
     return {**found, "answers": float(sum(1 << at for at, answer in enumerate(answers) if answer))}

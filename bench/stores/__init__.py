@@ -1,7 +1,7 @@
 """The same work on four stores: ours, plain SQLite by apsw, SQLite as scripts use it, and SQLAlchemy over aiosqlite.
 
-Three kinds of it, each from the coordinator's day: registrations that come together, decisions under a thousand rules,
-and nodes that tell where they are now, after which everything is read.
+Five kinds of it, each from the coordinator's day: registrations that come together, decisions under a thousand rules,
+nodes that tell where they are now, after which everything is read; nodes that are imported, and nodes looked up by id.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ TOGETHER = 256
 NODES = 1000
 RULES = 1000
 DECISIONS = 20
+IMPORTED = 1000
+"""Nodes that one import brings, and that are looked up one by one."""
 
 SCHEMA = """
 CREATE TABLE node(id INTEGER PRIMARY KEY, name TEXT UNIQUE, node_key BLOB UNIQUE, machine_key BLOB, ipv4 TEXT UNIQUE,
@@ -39,6 +41,7 @@ CREATE INDEX membership_node ON membership(node)
 """
 USE = "UPDATE preauth SET uses = uses + 1 WHERE id = 1 AND uses < 1000000"
 INSERT = "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+ONE = "SELECT name, node_key, ipv4 FROM node WHERE id = ?"
 TELL = "UPDATE node SET endpoint = ? WHERE id = ?"
 ALL = "SELECT id, name, node_key, ipv4, endpoint FROM node"
 
@@ -58,6 +61,12 @@ class Store(Protocol):
 
     async def tell(self, endpoints: list[tuple[str, int]]) -> int:
         """Nodes say where they are now; then everything is read: how many nodes there are."""
+
+    async def bring(self, nodes: list[Node]) -> None:
+        """Nodes that are imported, as this store takes many rows best."""
+
+    async def look(self, ids: list[int]) -> int:
+        """Nodes by id, one query each: how many there are."""
 
     async def close(self) -> None:
         """Free the file."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import ForeignKey, event, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -105,22 +106,13 @@ class Alchemy:
 
     async def register(self, nodes: list[stores.Node]) -> None:
         """A session each."""
-        for number, name, node_key, machine_key, ipv4, os, endpoint, metadata in nodes:
+        for node in nodes:
+            row = NodeRow(**_values(node))
             async with self._session() as session, session.begin():
                 await session.execute(update(Preauth).where(Preauth.id == 1).values(uses=Preauth.uses + 1))
-                session.add(
-                    NodeRow(
-                        id=number,
-                        name=name,
-                        node_key=node_key,
-                        machine_key=machine_key,
-                        ipv4=ipv4,
-                        os=os,
-                        endpoint=endpoint,
-                        node_metadata=metadata,
-                    )
-                )
-                session.add(Event(node=number, kind="node.register", body=json.dumps({"name": name, "ipv4": ipv4})))
+                session.add(row)
+                body = json.dumps({"name": row.name, "ipv4": row.ipv4})
+                session.add(Event(node=row.id, kind="node.register", body=body))
 
     async def decide(self, questions: list[stores.Question]) -> list[bool]:
         """A session each, which loads the rules and looks through them."""
@@ -139,6 +131,16 @@ class Alchemy:
         async with self._session() as session:
             return len((await session.scalars(select(NodeRow))).all())
 
+    async def bring(self, nodes: list[stores.Node]) -> None:
+        """One session, one statement with many parameters."""
+        async with self._session() as session, session.begin():
+            await session.execute(insert(NodeRow), [_values(node) for node in nodes])
+
+    async def look(self, ids: list[int]) -> int:
+        """In one session."""
+        async with self._session() as session:
+            return sum([await session.get(NodeRow, number) is not None for number in ids])
+
     async def close(self) -> None:
         """Free the file."""
         await self._engine.dispose()
@@ -156,6 +158,12 @@ async def _decide(session: AsyncSession, source: int, target: int, port: int) ->
         and any(each.name in theirs and each.first <= port <= each.last for each in rule.targets)
         for rule in await session.scalars(rules)
     )
+
+
+def _values(node: stores.Node) -> dict[str, Any]:
+    """A node by the attributes of its row."""
+    names = ("id", "name", "node_key", "machine_key", "ipv4", "os", "endpoint", "node_metadata")
+    return dict(zip(names, node, strict=True))
 
 
 def _settle(connection: object, _record: object) -> None:

@@ -40,6 +40,15 @@ class Ours:
         await asyncio.gather(*map(self._db.submit, told))
         return len(await self._db.query(stores.ALL))
 
+    async def bring(self, nodes: list[Node]) -> None:
+        """One statement with many parameters, committed at once."""
+        await self._db.executemany(stores.INSERT, nodes)
+
+    async def look(self, ids: list[int]) -> int:
+        """In one read transaction."""
+        with self._db.read() as reader:
+            return sum(reader.query_one(stores.ONE, (number,)) is not None for number in ids)
+
     async def close(self) -> None:
         """Free the file."""
         await self._db.close()

@@ -65,6 +65,16 @@ class Apsw:
                 self._execute(stores.TELL, each).fetchall()
         return len(self._execute(stores.ALL).fetchall())
 
+    async def bring(self, nodes: list[Node]) -> None:
+        """One statement with many parameters."""
+        with self.together():
+            self._connection.executemany(stores.INSERT, nodes).fetchall()
+
+    async def look(self, ids: list[int]) -> int:
+        """In one transaction, where this store has any."""
+        with self.together():
+            return sum(self._execute(stores.ONE, (number,)).fetchone() is not None for number in ids)
+
     async def close(self) -> None:
         """Free the file."""
         self._connection.close()
