@@ -21,6 +21,7 @@ class ClassNumbers:
         self.turn = 0
         """Moves whenever another class has a number, or one has it no longer."""
         self._of: NDArray[np.uint32] = np.zeros(1024, dtype=np.uint32)
+        self._class: NDArray[np.uint32] = np.zeros(1024, dtype=np.uint32)
         self._within: dict[int, dict[int, int]] = {}
         self._inhabited: dict[tuple[int, ...], tuple[int, ...]] = {}
 
@@ -72,9 +73,21 @@ class ClassNumbers:
         self.next += 1
         return True
 
-    def leave(self, slot: int, engine_class: int) -> bool:
-        """A node is no longer in the class; whether a number went with it."""
-        number = int(self._of[slot])
+    def place(self, slot: int, engine_class: int) -> bool:
+        """A node is in this class now; whether a number came or went with that."""
+        number = self.number(slot)
+        if number and int(self._class[slot]) == engine_class:
+            return False
+        gone = number > 0 and self.leave(slot)
+        return self.enter(slot, engine_class) or gone
+
+    def engine_class(self, slot: int) -> int:
+        """The engine's class that a present node is in."""
+        return int(self._class[slot])
+
+    def leave(self, slot: int) -> bool:
+        """A node is no longer in its class; whether a number went with it."""
+        number, engine_class = int(self._of[slot]), int(self._class[slot])
         self._of[slot] = 0
         within = self._within[engine_class]
         within[number] -= 1
@@ -88,10 +101,8 @@ class ClassNumbers:
 
     def _enter(self, slot: int, engine_class: int, number: int) -> None:
         if slot >= len(self._of):
-            grown = np.zeros(slot + slot // 4 + 64, dtype=np.uint32)
-            grown[: len(self._of)] = self._of
-            self._of = grown
-        self._of[slot] = number
+            self._of, self._class = (_grown(known, slot) for known in (self._of, self._class))
+        self._of[slot], self._class[slot] = number, engine_class
         within = self._within.setdefault(engine_class, {})
         members = within.get(number, 0)
         within[number] = members + 1
@@ -101,3 +112,9 @@ class ClassNumbers:
     def _turn(self) -> None:
         self.turn += 1
         self._inhabited.clear()
+
+
+def _grown(known: NDArray[np.uint32], slot: int) -> NDArray[np.uint32]:
+    found = np.zeros(slot + slot // 4 + 64, dtype=np.uint32)
+    found[: len(known)] = known
+    return found

@@ -15,7 +15,7 @@ from ghostwire.errors import GhostwireError
 from ghostwire.model.credential import Scope
 from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeFacts, NodeMetrics
-from ghostwire.model.policy import Connection, PolicyComparison
+from ghostwire.model.policy import Connection
 from ghostwire.model.position import Position
 from ghostwire.model.user import Role
 
@@ -247,8 +247,7 @@ class ApplyPolicy(Command, frozen=True, kw_only=True):
 
     With `confirm_within_s` it waits: unless a `ConfirmPolicy` comes in time, the version before comes back. While one
     waits another needs `replace`. `force` overrides objections: failing tests, a cut of one of the asker's own
-    `connections`, a wait for a version that only takes access away. Comparing large policies takes its time: who has
-    done it elsewhere already says so in `compared`; it counts while the version that it names is in force.
+    `connections`, a wait for a version that only takes access away.
     """
 
     text: str
@@ -259,7 +258,6 @@ class ApplyPolicy(Command, frozen=True, kw_only=True):
     replace: bool = False
     force: bool = False
     connections: tuple[Connection, ...] = ()
-    compared: PolicyComparison | None = None
 
 
 class ConfirmPolicy(Command, frozen=True, kw_only=True):

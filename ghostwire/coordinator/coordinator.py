@@ -156,11 +156,17 @@ class Coordinator:
         core.reservations.hold((BUILDING,))
         self._building = command, attempt
         self._last_build += 1
-        directory = core.views.directory(now.utc)
         core.views.begin_aside(unbuilt.text, unbuilt.bindings)
-        bindings = dict(unbuilt.bindings)
         core.effects.append(
-            BuildPolicy(build=self._last_build, text=unbuilt.text, bindings=bindings, directory=directory)
+            BuildPolicy(
+                build=self._last_build,
+                text=unbuilt.text,
+                bindings=dict(unbuilt.bindings),
+                census=core.views.census(now.utc),
+                standing=core.views.standing(unbuilt.bindings),
+                ends=unbuilt.ends,
+                against=core.views.in_force() if unbuilt.is_compared else None,
+            )
         )
 
     def _built(self, answer: c.PolicyBuilt, now: Now) -> None:

@@ -25,10 +25,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """Nothing is decided yet: this policy is to be built aside first, then the command is decided again."""
+    """Nothing is decided yet: this policy is to be built aside first, then the command is decided again.
+
+    `ends` are the slots of nodes at the ends of connections that it must not cut; with `is_compared`, whether it only
+    takes access away is to be found out with it.
+    """
 
     text: str
     bindings: Mapping[str, int]
+    ends: frozenset[int] = frozenset()
+    is_compared: bool = False
 
 
 def answers_nothing(_: Now) -> None:

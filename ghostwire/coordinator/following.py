@@ -93,10 +93,9 @@ def _resting(core: Core, old: RestingAddress | None, new: RestingAddress | None,
 
 
 def _policy(core: Core, old: PolicyVersion | None, new: PolicyVersion | None, now: Now) -> None:
-    core.policies.policy_changed()
+    _note(core, core.policies.policy_changed(), now)
     core.views.end_aside()
     core.versions.in_force_since = now.utc
-    core.volatile.note_all()
     core.access.look_again()
     core.await_turn(now)
 

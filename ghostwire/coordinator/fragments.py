@@ -7,9 +7,9 @@ from collections.abc import Set
 from pyroaring import BitMap
 
 from ghostwire._native import netmap, token
+from ghostwire.coordinator.census import served_routes
 from ghostwire.coordinator.journal import Journal
 from ghostwire.coordinator.liveness import Presence
-from ghostwire.coordinator.views import served_routes
 from ghostwire.errors import InternalError
 from ghostwire.model.node import Node
 from ghostwire.model.user import User

@@ -50,10 +50,10 @@ class Journal:
         if self.is_followed:
             self._changed.rules |= slots
 
-    def moved(self, slots: BitMap) -> None:
-        """These nodes may see others and have other filters, and what everyone's sight rests on may be another."""
+    def moved(self, slots: BitMap, *, everyone: bool = False) -> None:
+        """These nodes may see others, and have other filters; with `everyone` all may see from elsewhere."""
         if self.is_followed:
-            self._changed.moved = True
+            self._changed.moved |= everyone
             self._changed.rules |= slots
             self._changed.seeing |= slots
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import msgspec
 from pyroaring import BitMap
 
+from ghostwire.coordinator.census import policy_facts
 from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.fragments import self_part
 from ghostwire.coordinator.maps import LARGEST_DELTA
 from ghostwire.coordinator.network_mapper import NetworkMapper
-from ghostwire.coordinator.views import Views, policy_facts
+from ghostwire.coordinator.views import Views
 from ghostwire.model.node import Node
 from ghostwire.wire.messages import Parts
 

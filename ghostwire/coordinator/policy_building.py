@@ -1,30 +1,57 @@
-"""How the effect `BuildPolicy` is carried out: seconds for a large policy, on a thread of the driver."""
+"""How the effect `BuildPolicy` is carried out: up to seconds for a large policy, on a thread of the driver."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.commands import PolicyBuilt
 from ghostwire.coordinator.effects import BuildPolicy
 from ghostwire.coordinator.policy_aside import Built
+from ghostwire.coordinator.policy_diff import Meaning, only_removes
 from ghostwire.coordinator.views import policy_of
 from ghostwire.errors import GhostwireError, InternalError, ValidationError
-from ghostwire.policy import Engine
+from ghostwire.policy import Engine, Policy
 
 
 def build_policy(effect: BuildPolicy) -> PolicyBuilt:
-    """Read and compile a text, and run its own tests. Never raises: who asked for the policy is told."""
+    """Read a text, and compile it unless few rules differ; run its own tests. Never raises: who asked is told."""
     try:
-        policy = policy_of(effect.text)
-        engine = effect.directory.build(policy, effect.bindings)
-        return PolicyBuilt(build=effect.build, built=Built(policy, engine, _failure(engine)))
+        return PolicyBuilt(build=effect.build, built=_built(effect, policy_of(effect.text)))
     except GhostwireError as error:
         return PolicyBuilt(build=effect.build, error=error)
     except Exception as error:
         return PolicyBuilt(build=effect.build, error=InternalError(f"the policy could not be built: {error!r}"))
 
 
-def _failure(engine: Engine) -> str | None:
+def _built(effect: BuildPolicy, policy: Policy) -> Built:
+    standing = effect.standing
+    if standing is not None and effect.against is None and standing.can_edit(policy):
+        failure = _failure(lambda: standing.check_instead(policy, effect.census.at))
+        return Built(policy, None, _judge(effect, policy), failure)
+    directory = effect.census.directory()
+    engine = directory.build(policy, effect.bindings)
+    removes = effect.against is not None and _only_removes(effect, engine, directory)
+    return Built(policy, engine, engine, _failure(engine.check), removes)
+
+
+def _failure(check: Callable[[], None]) -> str | None:
     try:
-        engine.check()
+        check()
     except ValidationError as error:
         return error.message
     return None
+
+
+def _judge(effect: BuildPolicy, policy: Policy) -> Engine | None:
+    """The policy over those at the ends of connections, and over all who have networks behind them."""
+    if not effect.ends:
+        return None
+    around = effect.census.directory(lambda node: node.slot in effect.ends or bool(node.approved_routes))
+    return around.build(policy, effect.bindings)
+
+
+def _only_removes(effect: BuildPolicy, engine: Engine, directory: Directory) -> bool:
+    text, bindings = effect.against or ("", {})
+    before = Meaning(text, directory.build(policy_of(text), bindings))
+    return only_removes(before, Meaning(effect.text, engine), directory)

@@ -15,6 +15,7 @@ from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import BINDINGS, Views, bindings_of, bindings_value
 from ghostwire.model.access import AccessRequest
 from ghostwire.model.node import Node
+from ghostwire.policy import Policy
 from ghostwire.wire.messages import Parts
 
 
@@ -69,12 +70,20 @@ class PolicyControl:
         write = self._state.setting(BINDINGS, bindings_value(number, bindings))
         return Decision("policy.bind", (write,), answers_nothing)
 
-    def policy_changed(self) -> None:
-        """The policy in force is another: tell everyone whose map it changes, whatever has been lost first."""
+    def policy_changed(self) -> BitMap:
+        """The policy in force is another: whose maps changed. Those with a session are told, losses first."""
         edited = self._views.edited()
-        if edited is not None:
-            self._follow(lambda: self._views.edit(edited))
-            return
+        return self._exchange() if edited is None else self._edit(edited)
+
+    def _edit(self, policy: Policy) -> BitMap:
+        """Few of its rules are others: a look at those whom they may concern, and at the ends of approved access."""
+        among = self._views.concerned(policy)
+        for request in self._state.approved.values():
+            among |= self._ends(request)
+        return self._follow(lambda: self._views.edit(policy), among)
+
+    def _exchange(self) -> BitMap:
+        """It is another altogether: a look at everybody."""
         slots, by_slot = self._views.slots, self._state.node_by_slot
         before, outlook = self._views.sights(slots), self._views.outlook
         self._views.rebind()
@@ -83,11 +92,12 @@ class PolicyControl:
         affected = BitMap(changed)
         for slot in slots - changed:
             seen = after.of(slot)
-            if seen != before.of(slot) or seen.intersect(changed) or now.filter(slot) != outlook.filter(slot):
+            if seen != before.of(slot) or seen.intersect(changed) or now.part(slot) != outlook.part(slot):
                 affected.add(slot)
         if affected:
             self._window.add(self._mapper.position, (), (), affected)
             self._tell({slot: before.of(slot) for slot in affected}, changed)
+        return affected
 
     def users_changed(self, *, nodeless: bool) -> BitMap:
         """The users are others: whose maps changed. Those with a session are told.
@@ -107,15 +117,19 @@ class PolicyControl:
 
     def access_changed(self, request: AccessRequest) -> BitMap:
         """Access stands that did not, or the other way round: whose maps changed. Those with a session are told."""
+        return self._follow(self._views.follow_access, self._ends(request))
+
+    def _ends(self, request: AccessRequest) -> BitMap:
+        """Who may see each other by access that is asked for: its user's devices and its target."""
         target = self._state.nodes.get(request.target)
         ends = [*self._state.nodes_of.get(request.user_id, {}).values(), *([] if target is None else [target])]
-        return self._follow(self._views.follow_access, BitMap(node.slot for node in ends) & self._views.slots)
+        return BitMap(node.slot for node in ends) & self._views.slots
 
     def _follow(self, change: Callable[[], BitMap], among: BitMap | None = None) -> BitMap:
         """Make a change that answers whose peers, filter or class may be others, and tell them.
 
-        Those who see a node that shows another class now are told too. Sight is mutual, so who gains or loses a peer
-        does so among the affected: where these are known beforehand, `among` spares a look at everybody else.
+        Those who see a node that shows another class now are told too. Where it is known beforehand among whom peers
+        may be gained and lost, `among` spares a look at everybody else.
         """
         by_slot = self._state.node_by_slot
         looked_at = self._views.slots if among is None else among
@@ -127,14 +141,8 @@ class PolicyControl:
             affected |= self._views.visible(slot)
         if affected:
             self._remember(moved, affected)
-        told: dict[int, BitMap] = {}
-        for slot in affected:
-            if slot in moved and slot in seen:
-                told[slot] = seen.of(slot)
-            elif slot not in moved:
-                told[slot] = self._views.visible(slot)
-            elif self._is_live(by_slot[slot]):
-                self._send_whole(by_slot[slot])
+        live = (slot for slot in affected if self._is_live(by_slot[slot]))
+        told = {slot: seen.of(slot) if slot in seen else self._views.visible(slot) for slot in live}
         self._tell(told, changed)
         return affected
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.policy_text import document
-from ghostwire.coordinator.views import Directory
 from ghostwire.policy import Engine, Policy
 
 _MEANINGS: Final = ("groups", "hosts", "ipsets", "postures", "defaultsrcposture", "nodeattrs", "ghostwire")

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.policy_delta import delta_engine
 from ghostwire.coordinator.policy_groups import Group, group_nodes
 from ghostwire.coordinator.policy_ports import Access, Point, admits, differing, points_of
-from ghostwire.coordinator.views import Directory
 from ghostwire.model.filter import FilterRule
 from ghostwire.policy import Engine, NodeFacts
 

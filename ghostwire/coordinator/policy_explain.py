@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ghostwire.coordinator.census import served_routes
 from ghostwire.coordinator.policy_ports import NAMES, Access, Point, admits, differing, points_of
 from ghostwire.coordinator.policy_text import Excerpts, document, groups_at_times, groups_of, rule_of
-from ghostwire.coordinator.views import served_routes
 from ghostwire.model.filter import FilterRule
 from ghostwire.model.node import Node
 from ghostwire.model.policy import PolicyVersion

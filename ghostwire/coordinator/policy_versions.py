@@ -10,7 +10,6 @@ from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RevertPol
 from ghostwire.coordinator.decision import Decision, Unbuilt
 from ghostwire.coordinator.names import printable
 from ghostwire.coordinator.policy_aside import Built
-from ghostwire.coordinator.policy_diff import Meaning, only_removes
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import BINDINGS, Views, bindings_of_version, bindings_value
 from ghostwire.errors import ConflictError, GhostwireError, NotFoundError, ValidationError
@@ -60,9 +59,12 @@ class PolicyVersions:
                 f"version {waiting.number} waits to be confirmed: `ghostwire policy confirm` keeps it, "
                 "`ghostwire policy rollback` goes back, and --replace ends its wait for this one"
             )
+        waits = command.confirm_within_s is not None
+        if command.confirm_within_s is not None and not 1 <= command.confirm_within_s <= LONGEST_WAIT_S:
+            raise ValidationError("a version waits for its confirmation for 1 second to 7 days")
         built = self._views.aside(command.text or " ", {})
         if built is None:
-            return Unbuilt(command.text or " ", {})
+            return Unbuilt(command.text or " ", {}, self._ends(command.connections), is_compared=waits)
         if built.policy.allows_everything and not command.allow_all:
             raise ValidationError(
                 "this text has neither acls nor grants, which allows everything: say so with --allow-all, "
@@ -108,7 +110,7 @@ class PolicyVersions:
             return self._back(waiting, command.actor, utc, command.note, "rollback")
         built = self._views.aside(text, {})
         if built is None:
-            return Unbuilt(text, {})
+            return Unbuilt(text, {}, self._ends(command.connections))
         forced = self._objections(built, command, utc)
         record = self._next(text, command.actor, utc, command.note, "rollback", number, forced)
         writes = (Put("policies", record), *_ended(waiting))
@@ -151,8 +153,6 @@ class PolicyVersions:
 
     def _trial(self, record: PolicyVersion, within_s: float, replaced: PolicyTrial | None) -> PolicyTrial:
         """The wait of a version. What comes back is the last version that did not wait itself."""
-        if not 1 <= within_s <= LONGEST_WAIT_S:
-            raise ValidationError("a version waits for its confirmation for 1 second to 7 days")
         restores, bindings = self._number(), bindings_value(self._number(), self._views.bindings)
         if replaced is not None:
             restores, bindings = replaced.restores, replaced.bindings
@@ -166,15 +166,11 @@ class PolicyVersions:
 
     def _objections(self, built: Built, command: ApplyPolicy | RollbackPolicy, utc: int) -> tuple[str, ...]:
         """What speaks against a policy, where `force` overrides it. Raises it otherwise."""
-        candidate = built.engine
-        candidate.turn(utc)
-        candidate.set_access(grants(self._state, candidate, utc))
         found: list[GhostwireError] = []
         if built.failure is not None:
             found.append(ValidationError(f"the policy's own tests: {built.failure}"))
-        found.extend(self._cuts(candidate, command.connections))
-        waits = isinstance(command, ApplyPolicy) and command.confirm_within_s is not None
-        if isinstance(command, ApplyPolicy) and waits and self._only_removes(command, candidate, utc):
+        found.extend(self._cuts(built.judge, command.connections, utc))
+        if built.only_removes:
             found.append(
                 ConflictError("this version only takes access away, and unless confirmed it would be given back")
             )
@@ -182,23 +178,26 @@ class PolicyVersions:
             raise type(found[0])("; ".join(error.message for error in found) + " (--force does it all the same)")
         return tuple(error.message for error in found)
 
-    def _only_removes(self, command: ApplyPolicy, candidate: Engine, utc: int) -> bool:
-        compared = command.compared
-        if compared is not None and compared.against == self._number():
-            return compared.only_removes
-        text = "" if self._state.policy is None else self._state.policy.text
-        sides = Meaning(text, self._views.engine), Meaning(command.text, candidate)
-        return only_removes(*sides, self._views.directory(utc))
+    def _ends(self, connections: Iterable[Connection]) -> frozenset[int]:
+        """The slots of nodes at both ends of connections that begin at a node."""
+        at = self._state.node_by_address
+        known = (connection for connection in connections if connection.source in at)
+        ends = (at.get(address) for connection in known for address in (connection.source, connection.target))
+        return frozenset(node.slot for node in ends if node is not None)
 
-    def _cuts(self, candidate: Engine, connections: Iterable[Connection]) -> list[GhostwireError]:
+    def _cuts(self, judge: Engine | None, connections: Iterable[Connection], utc: int) -> list[GhostwireError]:
         """The asker's own connections over the mesh that a policy would cut."""
+        if judge is None:
+            return []
         found: list[GhostwireError] = []
+        judge.turn(utc)
+        judge.set_access(grants(self._state, judge, utc))
         for connection in connections:
             source = self._state.node_by_address.get(connection.source)
             if source is None:
                 continue
             edge = connection.source, connection.target, _TCP, connection.port
-            if self._views.engine.decide_address(*edge) and not candidate.decide_address(*edge):
+            if self._views.engine.decide_address(*edge) and not judge.decide_address(*edge):
                 target = self._state.node_by_address.get(connection.target)
                 name = connection.target if target is None else target.name
                 found.append(

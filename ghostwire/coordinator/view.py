@@ -8,12 +8,12 @@ from typing import Final, NamedTuple, NoReturn
 
 from ghostwire.coordinator.access_standing import grants
 from ghostwire.coordinator.addresses import PoolStatistics
+from ghostwire.coordinator.census import Census, served_routes
 from ghostwire.coordinator.core import Core
 from ghostwire.coordinator.counters import Counters
 from ghostwire.coordinator.pacing import Pacer
 from ghostwire.coordinator.policy_explain import Answer, Behind, Explainer
 from ghostwire.coordinator.rule_hits import RuleCount
-from ghostwire.coordinator.views import Directory, served_routes
 from ghostwire.errors import NotFoundError, ResourceExhaustedError
 from ghostwire.model.access import AccessRequest
 from ghostwire.model.credential import ApiToken, PreauthKey
@@ -212,12 +212,12 @@ class View:
         """The domain that nodes' names end in."""
         return self._core.settings.domain
 
-    def policy_directory(self, at: int | None = None) -> Directory:
+    def policy_census(self, at: int | None = None) -> Census:
         """Whom a policy would be about, as things stand: what another thread may try policies on.
 
         `at` is the time for windows, UTC nanoseconds; now unless given.
         """
-        return self._core.views.directory(self._core.now.utc if at is None else at)
+        return self._core.views.census(self._core.now.utc if at is None else at)
 
     def policy_bindings(self) -> dict[str, int]:
         """Which user each name of the policy in force means."""

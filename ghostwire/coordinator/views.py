@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.access_standing import grants
+from ghostwire.coordinator.census import Census, policy_facts, served_routes, user_facts
 from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.coordinator.journal import Journal
 from ghostwire.coordinator.outlook import Outlook, Sights
@@ -17,7 +17,7 @@ from ghostwire.coordinator.policy_aside import Aside, Built
 from ghostwire.coordinator.state import State
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
-from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, default_policy
+from ghostwire.policy import Engine, Policy, default_policy
 
 BINDINGS: Final = "policy_bindings"
 """The setting that keeps which user each name of the policy in force means."""
@@ -26,34 +26,14 @@ POLICY_TIME: Final = "policy_time"
 _bindings = msgspec.msgpack.Decoder(tuple[int, dict[str, int]])
 
 
-def served_routes(node: Node) -> tuple[str, ...]:
-    """The prefixes that a node offers and may serve."""
-    return tuple(route for route in node.approved_routes if route in node.routable_routes)
-
-
-def policy_facts(node: Node) -> NodeFacts:
-    """What the policy is told of a node."""
-    return NodeFacts(
-        id=node.slot,
-        user=node.user_id,
-        tags=node.tags,
-        addresses=(node.ipv4, node.ipv6),
-        routes=served_routes(node),
-        os=node.os,
-        version=node.agent_version,
-        country=node.country,
-        region=node.region,
-    )
-
-
-def user_facts(users: Iterable[User]) -> list[UserFacts]:
-    """What the policy is told of users."""
-    return [UserFacts(id=user.id, name=user.name, email=user.email, role=user.role) for user in users]
-
-
 def policy_in_force(state: State) -> Policy:
     """The newest applied policy, else the default one."""
-    return policy_of("" if state.policy is None else state.policy.text)
+    return policy_of(text_in_force(state))
+
+
+def text_in_force(state: State) -> str:
+    """The text of the newest applied policy, empty for the default one."""
+    return "" if state.policy is None else state.policy.text
 
 
 def policy_of(text: str) -> Policy:
@@ -91,32 +71,6 @@ def _is_called(user: User | None, name: str) -> bool:
     return user is not None and name in (user.name, f"{user.name}@", user.email)
 
 
-def _looks_at_each(state: State) -> bool:
-    """Whether filters may change with any node: the policy's text would have to name postures, conditions or denials.
-
-    What these name goes beyond classes: what nodes report, or all the addresses of one.
-    """
-    text = "" if state.policy is None else state.policy.text.lower()
-    return "posture" in text or ("ghostwire" in text and ("condition" in text or "deny" in text))
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """Users and nodes as they stood at one moment: what policies can be tried on, also by another thread.
-
-    `at` is that moment, UTC nanoseconds.
-    """
-
-    users: tuple[UserFacts, ...]
-    nodes: tuple[NodeFacts, ...]
-    pools: tuple[str, ...]
-    at: int = 0
-
-    def build(self, policy: Policy, bindings: Mapping[str, int] | None = None) -> Engine:
-        """The policy over them; names mean who is called so now, unless `bindings` say whom they mean."""
-        return Engine.build(policy, self.users, self.nodes, self.pools, bindings, at=self.at)
-
-
 class Views:
     """The engine and its numbers. Nodes are named by slot."""
 
@@ -127,7 +81,7 @@ class Views:
         self.slots = BitMap(node.slot for node in state.nodes.values() if not node.expired)
         self._engine = self._build()
         self._number(ClassNumbers(1))
-        self._looks_at_each = _looks_at_each(state)
+        self._looks_at_each = self._engine.tells_nodes_apart
         self._aside: Aside | None = None
         self.bound = 0
         """Moves whenever names of the policy may have come to mean users."""
@@ -146,20 +100,24 @@ class Views:
         """What nodes see and let in now."""
 
     def rebind(self) -> None:
-        """Compile the policy in force anew, over the nodes that are present; classes keep the numbers that they can."""
+        """Exchange the policy for the one in force now; classes keep the numbers that they can.
+
+        It is compiled here and now unless it was built aside, and its names mean the users that they would mean now.
+        """
         known = self.numbers.all()
         ready = self._ready()
-        if ready is None:
+        if ready is None or ready.engine is None or not self._names_hold(ready.engine):
             self._engine = self._build()
         else:
             self._engine = ready.engine
             self._engine.turn(self.at)
             self._grant()
-        self._looks_at_each = _looks_at_each(self._state)
+        self._looks_at_each = self._engine.tells_nodes_apart
         self.bound += 1
         self.version += 1
         self.adopt(known, self.numbers.next)
-        self.journal.moved(self.slots)
+        self._engine.take_moved()
+        self.journal.moved(self.slots, everyone=True)
 
     def _build(self) -> Engine:
         """The policy in force over the nodes that are present, as of the log's time, with the access that stands."""
@@ -173,8 +131,16 @@ class Views:
     # A policy that is built aside.
 
     def begin_aside(self, text: str, bindings: Mapping[str, int]) -> None:
-        """A policy is being built over `directory()` as it is now: from here on it follows what changes."""
+        """A policy is being built over the `census` as it is now: from here on it follows what changes."""
         self._aside = Aside(text, bindings)
+
+    def in_force(self) -> tuple[str, dict[str, int]]:
+        """The text of the policy in force, and what its names mean."""
+        return text_in_force(self._state), self.bindings
+
+    def standing(self, bindings: Mapping[str, int]) -> Engine | None:
+        """The engine in force, where the names of a policy would mean in it what they are to mean."""
+        return self._engine if self._means(self._engine, bindings) else None
 
     def aside(self, text: str, bindings: Mapping[str, int]) -> Built | None:
         """A policy that was built aside, if it is this one."""
@@ -191,10 +157,8 @@ class Views:
         self._aside = None
 
     def _ready(self) -> Built | None:
-        """The policy in force, if it was built aside and its names mean the users that they would mean now."""
-        if self._aside is None or self._aside.is_late:
-            return None
-        return self.aside("" if self._state.policy is None else self._state.policy.text, bindings_of(self._state))
+        """The policy in force, if it was built aside."""
+        return self.aside(text_in_force(self._state), bindings_of(self._state))
 
     def _note(self, change: Callable[[Engine], object]) -> None:
         if self._aside is not None:
@@ -207,9 +171,9 @@ class Views:
         """The time as of which the policy holds, UTC nanoseconds."""
         return policy_time(self._state)
 
-    def next_turn(self) -> int:
-        """When the next window opens or closes, UTC nanoseconds; 0 for never."""
-        return self._engine.next_turn(self.at)
+    def next_turn(self, after: int | None = None) -> int:
+        """When the next window opens or closes (after a time), UTC nanoseconds; 0 for never."""
+        return self._engine.next_turn(self.at if after is None else after)
 
     def turn(self) -> BitMap:
         """Follow the time as of which the policy holds: whose peers, filter or class may be another."""
@@ -227,17 +191,12 @@ class Views:
     def place(self, old: Node | None, new: Node) -> BitMap:
         """Add or move a node: whose filter may be another now, itself left out."""
         facts = policy_facts(new)
-        before = None if old is None else self._engine.class_of(new.slot)
         apart = self._engine.told_apart(new.slot)
         affected = self._engine.update(facts)
         apart |= self._engine.told_apart(new.slot)
         self._note(lambda engine: engine.update(facts))
         self.slots.add(new.slot)
-        after = self._engine.class_of(new.slot)
-        renumbered = False
-        if before != after:
-            renumbered = before is not None and self.numbers.leave(new.slot, before)
-            renumbered |= self.numbers.enter(new.slot, after)
+        renumbered = self.numbers.place(new.slot, self._engine.class_of(new.slot))
         routes = () if old is None else served_routes(old)
         if renumbered or facts.routes != routes or self._looks_at_each:
             apart |= affected
@@ -245,12 +204,11 @@ class Views:
 
     def remove(self, old: Node) -> BitMap:
         """Forget a node: whose filter may be another now, itself left out."""
-        before = self._engine.class_of(old.slot)
         apart = self._engine.told_apart(old.slot)
         affected = self._engine.leave(old.slot)
         self._note(lambda engine: engine.leave(old.slot))
         self.slots.discard(old.slot)
-        if self.numbers.leave(old.slot, before) or served_routes(old) or self._looks_at_each:
+        if self.numbers.leave(old.slot) or served_routes(old) or self._looks_at_each:
             apart |= affected
         return self._retold(apart, old.slot)
 
@@ -264,66 +222,72 @@ class Views:
 
     def set_users(self) -> BitMap:
         """Follow a change of the users: whose peers, filter or class may be another."""
-        self._outdate_aside()
-        return self._moving_classes(lambda: self._engine.set_users(user_facts(self._state.users.values())))
+        return self._moving_classes(self._know_users)
 
     def know_users(self) -> bool:
         """Follow the coming or going of a user without nodes; whether no map can be another, as it should be."""
         self.bound += 1
-        self._outdate_aside()
-        return not self._engine.set_users(user_facts(self._state.users.values()))
+        return not self._know_users()
 
-    def _outdate_aside(self) -> None:
-        if self._aside is not None:
-            self._aside.is_late = True
+    def _know_users(self) -> BitMap:
+        people = user_facts(self._state.users.values())
+        self._note(lambda engine: engine.set_users(people))
+        return self._engine.set_users(people)
 
     def edited(self) -> Policy | None:
         """The policy in force, where few of its rules alone have changed and its names mean the same users: `edit`.
 
         Else `rebind`.
         """
-        if not self._names_hold():
+        if not self._names_hold(self._engine):
             return None
         ready = self._ready()
         policy = policy_in_force(self._state) if ready is None else ready.policy
         return policy if self._engine.can_edit(policy) else None
 
+    def concerned(self, policy: Policy) -> BitMap:
+        """Whom `edit` may concern: everyone else sees the same peers after it."""
+        if 0 < self.next_turn(self._engine.at) <= self.at:
+            return BitMap(self.slots)
+        return self._engine.concerned(policy) & self.slots
+
     def edit(self, policy: Policy) -> BitMap:
         """Follow a change of the policy's rules: whose peers, filter or class may be another."""
         affected = self._moving_classes(lambda: self._engine.edit(policy) or BitMap())
-        self._looks_at_each = _looks_at_each(self._state)
+        self._looks_at_each = self._engine.tells_nodes_apart
         return affected | self.turn()
 
-    def directory(self, at: int) -> Directory:
-        """Whom a policy would be about at this time: the users, and the nodes that are present."""
-        present = tuple(policy_facts(self._state.node_by_slot[slot]) for slot in self.slots)
-        return Directory(tuple(user_facts(self._state.users.values())), present, self._pools, at)
+    def census(self, at: int) -> Census:
+        """Whom a policy would be about at this time: the users and nodes there are."""
+        return Census(tuple(self._state.users.values()), tuple(self._state.nodes.values()), self._pools, at)
 
     @property
     def engine(self) -> Engine:
         """The policy in force, for questions only."""
         return self._engine
 
-    def _names_hold(self) -> bool:
-        """Whether the names that are bound would be bound to the same users by a fresh look."""
-        kept = bindings_of(self._state)
-        if kept:
-            return kept == self._engine.bindings
-        return all(_is_called(self._state.users.get(user), name) for name, user in self._engine.bindings.items())
+    def _names_hold(self, engine: Engine) -> bool:
+        """Whether the names that are bound in an engine mean what they do in the policy in force."""
+        return self._means(engine, bindings_of(self._state))
+
+    def _means(self, engine: Engine, bindings: Mapping[str, int]) -> bool:
+        """Whether the names that are bound are bound to these users, or without any as by a fresh look."""
+        if bindings:
+            return bindings == engine.bindings
+        return all(_is_called(self._state.users.get(user), name) for name, user in engine.bindings.items())
 
     def _moving_classes(self, change: Callable[[], BitMap]) -> BitMap:
         """Make a change to the engine that may move any node to another class, and count the members anew."""
-        before = {slot: self._engine.class_of(slot) for slot in self.slots}
+        told_owners = self._engine.tells_owners
         affected = change()
         self.bound += 1
         self.version += 1
-        for slot, was in before.items():
+        for slot in self._engine.take_moved() & self.slots:
             now = self._engine.class_of(slot)
-            if now != was:
+            if self.numbers.engine_class(slot) != now:
                 affected.add(slot)
-                self.numbers.leave(slot, was)
-                self.numbers.enter(slot, now)
-        self.journal.moved(affected)
+                self.numbers.place(slot, now)
+        self.journal.moved(affected, everyone=self._engine.tells_owners != told_owners)
         return affected
 
     def visible(self, slot: int) -> BitMap:

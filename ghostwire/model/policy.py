@@ -36,13 +36,6 @@ class Connection(msgspec.Struct, frozen=True):
     port: int
 
 
-class PolicyComparison(msgspec.Struct, frozen=True):
-    """Whether a text only takes access away, compared with version `against` (0: the default policy)."""
-
-    against: int
-    only_removes: bool
-
-
 class PolicyTrial(msgspec.Struct, frozen=True, kw_only=True):
     """The version `number` waits: unless confirmed before `deadline` (UTC nanoseconds), `restores` comes back.
 

@@ -74,6 +74,13 @@ class Engine(policy_cells.Decisions):
         """Run the policy's own `tests` and `sshTests`. ValidationError names the first one that fails."""
         self._core.check()
 
+    def check_instead(self, policy: Policy, at: int) -> None:
+        """Run the `tests` of a policy in the place of this one, as of a time. ValidationError names one that fails.
+
+        Another thread may do so while this one is in use.
+        """
+        self._core.check((policy.core, at))
+
     @property
     def at(self) -> int:
         """The time as of which every answer holds, UTC nanoseconds."""
@@ -146,6 +153,29 @@ class Engine(policy_cells.Decisions):
         self.current = False
         affected = self._core.edit(policy.core)
         return None if affected is None else BitMap.deserialize(affected)
+
+    def concerned(self, policy: Policy) -> BitMap:
+        """Return whom `edit` may concern, at most: everyone else sees the same peers after it.
+
+        Names that come into use are told apart by from then on.
+        """
+        self.current = False
+        found = self._core.concerned(policy.core)
+        return BitMap() if found is None else BitMap.deserialize(found)
+
+    def take_moved(self) -> BitMap:
+        """Return the ids of the nodes that were put into a class, their own or another, since this was asked last."""
+        return BitMap.deserialize(self._core.take_moved())
+
+    @property
+    def tells_owners(self) -> bool:
+        """Whether some rule is about devices of one owner: only then do standpoints name owners."""
+        return self._core.tells_owners()
+
+    @property
+    def tells_nodes_apart(self) -> bool:
+        """Whether filters may tell nodes of one class apart: by what they report, or by all addresses of one."""
+        return self._core.tells_nodes_apart()
 
     # --- answers
 

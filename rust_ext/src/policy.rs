@@ -159,10 +159,23 @@ pub mod policy {
             Ok(Self(Mutex::new(engine), Mutex::new(text)))
         }
 
-        /// Raise if the domains or the policy's own tests fail over this directory.
-        fn check(&self, py: Python<'_>) -> PyResult<()> {
-            let text = self.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            py.detach(|| self.lock().check(&text)).map_err(errors::policy)
+        /// Raise if the domains or the own tests of the policy, or of one in its place at a time, fail over this
+        /// directory. What that takes of the engine is taken at once: the tests themselves hold nobody up.
+        #[pyo3(signature = (instead=None))]
+        fn check(&self, py: Python<'_>, instead: Option<(PyRef<'_, Policy>, i64)>) -> PyResult<()> {
+            let (policy, text, at) = match instead {
+                Some((policy, at)) => (policy.0.clone(), policy.1.clone(), at),
+                None => {
+                    let text = self.1.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    let engine = self.lock();
+                    (engine.policy().clone(), text, engine.at())
+                }
+            };
+            py.detach(|| {
+                let grounds = self.lock().grounds(&policy);
+                grounds.map_or(Ok(()), |grounds| grounds.check(&policy, &text, at))
+            })
+            .map_err(errors::policy)
         }
 
         fn update<'py>(&self, py: Python<'py>, row: NodeRow) -> PyResult<Bound<'py, PyBytes>> {
@@ -200,6 +213,28 @@ pub mod policy {
             let affected = py.detach(|| self.lock().edit(new))?;
             *self.1.lock().unwrap_or_else(PoisonError::into_inner) = policy.1.clone();
             Some(portable(py, &affected))
+        }
+
+        /// Whom `edit` may concern, at most; None where it does nothing.
+        fn concerned<'py>(&self, py: Python<'py>, policy: &Policy) -> Option<Bound<'py, PyBytes>> {
+            let new = policy.0.clone();
+            let concerned = py.detach(|| self.lock().concerned(&new))?;
+            Some(portable(py, &concerned))
+        }
+
+        /// Who was put into a class since this was asked last.
+        fn take_moved<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+            portable(py, &self.lock().take_moved())
+        }
+
+        /// Whether filters may tell nodes of one class apart.
+        fn tells_nodes_apart(&self) -> bool {
+            self.lock().tells_nodes_apart()
+        }
+
+        /// Whether standpoints tell owners apart.
+        fn tells_owners(&self) -> bool {
+            self.lock().tells_owners()
         }
 
         #[getter]

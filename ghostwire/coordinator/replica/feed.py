@@ -117,7 +117,7 @@ class Feed:
         standpoints = (
             engine.standpoints()
             if changed.moved
-            else [(slot, engine.standpoint(slot)) for slot in changed.nodes & self._views.slots]
+            else [(slot, engine.standpoint(slot)) for slot in (changed.nodes | changed.seeing) & self._views.slots]
         )
         moved.update(slot for slot, standpoint in standpoints if self._groups.move(slot, standpoint))
         return moved & self._views.slots

@@ -9,13 +9,14 @@ import msgspec
 from litestar import Controller, Request, get, post, put
 from litestar.params import JSONBody, Parameter, QueryParameter
 
+from ghostwire.coordinator.census import Census
 from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RollbackPolicy
-from ghostwire.coordinator.policy_diff import Meaning, compare, only_removes
+from ghostwire.coordinator.policy_diff import Meaning, compare
 from ghostwire.coordinator.policy_explain import Answer
 from ghostwire.coordinator.view import Question
-from ghostwire.coordinator.views import Directory, policy_of
+from ghostwire.coordinator.views import policy_of
 from ghostwire.errors import ResourceExhaustedError, ValidationError
-from ghostwire.model.policy import Connection, PolicyComparison, PolicyVersion
+from ghostwire.model.policy import Connection, PolicyVersion
 from ghostwire.model.time import SECOND
 from ghostwire.policy import Policy
 from ghostwire.policy import replay as replaying
@@ -73,7 +74,6 @@ class PolicyRoutes(Controller):
     ) -> PolicyView:
         """Check a text and put it in force; answered once it is durable."""
         bounded(data.text)
-        compared = None if data.force or data.confirm_within_s is None else await comparison(desk, data)
         applied = await desk.ask(
             lambda op: ApplyPolicy(
                 op=op,
@@ -86,7 +86,6 @@ class PolicyRoutes(Controller):
                 replace=data.replace,
                 force=data.force,
                 connections=connections(request, data),
-                compared=compared,
             )
         )
         return shown(desk, applied)
@@ -142,7 +141,7 @@ class PolicyRoutes(Controller):
     async def test(self, desk: AtDesk, data: JSONBody[Candidate]) -> PolicyTest:
         """Run the `tests` and `sshTests` of a text or a version over the users and nodes there are."""
         text = text_of(desk, data)
-        return await desk.aside(_tested, text, desk.view.policy_directory(), bindings_of(desk, data))
+        return await desk.aside(_tested, text, desk.view.policy_census(), bindings_of(desk, data))
 
     @post(
         "/diff",
@@ -166,7 +165,7 @@ class PolicyRoutes(Controller):
     async def lint(self, desk: AtDesk, data: JSONBody[Candidate]) -> PolicyRemarks:
         """What is legal in a text or a version and probably not meant."""
         text = text_of(desk, data)
-        return await desk.aside(_remarks, text, desk.view.policy_directory(), bindings_of(desk, data))
+        return await desk.aside(_remarks, text, desk.view.policy_census(), bindings_of(desk, data))
 
     @post(
         "/replay",
@@ -196,8 +195,8 @@ class PolicyRoutes(Controller):
             return desk.view.explain_policy(question)
         utc = utc_of(at)
         head = desk.view.policy() or desk.view.policy_version(0)
-        directory, bindings = desk.view.policy_directory(utc), desk.view.policy_bindings()
-        engine = await desk.aside(lambda: directory.build(policy_of(head.text), bindings))
+        census, bindings = desk.view.policy_census(utc), desk.view.policy_bindings()
+        engine = await desk.aside(lambda: census.directory().build(policy_of(head.text), bindings))
         return desk.view.explain_policy(question, (engine, utc))
 
     @get("/versions", opt={"scope": "read"}, summary="Every version of the policy")
@@ -272,36 +271,22 @@ def bindings_of(desk: Desk, data: Candidate) -> dict[str, int]:
     return desk.view.policy_bindings() if is_head else {}
 
 
-async def comparison(desk: Desk, data: PolicyText) -> PolicyComparison:
-    """Whether a text only takes access away, compared with the policy in force."""
-    head = desk.view.policy() or desk.view.policy_version(0)
-    sides = (head.text, desk.view.policy_bindings()), (data.text or " ", dict[str, int]())
-    return PolicyComparison(head.number, await desk.aside(_only_removes, sides, desk.view.policy_directory()))
-
-
-def _only_removes(sides: tuple[tuple[str, dict[str, int]], ...], directory: Directory) -> bool:
-    return only_removes(*_meanings(sides, directory), directory)
-
-
-def _meanings(sides: tuple[tuple[str, dict[str, int]], ...], directory: Directory) -> tuple[Meaning, Meaning]:
-    before, after = (Meaning(text, directory.build(policy_of(text), bindings)) for text, bindings in sides)
-    return before, after
-
-
 async def differing(desk: Desk, before: Candidate, after: Candidate) -> DiffView:
     """What the second gives and takes compared with the first."""
     sides = tuple((text_of(desk, side), bindings_of(desk, side)) for side in (before, after))
     names = {node.slot: node.name for node in desk.view.nodes()}
-    return await desk.aside(_differing, sides, desk.view.policy_directory(), names)
+    return await desk.aside(_differing, sides, desk.view.policy_census(), names)
 
 
-def _differing(sides: tuple[tuple[str, dict[str, int]], ...], directory: Directory, names: dict[int, str]) -> DiffView:
-    return DiffView.of(compare(*_meanings(sides, directory), directory), names)
+def _differing(sides: tuple[tuple[str, dict[str, int]], ...], census: Census, names: dict[int, str]) -> DiffView:
+    directory = census.directory()
+    before, after = (Meaning(text, directory.build(policy_of(text), bindings)) for text, bindings in sides)
+    return DiffView.of(compare(before, after, directory), names)
 
 
-def _tested(text: str, directory: Directory, bindings: dict[str, int]) -> PolicyTest:
+def _tested(text: str, census: Census, bindings: dict[str, int]) -> PolicyTest:
     """Run a policy's own tests."""
-    engine = directory.build(policy_of(text), bindings)
+    engine = census.directory().build(policy_of(text), bindings)
     try:
         engine.check()
     except ValidationError as error:
@@ -309,8 +294,8 @@ def _tested(text: str, directory: Directory, bindings: dict[str, int]) -> Policy
     return PolicyTest(passed=True, failure=None)
 
 
-def _remarks(text: str, directory: Directory, bindings: dict[str, int]) -> PolicyRemarks:
-    return PolicyRemarks(remarks=directory.build(policy_of(text), bindings).lint())
+def _remarks(text: str, census: Census, bindings: dict[str, int]) -> PolicyRemarks:
+    return PolicyRemarks(remarks=census.directory().build(policy_of(text), bindings).lint())
 
 
 def _replayed(cases: list[ReplayCase]) -> Replayed:

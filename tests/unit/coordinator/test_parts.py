@@ -178,9 +178,9 @@ def test_numbers_stay_where_all_their_nodes_are_of_one_class_and_are_fresh_elsew
     assert numbers.inhabited((5, 6, 99)) == (3, 4, 6)
     assert not numbers.enter(8, 5)
     assert numbers.number(8) == 3
-    assert numbers.leave(4, 6)
+    assert numbers.leave(4)
     assert numbers.inhabited((6,)) == (4,)
-    assert numbers.leave(3, 6)
+    assert numbers.leave(3)
     assert numbers.enter(3, 6)
     assert numbers.number(3) == 11
 

@@ -172,4 +172,4 @@ def test_the_work_is_an_effect(net: SimNet) -> None:
     begin(net, GROUP)
     effect = net.builds[0]
     assert isinstance(effect, BuildPolicy)
-    assert {node.id for node in effect.directory.nodes} == {node.slot for node in net.nodes.values()}
+    assert {node.id for node in effect.census.directory().nodes} == {node.slot for node in net.nodes.values()}

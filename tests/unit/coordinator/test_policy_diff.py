@@ -6,8 +6,8 @@ import random
 import msgspec
 import pytest
 
+from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.policy_diff import EdgeGroup, Meaning, compare, only_removes
-from ghostwire.coordinator.views import Directory
 from ghostwire.policy import POOLS, Engine, NodeFacts, Policy, UserFacts, default_policy
 
 USERS = [UserFacts(id=i + 1, name=name, role="admin" if i == 0 else "member") for i, name in enumerate("abcd")]

@@ -17,7 +17,7 @@ from ghostwire.coordinator.commands import (
 )
 from ghostwire.errors import ConflictError, DatabaseError, NotFoundError, ValidationError
 from ghostwire.model.change import Delete, Put
-from ghostwire.model.policy import Connection, PolicyComparison, PolicyVersion
+from ghostwire.model.policy import Connection, PolicyVersion
 from ghostwire.testing.simnet import SimNet, SimNode
 from tests.reference.netmap_check import check_all
 
@@ -318,15 +318,6 @@ def test_a_wait_for_what_only_takes_away_must_be_forced(net: SimNet, web: SimNod
     assert kinds(net)[-1] == "policy.apply.forced"
     net.advance(60)
     assert in_force(net).text == WEB
-
-
-def test_a_comparison_made_elsewhere_counts_while_its_version_is_in_force(net: SimNet, web: SimNode) -> None:
-    apply(net, WEB)
-    with pytest.raises(ConflictError, match="only takes access away"):
-        apply(net, WIDE, confirm_within_s=60, compared=PolicyComparison(1, only_removes=True))
-    with pytest.raises(ConflictError, match="only takes access away"):
-        apply(net, CLOSED, confirm_within_s=60, compared=PolicyComparison(7, only_removes=False))
-    apply(net, WIDE, confirm_within_s=60, compared=PolicyComparison(7, only_removes=True))
 
 
 @pytest.mark.parametrize("wait", [0, 0.5, -1, 8 * 86_400, float("nan"), float("inf")])

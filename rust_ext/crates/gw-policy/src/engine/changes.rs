@@ -211,16 +211,22 @@ impl Engine {
     /// change. None when everything has to be built anew.
     pub fn edit(&mut self, policy: Arc<Policy>) -> Option<RoaringBitmap> {
         let (gone, come) = self.edited(&policy)?;
-        let come = &policy.rules[come];
-        self.bindings.extend(&policy, &self.users);
-        let affected = self.learn(come.iter().flat_map(|rule| rule.names()).map(|id| policy.selector(id)));
+        let rules = self.renamed(&policy, &policy.rules[come]);
+        let affected = self.exchange(policy, gone, rules);
+        Some(affected | std::mem::take(&mut self.learned))
+    }
+
+    /// Rules of another policy by the names that are in use here, those included that come into use with them.
+    pub(super) fn renamed(&mut self, policy: &Policy, come: &[Arc<Rule>]) -> Vec<Rule> {
+        self.bindings.extend(policy, &self.users);
+        let learned = self.learn(come.iter().flat_map(|rule| rule.names()).map(|id| policy.selector(id)));
+        self.learned |= learned;
         let known: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
-        let rules = come.iter().map(|rule| rule.renamed(|id| known[policy.selector(id)])).collect();
-        Some(affected | self.exchange(policy, gone, rules))
+        come.iter().map(|rule| rule.renamed(|id| known[policy.selector(id)])).collect()
     }
 
     /// Which rules go, and which ones of another policy come, if that is all and they are few.
-    fn edited(&self, policy: &Policy) -> Option<(Range<usize>, Range<usize>)> {
+    pub(super) fn edited(&self, policy: &Policy) -> Option<(Range<usize>, Range<usize>)> {
         let old = &self.policy;
         let same = old.definitions == policy.definitions
             && old.postures == policy.postures

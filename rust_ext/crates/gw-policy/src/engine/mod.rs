@@ -16,12 +16,12 @@ mod relink;
 mod requests;
 mod standing;
 mod standpoint;
+mod trial;
 mod views;
 
 use crate::access::Approved;
 use crate::address::Span;
 use crate::directory::{Directory, Facts, Node, Tailnet, User};
-use crate::error::{Fault, PolicyError};
 use crate::model::{Access, Policy, Rule, Section, SelectorId};
 use crate::ports::ALL_PORTS;
 use crate::scope::{Bindings, Scope};
@@ -44,6 +44,7 @@ use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
 use standing::Standing;
 pub use standpoint::Standpoint;
+pub use trial::Grounds;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, OnceLock};
@@ -112,6 +113,10 @@ pub struct Engine {
     cells: Both<matrix::State>,
     /// What denials leave of the sight between slots, as far as it was asked for.
     hidden: hidden::Known,
+    /// Nodes that were put into a class since `take_moved`.
+    moved: RoaringBitmap,
+    /// Whom names concern that came into use for an edit to come.
+    learned: RoaringBitmap,
     /// Classes that are new, or of which the first member came or the last one went, or that have other addresses:
     /// filters with denials name them, whoever sees them.
     told: Vec<ClassId>,
@@ -212,6 +217,8 @@ impl Engine {
             views: Views::default(),
             cells: Both::default(),
             hidden: hidden::Known::default(),
+            moved: RoaringBitmap::new(),
+            learned: RoaringBitmap::new(),
             told: Vec::new(),
             policy,
         };
@@ -219,6 +226,7 @@ impl Engine {
             engine.place(node);
         }
         engine.told.clear();
+        engine.moved.clear();
         engine.restate();
         engine
     }
@@ -228,7 +236,7 @@ impl Engine {
         self.at
     }
 
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 
@@ -309,6 +317,7 @@ impl Engine {
             *self.routes.entry(*route).or_default() += 1;
         }
         self.kept.take();
+        self.moved.insert(id);
         self.everyone.insert(id);
         self.cells.accept.move_slot(id);
         self.cells.deny.move_slot(id);
@@ -403,14 +412,6 @@ impl Engine {
     pub fn scope<'a>(&'a self, directory: &'a Directory) -> Scope<'a> {
         let access: Vec<Approved> = self.access.iter().map(|(approved, _)| approved.clone()).collect();
         Scope::new(&self.policy, directory, &self.bindings, self.at).with_access(&access)
-    }
-
-    /// The fault of the policy's own tests over this directory, if one fails.
-    pub fn check(&self, text: &str) -> Result<(), PolicyError> {
-        let directory = self.directory();
-        let scope = Scope::new(&self.policy, &directory, &self.bindings, self.at);
-        let verdict: Result<(), Fault> = scope.check_domains().and_then(|()| crate::assertions::check(&scope));
-        verdict.map_err(|fault| crate::text::locate(text, fault))
     }
 }
 

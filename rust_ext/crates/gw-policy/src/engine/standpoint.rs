@@ -17,8 +17,7 @@ impl Engine {
     /// Where a node sees from.
     pub fn standpoint(&self, id: u32) -> Option<Standpoint> {
         let slot = self.slots.get(id as usize).copied().flatten()?;
-        let is_own = !self.links.accept.own.is_empty() || !self.links.deny.own.is_empty();
-        let owner = self.nodes.get(&id).and_then(Node::untagged_owner).filter(|_| is_own).unwrap_or(0);
+        let owner = self.nodes.get(&id).and_then(Node::untagged_owner).filter(|_| self.tells_owners()).unwrap_or(0);
         Some(Standpoint { identity: slot.identity, place: slot.place, owner })
     }
 
