@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -121,6 +122,46 @@ class Agent:
     def stop(self) -> int:
         assert self.child is not None
         return self.child.stop(PATIENCE_S)
+
+
+class Flow:
+    """Bytes that are sent without end to a local port, which leads to what listens at `sink`.
+
+    `moved` is set when some have arrived, `ended` when no more can be sent.
+    """
+
+    def __init__(self, port: int, sink: socket.socket) -> None:
+        self.moved, self.ended = threading.Event(), threading.Event()
+        self._source = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        self._sink = sink
+        sink.settimeout(PATIENCE_S)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._send, self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        try:
+            while True:
+                self._source.sendall(b"x" * 65536)
+        except OSError:
+            self.ended.set()
+
+    def _receive(self) -> None:
+        try:
+            arrived, _ = self._sink.accept()
+            with arrived:
+                while arrived.recv(1 << 16):
+                    self.moved.set()
+        except OSError:
+            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._source.close()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
 
 
 class Mesh:

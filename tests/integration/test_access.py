@@ -5,7 +5,6 @@ import contextlib
 import json
 import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from ghostwire.cli import run
 from ghostwire.cli.admin import Admin
 from ghostwire.testing.processes import Child
 from ghostwire.wire.client_session import Event, MapChanged
-from tests.integration.agents import Mesh, free_port
+from tests.integration.agents import Flow, Mesh, free_port
 from tests.integration.node_client import NodeClient, credentials
 
 pytestmark = pytest.mark.integration
@@ -164,7 +163,7 @@ def test_what_people_read(admin: Admin, data: Path, ask: Ask, capsys: pytest.Cap
 
 def test_an_agent_closes_it_when_the_coordinator_is_gone(tmp_path: Path) -> None:
     """Granted access ends at its time at an agent whose coordinator was killed, connections that run included."""
-    with Mesh(tmp_path) as mesh, socket.create_server(("127.0.0.1", 0)) as sink, contextlib.ExitStack() as closing:
+    with Mesh(tmp_path) as mesh, socket.create_server(("127.0.0.1", 0)) as sink:
         port = free_port()
         one = mesh.agent("one").join(mesh.coordinator, "--forward", f"127.0.0.1:{port}=two:5201")
         two = mesh.agent("two").join(
@@ -178,36 +177,10 @@ def test_an_agent_closes_it_when_the_coordinator_is_gone(tmp_path: Path) -> None
             admin.post(f"/v1/access/{made['id']}/approve", {"digest": made["digest"], "user": "carol"})
         one.until_sees("two")
         assert one.ping("two", 30.0) is not None
-        sink.settimeout(PATIENCE_S)
-        source = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-        closing.callback(source.close)
-        moved, ended = threading.Event(), threading.Event()
-
-        def send() -> None:
-            try:
-                while True:
-                    source.sendall(b"x" * 4096)
-            except OSError:
-                ended.set()
-
-        def receive() -> None:
-            try:
-                arrived, _ = sink.accept()
-                with arrived:
-                    while arrived.recv(1 << 16):
-                        moved.set()
-            except OSError:
-                return
-
-        threads = [threading.Thread(target=work, daemon=True) for work in (send, receive)]
-        for thread in threads:
-            thread.start()
-        assert moved.wait(PATIENCE_S)
-        mesh.coordinator.kill()
-        assert not ended.is_set()
-        assert ended.wait(PATIENCE_S)
-        assert one.ping("two", 1.0) is None
-        assert two.status()["coordinator"]["connected"] is False
-        source.close()
-        for thread in threads:
-            thread.join(PATIENCE_S)
+        with Flow(port, sink) as flow:
+            assert flow.moved.wait(PATIENCE_S)
+            mesh.coordinator.kill()
+            assert not flow.ended.is_set()
+            assert flow.ended.wait(PATIENCE_S)
+            assert one.ping("two", 1.0) is None
+            assert two.status()["coordinator"]["connected"] is False

@@ -1,13 +1,11 @@
 """The agent as a real process against a real coordinator, real packets, no device."""
 
-import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 
 from ghostwire.agent.io.asking import ask, is_running
 from ghostwire.errors import UnavailableError
-from tests.integration.agents import PATIENCE_S, Agent, Mesh, free_port
+from tests.integration.agents import PATIENCE_S, Agent, Flow, Mesh, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -222,50 +220,24 @@ def test_the_coordinator_is_killed_and_nothing_stops(mortal: Mesh) -> None:
 
 
 def test_a_deleted_node_is_cut_at_both_ends_while_data_flows(mesh: Mesh) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sink, contextlib.ExitStack() as closing:
+    with socket.create_server(("127.0.0.1", 0)) as sink:
         port = free_port()
         one = mesh.agent("one").join(mesh.coordinator, "--forward", f"127.0.0.1:{port}=two:5201")
         two = mesh.agent("two").join(mesh.coordinator, "--expose", f"5201=127.0.0.1:{sink.getsockname()[1]}")
         one.until_sees("two")
         assert one.ping("two", 30.0) is not None
-        sink.settimeout(PATIENCE_S)
-        source = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-        closing.callback(source.close)
-        moved, ended = threading.Event(), threading.Event()
-
-        def send() -> None:
-            try:
-                while True:
-                    source.sendall(b"x" * 65536)
-            except OSError:
-                ended.set()
-
-        def receive() -> None:
-            try:
-                arrived, _ = sink.accept()
-                with arrived:
-                    while arrived.recv(1 << 16):
-                        moved.set()
-            except OSError:
-                return
-
-        threads = [threading.Thread(target=work, daemon=True) for work in (send, receive)]
-        for thread in threads:
-            thread.start()
-        assert moved.wait(PATIENCE_S)
-        began = time.monotonic()
-        mesh.coordinator.delete("two")
-        assert ended.wait(PATIENCE_S)
-        # The promise is 2 s; a machine this busy gets five times that.
-        assert time.monotonic() - began < 10
-        assert two.child is not None
-        assert two.child.wait(PATIENCE_S) == 1
-        assert "deleted" in two.log.read_text()
-        assert "ghostwire logout --force" in two.log.read_text()
-        one.until("cut", lambda status: status["peers"] == [])
-        source.close()
-        for thread in threads:
-            thread.join(PATIENCE_S)
+        with Flow(port, sink) as flow:
+            assert flow.moved.wait(PATIENCE_S)
+            began = time.monotonic()
+            mesh.coordinator.delete("two")
+            assert flow.ended.wait(PATIENCE_S)
+            # The promise is 2 s; a machine this busy gets five times that.
+            assert time.monotonic() - began < 10
+            assert two.child is not None
+            assert two.child.wait(PATIENCE_S) == 1
+            assert "deleted" in two.log.read_text()
+            assert "ghostwire logout --force" in two.log.read_text()
+            one.until("cut", lambda status: status["peers"] == [])
 
 
 def test_logout_removes_the_node_and_forgets_its_keys(mesh: Mesh) -> None:

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +24,6 @@ if "forbid" in sys.argv:
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE), flush=True)
 os.abort()
 """
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="gw") as folder:
-        yield Path(folder)
 
 
 def test_a_process_that_dies_leaves_none(room: Path) -> None:

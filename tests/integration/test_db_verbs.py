@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ghostwire import zqlite
-from ghostwire.cli import run
 from ghostwire.cli.admin import Admin
 from ghostwire.errors import ValidationError
 from ghostwire.server.store.restored import OUTCOME, read_refusals, refusals, void
@@ -24,24 +22,6 @@ pytestmark = pytest.mark.integration
 
 PATIENCE_S = 60.0
 Verb = Callable[..., Any]
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="gw") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def verb(capsys: pytest.CaptureFixture[str]) -> Verb:
-    """Run one verb with --json: what it printed, or (exit code, message)."""
-
-    def call(*words: str | Path) -> Any:
-        code = run([*map(str, words), "--json"])
-        out, err = capsys.readouterr()
-        return json.loads(out) if code == 0 else (code, json.loads(err.splitlines()[-1])["message"])
-
-    return call
 
 
 def serve(room: Path, name: str) -> Child:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -30,15 +27,6 @@ SCHEMA = Schema(
     bucket_ns=50,
     keep_rolled_ns=1_000_000,
 )
-
-
-@pytest.fixture
-def quick_directory() -> Iterator[Path]:
-    """Memory, where there is some: hundreds of states are written and opened."""
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory)
 
 
 async def load(path: Path, recorder: Recorder) -> None:

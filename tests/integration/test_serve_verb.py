@@ -1,7 +1,6 @@
 """`serve` as a process: where its settings come from, what it says, how it ends."""
 
 import asyncio
-import gzip
 import json
 import os
 import pty
@@ -9,35 +8,25 @@ import select
 import ssl
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from ghostwire.cli import run
 from ghostwire.cli.admin import Admin
 from ghostwire.server.listen import tls
 from ghostwire.testing.processes import Child
 from tests.api.node import Node
+from tests.collector import collecting
 
 pytestmark = pytest.mark.integration
 
 PATIENCE_S = 60.0
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="gw") as folder:
-        yield Path(folder)
 
 
 def serve(room: Path, *words: str, environment: dict[str, str] | None = None) -> Child:
@@ -233,53 +222,21 @@ def events(child: Child) -> dict[str, dict[str, object]]:
     return {line["event"]: line for line in lines}
 
 
-def test_changes_are_logged_and_traced(room: Path, collector: HTTPServer) -> None:
-    endpoint = f"http://127.0.0.1:{collector.server_port}"
-    with serve(room, "--log-level", "debug", environment={"GHOSTWIRE_TELEMETRY_OTLP_ENDPOINT": endpoint}) as child:
-        ready(child, room)
-        with Admin.local(room / "server") as admin:
-            made = admin.post("/v1/preauth-keys", {"user": "alice"})
-    assert child.stop() == 0
+def test_changes_are_logged_and_traced(room: Path) -> None:
+    with collecting() as collector:
+        environment = {"GHOSTWIRE_TELEMETRY_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}"}
+        with serve(room, "--log-level", "debug", environment=environment) as child:
+            ready(child, room)
+            with Admin.local(room / "server") as admin:
+                made = admin.post("/v1/preauth-keys", {"user": "alice"})
+        assert child.stop() == 0
     told = events(child)
     assert {"server.started", "preauth_key.create", "http", "server.stopped"} <= set(told)
     assert told["preauth_key.create"]["level"] == "info"
     assert told["preauth_key.create"]["login"] == "alice"
     assert (told["http"]["level"], told["http"]["resource"]) == ("debug", "/v1/preauth-keys")
     assert made["key"] not in child.log.read_text()
-    names = {span.name for span in spans(collector)}
-    assert {"commit", "http"} <= names
-
-
-class Collector(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        packed = self.headers.get("content-encoding") == "gzip"
-        self.server.seen.append(gzip.decompress(body) if packed else body)  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def collector() -> Iterator[HTTPServer]:
-    server = HTTPServer(("127.0.0.1", 0), Collector)
-    server.seen = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def spans(collector: HTTPServer) -> Iterator[Span]:
-    for body in collector.seen:  # type: ignore[attr-defined]
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            for scope in resource.scope_spans:
-                yield from scope.spans
+    assert {"commit", "http"} <= {span.name for span in collector.spans()}
 
 
 def test_config_show_explains(room: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ghostwire.cli import run
 from ghostwire.cli.admin import Admin
 from ghostwire.errors import GhostwireError
 from ghostwire.testing.processes import Child
+from tests.integration.agents import free_port
 
 pytestmark = pytest.mark.integration
 
 PATIENCE_S = 60.0
 Verb = Callable[..., Any]
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="gw") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def verb(capsys: pytest.CaptureFixture[str]) -> Verb:
-    """Run one verb with --json: what it printed, or (exit code, message)."""
-
-    def call(*words: str | Path) -> Any:
-        code = run([*map(str, words), "--json"])
-        out, err = capsys.readouterr()
-        return json.loads(out) if code == 0 else (code, json.loads(err.splitlines()[-1])["message"])
-
-    return call
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def serve(room: Path, name: str, port: int) -> Child:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -92,15 +89,6 @@ def inspect(state: State, directory: Path) -> str:
 
 
 CIPHER: list[engine.Cipher] = ["aegis"]
-
-
-@pytest.fixture
-def quick_directory() -> Iterator[Path]:
-    """Memory, where there is some: thousands of states are written and opened."""
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory)
 
 
 def outcomes(

@@ -6,10 +6,7 @@ import asyncio
 import json
 import os
 import random
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +82,6 @@ def forgotten(opened: bootstrap.Opened) -> str:
                 if sealed is not None:
                     used[column.id, int.from_bytes(sealed[1:5])] += 1
     return "".join(f"{key} was used {count} times" for key, count in used.items() if count > ring.ledger.used(key))
-
-
-@pytest.fixture
-def quick_directory() -> Iterator[Path]:
-    """Memory, where there is some: hundreds of states are written and opened."""
-    memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.mark.integration
