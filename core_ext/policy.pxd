@@ -15,6 +15,11 @@ cdef struct Row:
     const uint32_t *pool
 
 
+cdef struct Lists:
+    uint32_t first                # where in a pool lists begin and end
+    uint32_t end
+
+
 cdef struct PortSet:
     # One range of ports and one bit a protocol; or DETAILED, and the place of the details instead of ports.
     uint16_t first
@@ -43,8 +48,11 @@ cdef class Table:
     cdef const uint32_t *side_pool
     cdef const PortSet *port_sets
     cdef const uint32_t *details
-    cdef list kept
-    cdef uint64_t words           # of all cells and lists that are kept, and of those at the last full load
+    cdef list chunks              # memory of whole rows, also of those that are others by now
+    cdef dict patched             # memory of rows that have some of their own
+    cdef tuple sides
+    cdef tuple sets
+    cdef uint64_t words           # of all rows that are kept, and of those at the last full load
     cdef uint64_t fresh_words
 
     cdef Table changed(
@@ -55,6 +63,7 @@ cdef class Table:
     cdef _copy(self, Table new, bint full, object places)
     cdef _rows(self, object ids, object cells, object pool)
     cdef _patch(self, object ids, object columns, object cells, object pool)
+    cdef _keep_patch(self, uint32_t row, object memory)
     cdef _words(self, Table new, tuple sides, object port_sets, object details)
     cdef _place(self, object slots)
     cdef bint _is_in(self, uint32_t port_set, Traffic what) noexcept nogil

@@ -72,6 +72,21 @@ cdef size_t list_words(const uint32_t *cells, const uint32_t *pool, size_t count
     return found
 
 
+cdef Lists lists_of(const uint32_t *cells, const uint32_t *pool, uint32_t count) noexcept nogil:
+    """Where in the pool the lists of one row are, which lie together."""
+    cdef uint32_t first = LIST, last = 0, place, i
+    cdef Lists found
+    for i in range(count):
+        # Without a branch: which cells are lists is as good as random. Those that are none come out as LIST or more.
+        place = cells[i] ^ LIST
+        first = min(first, place)
+        last = max(last, place if place < LIST else 0)
+    found.first = found.end = 0
+    if first < LIST:
+        found.first, found.end = first, last + pool[last] + 1
+    return found
+
+
 cdef inline uint32_t relisted(uint32_t cell, const uint32_t *pool, uint32_t *lists, size_t *at) noexcept nogil:
     """The same cell where its list, if it has one, stands among others."""
     cdef const uint32_t *entry = pool + (cell & ~LIST)
@@ -90,7 +105,7 @@ cdef class Table:
         self.rows = NULL
         self.port_sets = NULL
         self.details = self.own = self.anyone = self.everywhere = self.side_pool = NULL
-        self.kept = []
+        self.chunks, self.patched = [], {}
         self.words = self.fresh_words = 0
 
     def __dealloc__(self):
@@ -170,7 +185,7 @@ cdef class Table:
             return self
         new = Table()
         if not full:
-            new.kept = list(self.kept)
+            new.chunks, new.patched = list(self.chunks), dict(self.patched)
             new.words, new.fresh_words = self.words, self.fresh_words
         new.stride = stride
         self._copy(new, full, places)
@@ -211,7 +226,7 @@ cdef class Table:
             memcpy(new.rows, self.rows, new.n_rows * sizeof(Row))
             return
         empty = np.zeros(new.stride, np.uint32)
-        new.kept.append(empty)
+        new.chunks.append(empty)
         zeroes = words(empty)
         for i in range(new.n_rows):
             new.rows[i].cells = zeroes
@@ -225,40 +240,55 @@ cdef class Table:
         for i in range(len(cells) // self.stride):
             self.rows[list_ids[i]].cells = all_cells + i * <Py_ssize_t> self.stride
             self.rows[list_ids[i]].pool = lists
-        self.kept.append((cells, pool))
+            self._keep_patch(list_ids[i], None)
+        self.chunks.append((cells, pool))
         self.words += len(cells) + len(pool)
 
     cdef _patch(self, object ids, object columns, object cells, object pool):
-        """Rows as they were but for some columns: all their lists go to a pool of their own."""
+        """Rows as they were but for some columns, each in memory of its own: its cells, then its lists.
+
+        Lists to which no cell points any more are carried along.
+        """
         cdef const uint32_t *id = words(ids)
         cdef const uint32_t *column = words(columns)
         cdef const uint32_t *given = words(cells)
         cdef const uint32_t *given_pool = words(pool)
-        cdef size_t n_rows = len(ids), n_columns = len(columns), i, j, at = 0
-        cdef size_t size = list_words(given, given_pool, n_rows * n_columns)
+        cdef size_t n_rows = len(ids), n_columns = len(columns), i, j, at
         cdef uint32_t *out
         cdef uint32_t *lists
+        cdef Row *row
+        cdef Lists old
         for i in range(n_rows):
-            size += list_words(self.rows[id[i]].cells, self.rows[id[i]].pool, self.stride)
-        all_cells, all_lists = np.empty(n_rows * self.stride, np.uint32), np.empty(size + 1, np.uint32)
-        out, lists = <uint32_t *> words(all_cells), <uint32_t *> words(all_lists)
-        for i in range(n_rows):
+            row = self.rows + id[i]
+            old = lists_of(row.cells, row.pool, self.stride)
+            at = old.end - old.first
+            memory = np.empty(self.stride + at + list_words(given, given_pool, n_columns), np.uint32)
+            out = <uint32_t *> words(memory)
+            lists = out + self.stride
             for j in range(self.stride):
-                out[j] = relisted(self.rows[id[i]].cells[j], self.rows[id[i]].pool, lists, &at)
+                out[j] = row.cells[j] - (old.first if row.cells[j] & LIST else 0)
+            memcpy(lists, row.pool + old.first, at * sizeof(uint32_t))
             for j in range(n_columns):
                 out[column[j]] = relisted(given[j], given_pool, lists, &at)
-            self.rows[id[i]].cells, self.rows[id[i]].pool = out, lists
-            out += self.stride
+            row.cells, row.pool = out, lists
+            self._keep_patch(id[i], memory)
             given += n_columns
-        self.kept.append((all_cells, all_lists))
-        self.words += len(all_cells) + len(all_lists)
+
+    cdef _keep_patch(self, uint32_t row, object memory):
+        """Hold on to the memory of a row of its own, if any, instead of that it had."""
+        old = self.patched.pop(row, None)
+        if old is not None:
+            self.words -= len(old)
+        if memory is not None:
+            self.patched[row] = memory
+            self.words += len(memory)
 
     cdef _words(self, Table new, tuple sides, object port_sets, object details):
         """Cells beside the rows, and port sets: those given, or the old ones."""
+        new.sides, new.sets = self.sides, self.sets
         if len(sides[2]):
             cells, pool = view(sides[2]), view(sides[3])
-            new.kept.append((cells, pool))
-            new.words += len(cells) + len(pool)
+            new.sides = cells, pool
             new.own, new.side_pool = words(cells), words(pool)
             new.anyone, new.everywhere = new.own + new.stride, new.own + 2 * <size_t> new.stride
         else:
@@ -266,7 +296,7 @@ cdef class Table:
             new.anyone, new.everywhere = self.anyone, self.everywhere
         if len(port_sets):
             all_sets, all_details = view(port_sets), view(details)
-            new.kept.append((all_sets, all_details))
+            new.sets = all_sets, all_details
             new.port_sets, new.details = <const PortSet *> words(all_sets), words(all_details)
         else:
             new.port_sets, new.details = self.port_sets, self.details

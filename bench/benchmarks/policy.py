@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from pyroaring import BitMap
@@ -17,6 +18,8 @@ from bench import policies
 from ghostwire.policy import Engine, NodeFacts, Policy
 
 QUESTIONS = 200_000
+MOST_CLASSES = 100
+"""So many classes at most are those that an edited rule of groups touches."""
 
 
 @cache
@@ -203,6 +206,11 @@ class Changes:
         self.engine.decide(0, 1, 6, 80)
         for node in self.network.nodes[:500]:
             self.engine.visible(node.id)
+        document: dict[str, Any] = self.network.document or {}
+        self.rules: list[dict[str, Any]] = document["acls"]
+        self.groups: dict[str, list[str]] = document["groups"]
+        owned = [node for node in self.network.nodes if node.user]
+        self.classes = {f"u{(node.user or 1) - 1}@example.com": self.engine.class_of(node.id) for node in owned}
 
     def track_join(self, name: str) -> float:
         taken = []
@@ -215,31 +223,42 @@ class Changes:
 
     def track_edit(self, name: str) -> float:
         """One rule of single users, and so of few classes, gets another port."""
-        return min(self._edit("@", place, self._other_port) for place in range(0, 100, 20))
+        return min(self._edit(rule, self._other_port) for rule in self._rules("@")[:100:20])
 
     def track_edit_group(self, name: str) -> float:
-        """One rule of groups gets another port."""
-        return min(self._edit("group:", place, self._other_port) for place in range(0, 10, 2))
+        """One rule of groups gets another port: of those that touch up to 100 classes, the first with 90 or more."""
+        rules = [rule for rule in self._rules("group:") if MOST_CLASSES * 0.9 <= self._touched(rule) <= MOST_CLASSES]
+        return min(self._edit(rule, self._other_port) for rule in rules[:5])
+
+    def _touched(self, place: int) -> int:
+        """How many classes a rule names that has groups on both sides, or more than it may where it has others."""
+        rule = self.rules[place]
+        names = [*rule["src"], *(target.rpartition(":")[0] for target in rule["dst"])]
+        if not all(name.startswith("group:") for name in names):
+            return MOST_CLASSES + 1
+        members = {member for name in names for member in self.groups[name]}
+        return len({self.classes[member] for member in members if member in self.classes})
 
     def track_edit_everyone(self, name: str) -> float:
         """One rule is for everybody everywhere from then on."""
-        return min(
-            self._edit("group:", place, lambda _: {"src": ["*"], "dst": ["*:1234"]}) for place in range(0, 10, 2)
-        )
+        everyone = {"src": ["*"], "dst": ["*:1234"]}
+        return min(self._edit(rule, lambda _: everyone) for rule in self._rules("group:")[:10:2])
 
     @staticmethod
-    def _other_port(rule: dict[str, object]) -> dict[str, object]:
-        return {"dst": [str(target).rpartition(":")[0] + ":1234" for target in rule["dst"]]}  # type: ignore[attr-defined]
+    def _other_port(rule: dict[str, Any]) -> dict[str, Any]:
+        return {"dst": [target.rpartition(":")[0] + ":1234" for target in rule["dst"]]}
 
-    def _edit(self, kind: str, place: int, change: Callable[[dict[str, object]], dict[str, object]]) -> float:
-        """Edit one of the rules whose sources are all of a kind, and put it back: milliseconds with rows and cells."""
+    def _rules(self, kind: str) -> list[int]:
+        """Places of the rules whose sources are all of a kind."""
+        return [i for i, rule in enumerate(self.rules) if all(kind in name for name in rule["src"])]
+
+    def _edit(self, place: int, change: Callable[[dict[str, Any]], dict[str, Any]]) -> float:
+        """Edit a rule, and put it back: milliseconds with rows and cells."""
         document = dict(self.network.document or {})
-        rules: list[dict[str, object]] = list(document["acls"])  # type: ignore[call-overload]
-        alike = [i for i, rule in enumerate(rules) if all(kind in name for name in rule["src"])]  # type: ignore[attr-defined]
-        edited = rules.copy()
-        edited[alike[place]] = rules[alike[place]] | change(rules[alike[place]])
+        edited = self.rules.copy()
+        edited[place] = edited[place] | change(edited[place])
         there, back = (
-            Policy.parse(policies.Network(document | {"acls": acls}, [], []).text) for acls in (edited, rules)
+            Policy.parse(policies.Network(document | {"acls": acls}, [], []).text) for acls in (edited, self.rules)
         )
         start = perf_counter()
         assert self.engine.edit(there) is not None

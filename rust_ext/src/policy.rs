@@ -210,8 +210,11 @@ pub mod policy {
         /// Exchange the policy where only some rules differ; None when it has to be compiled anew.
         fn edit<'py>(&self, py: Python<'py>, policy: &Policy) -> Option<Bound<'py, PyBytes>> {
             let new = policy.0.clone();
-            let affected = py.detach(|| self.lock().edit(new))?;
-            *self.1.lock().unwrap_or_else(PoisonError::into_inner) = policy.1.clone();
+            let (affected, old) = py.detach(|| self.lock().edit(new))?;
+            let mut text = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+            let old = (old, std::mem::replace(&mut *text, policy.1.clone()));
+            // Taking a large policy apart takes its time, and nobody waits for it.
+            std::thread::spawn(move || drop(old));
             Some(portable(py, &affected))
         }
 

@@ -1,7 +1,9 @@
 """Whom an edited rule reaches."""
 
 import json
+import random
 
+import numpy as np
 import pytest
 from pyroaring import BitMap
 
@@ -73,6 +75,32 @@ def test_names_that_only_logins_and_tag_owners_use_are_bound_by_an_edit() -> Non
     assert engine.edit(Policy.parse(text % ('"alice@"', rule))) == BitMap([2])
     assert engine.ssh_rules(2)
     assert engine.owns_tag(ALICE.id, "tag:web")
+
+
+def test_decisions_stay_those_of_the_policy_while_rules_of_many_ports_are_edited() -> None:
+    """Rows of cells with lists of port sets are patched again and again, also patched ones."""
+    draw = random.Random(4)
+    users = [UserFacts(id=i + 1, name=f"u{i}") for i in range(12)]
+    nodes = [NodeFacts(id=i, user=i + 1, addresses=(f"100.64.0.{i + 1}",)) for i in range(12)]
+
+    def rule() -> dict[str, object]:
+        people = [f"u{i}@" for i in draw.sample(range(12), 4)]
+        return {"action": "accept", "src": people[:2], "dst": [f"{name}:{draw.choice(ports)}" for name in people[2:]]}
+
+    ports = [20, 21, 22, "20-21", 23]
+    rules = [rule() for _ in range(150)]
+    engine = Engine.build(Policy.parse(json.dumps({"acls": rules})), users, nodes)
+    pairs = np.array([(s, t, port) for s in range(12) for t in range(12) for port in (20, 21, 22, 23)])
+    asked = pairs[:, 0].astype(np.uint32), pairs[:, 1].astype(np.uint32), np.full(len(pairs), 6, np.uint8)
+    for _ in range(60):
+        engine.decide_many(*asked, pairs[:, 2].astype(np.uint16))
+        rules[draw.randrange(len(rules))] = rule()
+        policy = Policy.parse(json.dumps({"acls": rules}))
+        assert engine.edit(policy) is not None
+        fresh = Engine.build(policy, users, nodes)
+        found = [one.decide_many(*asked, pairs[:, 2].astype(np.uint16)) for one in (engine, fresh)]
+        assert found[0].any()
+        assert (found[0] == found[1]).all()
 
 
 def test_what_differs_in_most_rules_is_built_anew() -> None:

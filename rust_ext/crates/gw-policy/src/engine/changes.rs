@@ -208,12 +208,14 @@ impl Engine {
     }
 
     /// Replace the policy where only some rules differ: the nodes whose peers, class, filter, logins or attributes
-    /// change. None when everything has to be built anew.
-    pub fn edit(&mut self, policy: Arc<Policy>) -> Option<RoaringBitmap> {
+    /// change, and the policy that is replaced: to take a large one apart takes longer than the edit. None when
+    /// everything has to be built anew.
+    pub fn edit(&mut self, policy: Arc<Policy>) -> Option<(RoaringBitmap, Arc<Policy>)> {
         let (gone, come) = self.edited(&policy)?;
         let rules = self.renamed(&policy, &policy.rules[come]);
-        let affected = self.exchange(policy, gone, rules);
-        Some(affected | std::mem::take(&mut self.learned))
+        let old = std::mem::replace(&mut self.policy, policy);
+        let affected = self.exchange(&old, gone, rules);
+        Some((affected | std::mem::take(&mut self.learned), old))
     }
 
     /// Rules of another policy by the names that are in use here, those included that come into use with them.
@@ -253,25 +255,19 @@ impl Engine {
         named.all(|selector| self.is_learnable(selector)).then_some((gone, fresh))
     }
 
-    fn exchange(&mut self, policy: Arc<Policy>, gone: Range<usize>, come: Vec<Rule>) -> RoaringBitmap {
+    /// Exchange rules for those of the policy that has come in the place of another.
+    fn exchange(&mut self, old: &Policy, gone: Range<usize>, come: Vec<Rule>) -> RoaringBitmap {
         let mut change = Relinked::default();
         for made in &mut self.rules[gone.clone()] {
             let before = std::mem::replace(&mut made.standing, Standing::Closed);
             change.note(made, before);
         }
-        let old = std::mem::replace(&mut self.policy, policy);
-        let given = self.given_anew(&old);
+        let given = self.given_anew(old);
         let mut clock = Clock::new(self.at);
         let fresh: Vec<Made> = come.into_iter().map(|rule| self.make(rule, &mut clock)).collect();
         fresh.iter().for_each(|made| change.note(made, Standing::Closed));
-        // Taking a large policy apart takes its time, and nobody waits for it.
-        std::thread::spawn(move || drop(old));
         self.in_order &= gone.is_empty() && fresh.is_empty();
         self.rules.splice(gone, fresh);
-        // What stays may stand elsewhere in the new text.
-        for (made, written) in self.rules.iter_mut().zip(&self.policy.rules) {
-            (made.index, made.at) = (written.index, written.at);
-        }
         self.relink(&change) | given
     }
 
@@ -285,8 +281,7 @@ impl Engine {
         let first = kept.list.len() as u32;
         found.into_iter().for_each(|link| _ = kept.keep(link));
         let standing = clock.standing(rule.window.as_ref());
-        let (index, at) = (rule.index, rule.at);
-        Made { rule: Arc::new(rule), index, at, number, links: first..kept.list.len() as u32, standing }
+        Made { rule: Arc::new(rule), number, links: first..kept.list.len() as u32, standing }
     }
 
     /// Come to a time: windows open and close. The nodes whose peers, class, filter, logins or attributes change.

@@ -12,6 +12,7 @@ use super::portsets::{PortSetId, PortSets, SEEN, WIDE};
 use super::{Engine, bits};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// Marks a cell that points to a list.
 pub const LIST: u32 = 1 << 31;
@@ -22,7 +23,9 @@ const WHOLE: usize = 4;
 /// More patches than this are not kept until somebody asks.
 const MOST_PATCHES: usize = 64;
 /// Fewer rows than this are not worth a thread.
-const FEW_ROWS: usize = 32;
+const FEW_ROWS: usize = 64;
+/// The system looks into files to tell.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 const END: u32 = u32::MAX;
 /// Stands for the class of nodes whose addresses no rule names.
 pub const NO_PLACE: u32 = u32::MAX - 1;
@@ -241,8 +244,18 @@ struct Alike {
 /// The targets of rows: which atoms of the class in each column links name, by dense numbers.
 #[derive(Default)]
 struct Targets {
-    numbers: FxHashMap<Atom, u32>,
+    /// By atom; [`NO_NUMBER`] for those that are in no column.
+    numbers: Vec<u32>,
+    count: usize,
     alike: Vec<Alike>,
+}
+
+const NO_NUMBER: u32 = u32::MAX;
+
+impl Targets {
+    fn number(&self, atom: Atom) -> Option<u32> {
+        self.numbers.get(atom as usize).copied().filter(|number| *number != NO_NUMBER)
+    }
 }
 
 impl Engine {
@@ -293,7 +306,7 @@ impl Engine {
 
     /// Rows of so many cells.
     fn row_chunks(&self, effect: Effect, rows: &[ClassId], targets: &Targets, cells: usize) -> Vec<RowChunk> {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(rows.len() / FEW_ROWS);
+        let workers = (*CORES).min(rows.len() / FEW_ROWS);
         if workers < 2 {
             return self.chunks(effect, rows, targets, cells);
         }
@@ -306,21 +319,25 @@ impl Engine {
     }
 
     fn chunks(&self, effect: Effect, rows: &[ClassId], targets: &Targets, cells: usize) -> Vec<RowChunk> {
-        let mut scratch = Scratch { reached: vec![0; targets.numbers.len()], ..Scratch::default() };
+        let mut scratch = Scratch { reached: vec![0; targets.count], ..Scratch::default() };
         rows.chunks(CHUNK).map(|part| self.chunk(effect, part, targets, cells, &mut scratch)).collect()
     }
 
     /// What is to be known of the classes that stand in columns.
     fn targets(&self, effect: Effect, columns: impl Iterator<Item = (u32, ClassId)>) -> Targets {
         let links = self.links.get(effect);
-        let mut numbers: FxHashMap<Atom, u32> = FxHashMap::default();
+        let mut numbers = vec![NO_NUMBER; links.highest_atom() as usize + 1];
+        let mut count = 0;
         let mut alike: BTreeMap<usize, Alike> = BTreeMap::new();
         let mut own: Vec<u32> = Vec::new();
         for (column, class) in columns {
             own.clear();
             for atom in self.classes.get(class).atoms.iter().filter(|atom| links.is_target(**atom)) {
-                let next = numbers.len() as u32;
-                own.push(*numbers.entry(*atom).or_insert(next));
+                let number = &mut numbers[*atom as usize];
+                if *number == NO_NUMBER {
+                    (*number, count) = (count, count + 1);
+                }
+                own.push(*number);
             }
             if !own.is_empty() {
                 let new = || Alike { columns: Vec::new(), count: own.len(), atoms: Vec::new() };
@@ -329,7 +346,7 @@ impl Engine {
                 group.atoms.extend(&own);
             }
         }
-        Targets { numbers, alike: alike.into_values().collect() }
+        Targets { numbers, count: count as usize, alike: alike.into_values().collect() }
     }
 
     fn chunk(
@@ -356,10 +373,10 @@ impl Engine {
     /// What a class may do at each target atom by links that name it.
     fn reach(&self, effect: Effect, class: ClassId, row: &mut Row<'_>, targets: &Targets) {
         let (known, links) = (self.classes.get(class), self.links.get(effect));
-        let mut add = |atom, set| targets.numbers.get(atom).into_iter().for_each(|number| row.add(*number, set));
-        links.out(&known.atoms).for_each(|(atom, set)| add(atom, *set));
+        let mut add = |atom, set| targets.number(atom).into_iter().for_each(|number| row.add(number, set));
+        links.out(&known.atoms).for_each(|(atom, set)| add(*atom, *set));
         for link in links.special_from(&known.atoms) {
-            link.targets.atoms.iter().for_each(|atom| add(atom, link.ports));
+            link.targets.atoms.iter().for_each(|atom| add(*atom, link.ports));
         }
     }
 
@@ -418,13 +435,13 @@ impl Engine {
         let links = self.links.get(effect);
         let named = links.from_any.iter().map(|id| links.get(*id));
         let named = named.flat_map(|link| {
-            let numbers = link.targets.atoms.iter().filter_map(|atom| targets.numbers.get(atom));
-            numbers.map(|number| (*number, link.ports))
+            let numbers = link.targets.atoms.iter().filter_map(|atom| targets.number(*atom));
+            numbers.map(|number| (number, link.ports))
         });
         let mut named: Vec<(u32, PortSetId)> = named.collect();
         named.sort_unstable();
         named.dedup();
-        let (mut chain, mut lists, mut reached) = (Vec::new(), Vec::new(), vec![0; targets.numbers.len()]);
+        let (mut chain, mut lists, mut reached) = (Vec::new(), Vec::new(), vec![0; targets.count]);
         let mut row = Row { cells: &mut reached, sets: &self.sets, chain: &mut chain, lists: &mut lists };
         named.iter().for_each(|(number, set)| row.add(*number, *set));
         row.finish(pool);

@@ -44,10 +44,10 @@ use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
 use standing::Standing;
 pub use standpoint::Standpoint;
-pub use trial::Grounds;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, OnceLock};
+pub use trial::Grounds;
 use views::Views;
 
 /// Where a node is: its class of identity and its class of addresses.
@@ -61,9 +61,6 @@ struct Slot {
 #[derive(Debug, Clone)]
 struct Made {
     rule: Arc<Rule>,
-    /// Where it stands in the text: its position in its section, and the place of its first character.
-    index: u32,
-    at: u32,
     number: u32,
     links: std::ops::Range<u32>,
     standing: Standing,
@@ -184,8 +181,7 @@ impl Engine {
                     links.attach(id);
                 }
             }
-            let (index, at) = (rule.index, rule.at);
-            made.push(Made { rule, index, at, number, links: first..links.list.len() as u32, standing });
+            made.push(Made { rule, number, links: first..links.list.len() as u32, standing });
         }
         let memberships = policy.memberships.iter().map(|known| clock.standing(Some(&known.window))).collect();
         let next_number = made.len() as u32;

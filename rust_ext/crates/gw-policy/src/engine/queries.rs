@@ -1,8 +1,8 @@
 //! Questions about one connection: may it be, and which rule says so.
-use super::Engine;
 use super::atoms::{Atom, Catalog, V4, V6, atom};
 use super::classes::meets;
 use super::links::{Effect, Link, Reach, Side};
+use super::{Engine, Made};
 use crate::address::Address;
 use crate::directory::Node;
 use crate::model::{Rule, Section};
@@ -161,7 +161,7 @@ impl Engine {
     ) -> Verdict {
         let (mut denying, mut allowing) = (Vec::new(), Vec::new());
         let mut nearest: Option<(u32, Explanation)> = None;
-        for made in self.rules.iter().chain(self.access.iter().map(|(_, made)| made)) {
+        for (made, written) in self.rules_as_written() {
             let ends = seen[usize::from(made.rule.denies())];
             let [source, target] = ends;
             let mut best: Option<(u32, [bool; 3])> = None;
@@ -184,9 +184,9 @@ impl Engine {
             let counts = score == ALL && made.rule.is_open(at);
             if counts {
                 let list = if made.rule.denies() { &mut denying } else { &mut allowing };
-                list.push(self.explanation(catalog, made, fits, ends, at));
+                list.push(self.explanation(catalog, (made, written), fits, ends, at));
             } else if !made.rule.denies() && nearest.as_ref().is_none_or(|(known, _)| score > *known) {
-                nearest = Some((score, self.explanation(catalog, made, fits, ends, at)));
+                nearest = Some((score, self.explanation(catalog, (made, written), fits, ends, at)));
             }
         }
         let allowed = denying.is_empty() && !allowing.is_empty();
@@ -196,16 +196,24 @@ impl Engine {
         Verdict { allowed, rules }
     }
 
+    /// Every rule, and the same as it stands in the text: elsewhere than before, perhaps, once others were edited.
+    fn rules_as_written(&self) -> impl Iterator<Item = (&Made, &Rule)> {
+        let in_text = |place: usize| self.policy.rules.get(place).filter(|_| !self.policy.allows_everything);
+        let rules = self.rules.iter().enumerate();
+        let rules = rules.map(move |(place, made)| (made, &**in_text(place).unwrap_or(&made.rule)));
+        rules.chain(self.access.iter().map(|(_, made)| (made, &*made.rule)))
+    }
+
     fn explanation(
         &self,
         catalog: &Catalog,
-        made: &super::Made,
+        (made, written): (&Made, &Rule),
         fits: [bool; 3],
         ends: &[End<'_>; 2],
         at: Instant,
     ) -> Explanation {
         let rule = &made.rule;
-        let (line, column) = if rule.section == Section::Access { (0, 0) } else { self.policy.position(made.at) };
+        let (line, column) = if rule.section == Section::Access { (0, 0) } else { self.policy.position(written.at) };
         let [source_matches, target_matches, ports_match] = fits;
         let postures = rule.postures.iter().map(|index| &self.policy.postures[*index as usize]);
         let conditions = ends[0].node.map_or(Vec::new(), |node| {
@@ -219,7 +227,7 @@ impl Engine {
         reported.dedup();
         Explanation {
             section: rule.section,
-            index: made.index,
+            index: written.index,
             line,
             column,
             source_matches,
