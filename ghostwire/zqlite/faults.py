@@ -67,6 +67,7 @@ _TABLE = (
         ),
         ValidationError,
     ),
+    ((KeyError,), lambda name: ValidationError(f"no value was given for the parameter {name}")),
     ((apsw.FullError,), lambda _: ResourceExhaustedError(_FULL)),
     ((apsw.AuthError,), lambda text: PermissionDeniedError(f"the store does not let statements do this: {text}")),
     ((apsw.InterruptError,), lambda _: UnavailableError("the statement was interrupted at its deadline")),

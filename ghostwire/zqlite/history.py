@@ -73,7 +73,10 @@ def as_of(reader: Reader, ts: int, prepare: Callable[[apsw.Connection], None]) -
     head = _rebuild(reader, replay, start, ts)
     if head.seq == 0 or (start is None and _oldest(reader)[0] > 1):
         replay.connection.close()
-        raise NotFoundError(f"the store can answer from {_moment(_oldest(reader)[1])} on: {_moment(ts)} is too old")
+        since = _oldest(reader)[1]
+        if not since:
+            raise NotFoundError("nothing was ever written to this store: it has no past")
+        raise NotFoundError(f"the store can answer from {_moment(since)} on: {_moment(ts)} is too old")
     connection = replay.connection
     connection.pragma("query_only", True)
     return Past(Reader(connection), head)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -74,11 +75,14 @@ def take(reader: Reader, source: Source, order: Order) -> Segment | None:
         draft.unlink()
         keyring.sync_directory(order.directory)
     except FileExistsError as error:
+        if not order.directory.is_dir():
+            raise DatabaseError(f"cannot write a backup into {order.directory}: it is a file") from error
         raise ConflictError(f"the backup {path} is there already: name another directory") from error
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not be made, it cannot be removed either
+            draft.unlink()
     return Segment(path, *made)
 
 

@@ -225,6 +225,10 @@ async def test_only_recipients_open_it_and_only_the_signer_made_it(db: zqlite.St
         backup.find([made.path], public(db))
     with pytest.raises(ValidationError, match="at least one recipient"):
         await db.backup(tmp_path / "c", [])
+    with pytest.raises(DatabaseError, match=r"cannot write the backup .*Not a directory"):
+        await db.backup(made.path / "c", [ME.public])
+    with pytest.raises(DatabaseError, match="it is a file"):
+        await db.backup(made.path, [ME.public])
 
 
 async def test_segments_that_do_not_belong_together(db: zqlite.Store, tmp_path: Path) -> None:

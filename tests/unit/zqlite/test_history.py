@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,8 @@ async def fill(db: zqlite.Store) -> list[int]:
 
 
 async def test_as_of(db: zqlite.Store) -> None:
+    with pytest.raises(NotFoundError, match="nothing was ever written"):
+        await db.as_of(time.time_ns())
     times = await fill(db)
     with await db.as_of(times[1]) as past:
         assert past.query("SELECT * FROM t ORDER BY id") == [(1, "a"), (2, "b")]

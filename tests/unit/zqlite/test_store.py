@@ -77,6 +77,10 @@ async def test_errors_name_the_fault_and_leave_nothing(db: zqlite.Store) -> None
         await db.execute("INSRT INTO t(v) VALUES ('b')")
     with pytest.raises(ValidationError, match="binding"):
         await db.execute("INSERT INTO t(v) VALUES (?)", ())
+    with pytest.raises(ValidationError, match="no value was given for the parameter 'v'"):
+        await db.execute("INSERT INTO t(v) VALUES (:v)", {"w": "b"})
+    with pytest.raises(ValidationError, match="no value was given for the parameter 'v'"):
+        await db.query("SELECT :v", {})
     with pytest.raises(ConflictError):
         await db.executemany("INSERT INTO t(v) VALUES (?)", [("c",), ("a",)])
     with pytest.raises(ValidationError):
