@@ -25,5 +25,4 @@ def convert(_cursor: apsw.Cursor, number: int, value: object) -> str:
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
     if isinstance(value, date):
         return value.isoformat()
-    kind = type(value).__name__
-    raise ValidationError(f"parameter {number} is of type {kind}: SQL takes None, numbers, text and bytes")
+    raise ValidationError(f"parameter {number} is a {type(value).__name__}: SQL takes None, numbers, text and bytes")
