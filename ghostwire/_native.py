@@ -20,6 +20,7 @@ from ghostwire.errors import InternalError
 if TYPE_CHECKING:
     from core_ext import cidr as cidr
     from core_ext import columns as columns
+    from core_ext import fanout as fanout
     from core_ext import frames as frames
     from core_ext import histogram as histogram
     from core_ext import inbox as inbox
@@ -36,7 +37,19 @@ if TYPE_CHECKING:
     policy_cells = _cells
 
 CYTHON_MODULES = frozenset(
-    {"cidr", "columns", "frames", "histogram", "inbox", "ipam", "netmap", "policy_cells", "prefixes", "timers"}
+    {
+        "cidr",
+        "columns",
+        "fanout",
+        "frames",
+        "histogram",
+        "inbox",
+        "ipam",
+        "netmap",
+        "policy_cells",
+        "prefixes",
+        "timers",
+    }
 )
 _FILES = {"policy_cells": "policy"}
 """Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""

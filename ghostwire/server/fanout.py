@@ -1,18 +1,22 @@
-"""Sends to live sessions: encoded once, in order, a few a turn of the event loop, waiting for nobody.
+"""Sends to live sessions: encoded once, in order, a little each turn of the event loop, waiting for nobody.
 
 Everything the coordinator pushes goes through one queue, so a session gets its frames in the order in which they were
-decided. A turn makes at most `CHUNK` sends: more would hold up every other request for the whole broadcast.
+decided. A turn lasts `TURN_S`, and asks at most `CHUNK` sessions that no compiled code writes to: more would hold up
+every other request for the whole broadcast.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from pyroaring import BitMap
 
+from ghostwire._native import fanout
 from ghostwire.coordinator.effects import CloseSession, Push, Send
 from ghostwire.server.session.frames import frame
 from ghostwire.server.status import WorkersStatus
@@ -20,8 +24,10 @@ from ghostwire.wire.packing import pack_message
 
 TAKE_S: Final = 2.0
 """How long a session may leave unread that something was taken from it; then it is closed."""
+TURN_S: Final = 0.0003
+"""How long one turn sends: what a query waits for at most, beside others of its kind."""
 CHUNK: Final = 16
-"""Sends a turn: about 150 us of them."""
+"""Sessions that one turn asks to send by themselves, behind TLS for instance."""
 
 
 class Live(Protocol):
@@ -31,6 +37,10 @@ class Live(Protocol):
     slot: int
     session: int
     opened_at: int
+
+    @property
+    def outlet(self) -> fanout.Outlet:
+        """Where broadcasts go, unless it is held."""
 
     @property
     def packs(self) -> bool:
@@ -54,20 +64,15 @@ class Live(Protocol):
 
 
 class _Broadcast:
-    __slots__ = ("_packed", "framed", "message", "number", "slots", "urgent")
+    """One message for those of `slots` from place `at` on; packed once, for all who read it so."""
 
-    def __init__(self, number: int, message: bytes, slots: Iterator[int], urgent: bool) -> None:
-        self.number, self.message, self.slots, self.urgent = number, message, slots, urgent
-        self.framed = frame(message)
-        self._packed: bytes | None = None
+    __slots__ = ("at", "number", "packed", "plain", "slots", "urgent")
 
-    def framed_for(self, live: Live) -> bytes:
-        """The message as this session's node reads it. It is packed once for all who read it so."""
-        if not live.packs:
-            return self.framed
-        if self._packed is None:
-            self._packed = frame(pack_message(self.message))
-        return self._packed
+    def __init__(self, number: int, message: bytes, slots: array[int], *, packs: bool, urgent: bool) -> None:
+        self.number, self.slots, self.urgent = number, slots, urgent
+        self.at = 0
+        self.plain = frame(message)
+        self.packed = frame(pack_message(message)) if packs else self.plain
 
 
 class _Own:
@@ -89,6 +94,7 @@ class Fanout:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._audience = fanout.Audience()
         self._by_slot: dict[int, Live] = {}
         self._by_node: dict[int, Live] = {}
         self._slots = BitMap()
@@ -133,6 +139,7 @@ class Fanout:
         live.opened_at = self._number
         self._by_slot[live.slot] = self._by_node[live.node] = live
         self._slots.add(live.slot)
+        self._audience.put(live.slot, live.outlet, self._number + 1, live.packs)
         return before
 
     def detach(self, live: Live) -> None:
@@ -141,6 +148,7 @@ class Fanout:
         if self._by_slot.get(live.slot) is live:
             del self._by_slot[live.slot]
             self._slots.discard(live.slot)
+            self._audience.drop(live.slot)
         if self._by_node.get(live.node) is live:
             del self._by_node[live.node]
 
@@ -149,7 +157,8 @@ class Fanout:
         slots = effect.slots & self._slots
         if slots:
             self._number += 1
-            self._add(_Broadcast(self._number, effect.frame, iter(slots), effect.urgent))
+            packs = self._audience.packs
+            self._add(_Broadcast(self._number, effect.frame, slots.to_array(), packs=packs, urgent=effect.urgent))
 
     def deliver(self, effect: Send) -> None:
         """Send to the session that is named, if it still lives."""
@@ -195,11 +204,14 @@ class Fanout:
             self._pump()
 
     def _pump(self) -> None:
+        until = time.monotonic() + TURN_S
         left = CHUNK
-        while left and self._jobs:
+        while self._jobs and left > 0 and (rest := until - time.monotonic()) > 0:
             job = self._jobs[0]
             if isinstance(job, _Broadcast):
-                left = self._broadcast(job, left)
+                left -= self._tell(job, rest, left)
+                if job.at == len(job.slots):
+                    self._jobs.popleft()
                 continue
             self._jobs.popleft()
             left -= 1
@@ -212,22 +224,30 @@ class Fanout:
         else:
             self._pumping = False
 
-    def _broadcast(self, job: _Broadcast, left: int) -> int:
-        for slot in job.slots:
+    def _tell(self, job: _Broadcast, seconds: float, most: int) -> int:
+        """Go on with a broadcast for so long; how many sessions, of `most`, had to send by themselves."""
+        began = job.at
+        job.at, told, left = self._audience.tell(job.slots, began, job.number, job.plain, job.packed, seconds, most)
+        self.sent += told
+        for slot in left:
             live = self._by_slot.get(slot)
-            if live is not None and live.opened_at < job.number:
-                if live.push(job.framed_for(live)):
-                    self.sent += 1
-                else:
-                    self.skipped += 1
-                if job.urgent and live.slow and live not in self._owing:
-                    self._owing[live] = job.number
-                    self._loop.call_later(TAKE_S, self._overdue, live, job.number)
-            left -= 1
-            if not left:
-                return 0
-        self._jobs.popleft()
-        return left
+            if live is None:
+                continue
+            if live.push(job.packed if live.packs else job.plain):
+                self.sent += 1
+            else:
+                self.skipped += 1
+        if job.urgent:
+            self._watch(job, began)
+        return len(left)
+
+    def _watch(self, job: _Broadcast, began: int) -> None:
+        """See that those who were just told take it soon."""
+        for slot in job.slots[began : job.at]:
+            live = self._by_slot.get(slot)
+            if live is not None and live.slow and live.opened_at < job.number and live not in self._owing:
+                self._owing[live] = job.number
+                self._loop.call_later(TAKE_S, self._overdue, live, job.number)
 
     def _overdue(self, live: Live, number: int) -> None:
         if self._owing.get(live) == number:

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
+from ghostwire._native import fanout
 from ghostwire.coordinator.commands import (
     LogoutNode,
     OpenSession,
@@ -119,7 +120,6 @@ class NodeSession:
 
     __slots__ = (
         "_arrival",
-        "_behind",
         "_busy",
         "_leaving",
         "_pace",
@@ -139,7 +139,6 @@ class NodeSession:
         self._protocol = ServerSession(shell.gate, shell.entropy)
         self._pace: Pace | None = None
         self._busy = False
-        self._behind = False
         self._leaving = False
         self._passage: Passage | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -183,7 +182,7 @@ class NodeSession:
     def drained(self) -> None:
         """A slow node has read everything: where frames were skipped, it gets its whole map."""
         self._shell.coordination.fanout.taken(self)
-        if self._behind:
+        if self.outlet.held:
             self._catch_up()
 
     def closed(self) -> None:
@@ -203,6 +202,13 @@ class NodeSession:
     # The fan-out's side.
 
     @property
+    def outlet(self) -> fanout.Outlet:
+        """Where its frames go; held while the node is behind, and waits for its whole map."""
+        found = self.transport.outlet
+        assert found is not None  # noqa: S101 - set when the connection opened
+        return found
+
+    @property
     def slow(self) -> bool:
         """Whether something waits for the node to read."""
         return self.transport.paused
@@ -214,10 +220,10 @@ class NodeSession:
 
     def push(self, framed: bytes) -> bool:
         """Send one broadcast frame, unless the node is too far behind to be sent single changes."""
-        if self._behind:
+        if self.outlet.held:
             return False
         if self.transport.waiting + len(framed) > self._shell.limits.unread_bytes:
-            self._behind = True
+            self.outlet.held = True
             return False
         self.transport.send_framed(framed)
         return True
@@ -402,7 +408,7 @@ class NodeSession:
         return ResyncNode(op=op, actor=self._actor, node=self.node, session=self.session)
 
     def _resynced(self, frames: Iterable[bytes]) -> None:
-        self._behind = False
+        self.outlet.held = False
         self._shell.counters.resyncs += 1
         self._shell.coordination.fanout.send(frames, self)
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, cast
 
+from ghostwire._native import fanout
 from ghostwire.errors import ResourceExhaustedError, WireError
 from ghostwire.server.session.frames import Opcode, Reader, close_frame, frame
 
@@ -44,8 +45,8 @@ class Receiver(Protocol):
 class SessionTransport(asyncio.Protocol):
     """The WebSocket of one session, from the `answer` to its upgrade on, which leaves with what is said first.
 
-    What is sent goes to the kernel at once while it takes it; afterwards it waits here, in order. `waiting` bytes is
-    what the session's owner compares with its bound.
+    What is sent goes to the kernel at once while it takes it, by the `outlet`; afterwards it waits here, in order.
+    `waiting` bytes is what the session's owner compares with its bound.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class SessionTransport(asyncio.Protocol):
         "_paused",
         "_reader",
         "_transport",
+        "outlet",
         "receiver",
         "waiting",
     )
@@ -68,6 +70,7 @@ class SessionTransport(asyncio.Protocol):
         self._loop = loop
         self._reader = Reader(limit)
         self._transport: asyncio.Transport | None = None
+        self.outlet: fanout.Outlet | None = None
         self._backlog: deque[bytes | Iterator[bytes]] | None = None
         self._paused = False
         self._closing = False
@@ -79,6 +82,7 @@ class SessionTransport(asyncio.Protocol):
         """The upgraded connection is handed over."""
         # uvloop's transport behind TLS is one in all but its class.
         self._transport = cast("asyncio.Transport", transport)
+        self.outlet = fanout.Outlet(self._transport, _descriptor(transport))
         self.receiver.opened()
         if self._answer:
             self._write(b"")
@@ -133,7 +137,7 @@ class SessionTransport(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._closing = True
+        self._shut()
         self._backlog, self.waiting = None, 0
         self._transport = None
         self.receiver.closed()
@@ -176,14 +180,14 @@ class SessionTransport(asyncio.Protocol):
         """Say why and wait, a little, for the node to close: cutting it off at once could lose what was said last."""
         if self._closing:
             return
-        self._closing = True
         self._backlog, self.waiting = None, 0
         self._write(close_frame(code, reason))
+        self._shut()
         self._loop.call_later(CLOSE_WAIT_S, self.abort)
 
     def abort(self) -> None:
         """Cut the connection."""
-        self._closing = True
+        self._shut()
         if self._transport is not None:
             self._transport.abort()
 
@@ -203,10 +207,16 @@ class SessionTransport(asyncio.Protocol):
         self._backlog.append(data)
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and self.outlet is not None:
             if self._answer:
                 data, self._answer = self._answer + data, b""
-            self._transport.write(data)
+            self.outlet.write(data)
+
+    def _shut(self) -> None:
+        """Nothing more is sent, and soon the socket's descriptor may be another's."""
+        self._closing = True
+        if self.outlet is not None:
+            self.outlet.close()
 
     def _finish(self) -> None:
         if self._transport is not None:
@@ -222,3 +232,11 @@ class SessionTransport(asyncio.Protocol):
             self.receiver.control()
             if opcode == Opcode.PING and not (self._paused or self._closing):
                 self._write(frame(payload, Opcode.PONG))
+
+
+def _descriptor(transport: asyncio.BaseTransport) -> int:
+    """The socket that bytes may be sent to as they are; -1 behind TLS."""
+    if transport.get_extra_info("sslcontext") is not None:
+        return -1
+    connection = transport.get_extra_info("socket")
+    return -1 if connection is None else int(connection.fileno())
