@@ -1,4 +1,4 @@
-"""One end of a link on an event loop: messages of one turn become one batch, whatever stream there is carries it."""
+"""One end of a link on an event loop: messages of a moment become one batch, whatever stream there is carries it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from ghostwire.server.workers.messages import ENCODER
 
 BATCH: Final = 256
 """Messages of one batch."""
+GATHER_S: Final = 0.002
+"""How soon after a batch the next one goes. What is said after a pause goes at once; what is said one after another is
+gathered, because a batch costs both ends more than most messages in it."""
+CONFIRM_S: Final = 0.02
+"""How long what was received waits for something to say, with which it is confirmed."""
 
 
 class Stream(asyncio.Protocol):
@@ -84,6 +89,8 @@ class End:
         self._loop = asyncio.get_running_loop()
         self._messages: list[Any] = []
         self._armed = False
+        self._confirming = False
+        self._sent_at = 0.0
         self._stream: Stream | None = None
 
     @property
@@ -92,7 +99,7 @@ class End:
         return self._stream is not None
 
     def say(self, message: Any) -> None:
-        """Send a message, with the others of this turn."""
+        """Send a message, with the others of this moment."""
         self._messages.append(message)
         if len(self._messages) >= BATCH:
             self.flush()
@@ -100,18 +107,14 @@ class End:
             self._arm()
 
     def flush(self) -> None:
-        """Send what was said, and confirm what was received."""
-        self._armed = False
-        data = b""
-        if self._messages:
-            messages, self._messages = self._messages, []
-            if self._last is not None and (last := self._last()) is not None:
-                messages.append(last)
-            data = self.link.send(ENCODER.encode(messages))
-        else:
-            data = self.link.confirm()
-        if data and self._stream is not None:
-            self._stream.write(data)
+        """Send what was said, which confirms what was received."""
+        self._armed, self._sent_at = False, self._loop.time()
+        if not self._messages:
+            return
+        messages, self._messages = self._messages, []
+        if self._last is not None and (last := self._last()) is not None:
+            messages.append(last)
+        self._write(self.link.send(ENCODER.encode(messages)))
 
     def carried_by(self, stream: Stream, greeting: Greeting, about: bytes | None = None) -> bool:
         """A stream has been greeted on: it carries the link from now on. Whether the other end knows this one.
@@ -151,9 +154,22 @@ class End:
         payload = self.link.take(body)
         if payload is not None:
             self._take(payload)
-            if not self._armed:
-                self._arm()
+            if not self._confirming:
+                self._confirming = True
+                self._loop.call_later(CONFIRM_S, self._confirm)
+
+    def _confirm(self) -> None:
+        self._confirming = False
+        self._write(self.link.confirm())
+
+    def _write(self, data: bytes) -> None:
+        if data and self._stream is not None:
+            self._stream.write(data)
 
     def _arm(self) -> None:
         self._armed = True
-        self._loop.call_soon(self.flush)
+        wait = self._sent_at + GATHER_S - self._loop.time()
+        if wait > 0:
+            self._loop.call_later(wait, self.flush)
+        else:
+            self._loop.call_soon(self.flush)
