@@ -18,14 +18,27 @@ _REFUSALS: Final[dict[int | None, tuple[type[GhostwireError], str]]] = {
 """What the system refuses, and what to do."""
 
 
-def bind(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
+def bind(endpoint: Endpoint) -> socket.socket:
     """A listening socket there; port 0 takes a free one. `::` also takes IPv4.
-
-    The kernel spreads connections over `shared` sockets of one user at one port.
 
     Raises `ValidationError` for an address that this machine does not have, `UnavailableError` for a port in use,
     `PermissionDeniedError` for one that takes more rights.
     """
+    return _listening(endpoint, joins=False, shares=False)
+
+
+def bind_together(endpoint: Endpoint, count: int) -> tuple[socket.socket, ...]:
+    """So many listening sockets at one port, over which the kernel spreads connections. Raises what `bind` does.
+
+    The first takes the port for itself and only then shares it, so nobody else listens there, before or between.
+    """
+    first = _listening(endpoint, joins=False, shares=True)
+    there = bound(first, endpoint)
+    return (first, *(_listening(there, joins=True, shares=True) for _ in range(count - 1)))
+
+
+def _listening(endpoint: Endpoint, *, joins: bool, shares: bool) -> socket.socket:
+    """A listening socket at a port of its own or, if it `joins`, beside others that share it."""
     try:
         found = socket.getaddrinfo(
             endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -36,12 +49,12 @@ def bind(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, joins)
         if family == socket.AF_INET6:
             with contextlib.suppress(OSError):  # a system without IPv4 in IPv6 still listens on IPv6
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listening.bind(address)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)
         listening.listen(4096)
     except OSError as error:
         listening.close()

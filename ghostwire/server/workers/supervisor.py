@@ -25,7 +25,6 @@ from ghostwire.errors import GhostwireError, InternalError, PermissionDeniedErro
 from ghostwire.server.errors import STATUS
 from ghostwire.server.identity import Naming
 from ghostwire.server.listen import local, public
-from ghostwire.server.listen.endpoint import Endpoint
 from ghostwire.server.observer import Observer
 from ghostwire.server.options import ServeOptions
 from ghostwire.server.workers import takeover
@@ -102,7 +101,9 @@ class Supervisor:
     ) -> None:
         self._observer, self._estate = observer, estate
         if estate is None:
-            self._listen, self._sockets = _bind(Naming.of(options).listen, options.workers)
+            wanted = Naming.of(options).listen
+            self._sockets = public.bind_together(wanted, options.workers)
+            self._listen = public.bound(self._sockets[0], wanted)
         else:
             self._listen, self._sockets = estate.listen, estate.sockets
         self._data = options.data
@@ -354,11 +355,3 @@ class Supervisor:
             self._wait(max(0.0, deadline - time.monotonic()))
         for listening in self._sockets:
             listening.close()
-
-
-def _bind(endpoint: Endpoint, count: int) -> tuple[Endpoint, tuple[socket.socket, ...]]:
-    """So many sockets at one port, which nobody else has."""
-    alone = public.bind(endpoint)
-    endpoint = public.bound(alone, endpoint)
-    alone.close()
-    return endpoint, tuple(public.bind(endpoint, shared=True) for _ in range(count))
