@@ -24,7 +24,7 @@ from ghostwire.server.listen.turnaway import Turnaway
 from ghostwire.server.observer import Observer
 from ghostwire.server.options import ServeOptions
 from ghostwire.server.session.coordination import Coordination
-from ghostwire.server.session.node import SessionShell
+from ghostwire.server.session.shell import SessionShell
 
 MOST_SESSIONS: Final = 19_000
 """Of one process: on many systems it may have 20,000 descriptors."""

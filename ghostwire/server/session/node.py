@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ghostwire._native import fanout
 from ghostwire.coordinator.commands import (
@@ -24,13 +23,10 @@ from ghostwire.errors import GhostwireError, WireError
 from ghostwire.model.position import Position
 from ghostwire.server.errors import status_of, status_of_code
 from ghostwire.server.listen.router import Arrival
-from ghostwire.server.observer import Level, Observer, Value
-from ghostwire.server.options import Limits
-from ghostwire.server.session.coordination import Coordination
-from ghostwire.server.session.counters import SessionCounters
+from ghostwire.server.observer import Level, Value
 from ghostwire.server.session.rate import Pace
 from ghostwire.server.session.transport import GOING_AWAY, NORMAL, SessionTransport
-from ghostwire.server.session.turnstile import Passage, Turnstile
+from ghostwire.server.session.turnstile import Passage
 from ghostwire.wire import codec
 from ghostwire.wire.messages import (
     MAX_CLIENT_FRAME,
@@ -53,7 +49,10 @@ from ghostwire.wire.messages import (
     ServerBye,
 )
 from ghostwire.wire.packed_map import packed
-from ghostwire.wire.server_session import Gate, ServerSession
+from ghostwire.wire.server_session import ServerSession
+
+if TYPE_CHECKING:
+    from ghostwire.server.session.shell import SessionShell
 
 PACKED_FROM: Final = 1024
 """Bytes of a message for one node alone that make it worth packing."""
@@ -61,58 +60,6 @@ PEERS_A_MESSAGE: Final = 10
 """So many peers in an answer count like one more message: whoever asks for everyone may not ask as often."""
 UNREAD: Final = 2
 """Times `Limits.unread_bytes` that may wait for a node which goes on asking: changes take one, answers the other."""
-
-
-class SessionShell:
-    """What all node sessions of one server share."""
-
-    __slots__ = (
-        "coordination",
-        "counters",
-        "empty",
-        "entropy",
-        "gate",
-        "limits",
-        "loop",
-        "observer",
-        "standing",
-        "turnstile",
-    )
-
-    def __init__(
-        self,
-        coordination: Coordination,
-        gate: Gate,
-        entropy: Callable[[int], bytes],
-        limits: Limits,
-        observer: Observer,
-    ) -> None:
-        self.coordination, self.gate, self.entropy, self.limits = coordination, gate, entropy, limits
-        self.observer = observer
-        self.loop = asyncio.get_running_loop()
-        self.counters = SessionCounters()
-        self.standing: set[NodeSession] = set()
-        self.empty = asyncio.Event()
-        self.turnstile = Turnstile(self.loop, lambda: coordination.clock().mono, entropy)
-
-    def connect(self, arrival: Arrival, answer: bytes) -> SessionTransport:
-        """The protocol of a connection that is upgraded by `answer`."""
-        return NodeSession(self, arrival, answer).transport
-
-    def say_bye(self, reason: str, retry_after: float) -> None:
-        """Tell every node that this server goes, and when to come back."""
-        for session in list(self.standing):
-            session.bye(reason, retry_after)
-
-    async def drain(self, seconds: float) -> None:
-        """Give connections so long to close, then cut them off."""
-        if self.standing:
-            self.empty.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.empty.wait(), seconds)
-        for session in list(self.standing):
-            session.transport.abort()
-        await asyncio.sleep(0)
 
 
 class NodeSession:

@@ -11,15 +11,7 @@ from typing import Final
 
 import msgspec
 
-from ghostwire.coordinator.commands import (
-    LogoutNode,
-    OpenSession,
-    RegisterNode,
-    ResyncNode,
-    RotateNodeKey,
-    SessionClosed,
-    SetEndpoints,
-)
+from ghostwire.coordinator import commands
 from ghostwire.coordinator.effects import MapFrom
 from ghostwire.model import flow
 from ghostwire.model.flow import Flow
@@ -196,13 +188,13 @@ class At(_Message, frozen=True):
 
 
 FromWorker = (
-    RegisterNode
-    | OpenSession
-    | SessionClosed
-    | SetEndpoints
-    | ResyncNode
-    | RotateNodeKey
-    | LogoutNode
+    commands.RegisterNode
+    | commands.OpenSession
+    | commands.SessionClosed
+    | commands.SetEndpoints
+    | commands.ResyncNode
+    | commands.RotateNodeKey
+    | commands.LogoutNode
     | Beats
     | Report
     | Told
