@@ -1,6 +1,7 @@
 """Coordinators over networks of any size, made from tables at once, with a store that says yes to everything."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from ghostwire.coordinator import Coordinator, Settings, Snapshot
@@ -15,16 +16,27 @@ EVERYONE = '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}'
 """Everyone sees everyone: the widest map that there is."""
 
 
-class Network:
-    """`nodes` nodes of users with `each` of them; without a policy each user sees their own."""
+def address(number: int) -> str:
+    """A node's address by its number, in 100.64.0.0/10, which has room for four million."""
+    return f"100.{65 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
-    def __init__(self, nodes: int, each: int = 10, policy: str | None = None) -> None:
+
+class Network:
+    """`nodes` nodes of users with `each` of them, or each with its `tag`; without a policy each user sees their own."""
+
+    def __init__(
+        self, nodes: int, each: int = 10, policy: str | None = None, tag: Callable[[int], str] | None = None
+    ) -> None:
         self.random = random.Random(nodes)
         self.clock = ManualClock()
         self.keys = [self.random.randbytes(31) + b"\x01" for _ in range(nodes)]
+        users = () if tag else tuple(User(id=1 + n, name=f"user{n}") for n in range(max(nodes // each, 1)))
         tables: dict[str, tuple[Any, ...]] = {
-            "users": self._users(max(nodes // each, 1)),
-            "nodes": tuple(self._node(number, each) for number in range(nodes)),
+            "users": users,
+            "nodes": tuple(
+                self._node(number, tags=(tag(number),)) if tag else self._node(number, user_id=1 + number // each)
+                for number in range(nodes)
+            ),
         }
         if policy is not None:
             tables["policies"] = (PolicyVersion(number=1, text=policy, author="bench", at=1),)
@@ -33,19 +45,16 @@ class Network:
         self._op = 0
         self._seq = 1
 
-    def _users(self, count: int) -> tuple[User, ...]:
-        return tuple(User(id=1 + n, name=f"user{n}") for n in range(count))
-
-    def _node(self, number: int, each: int) -> Node:
+    def _node(self, number: int, **owner: Any) -> Node:
         return Node(
             id=1 + number,
             slot=number,
             name=f"node-{number}",
             node_key=self.keys[number],
             machine_key=self.keys[number],
-            ipv4=f"100.{65 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
-            ipv6=f"fd7a:115c:a1e0:1::{1 + number:x}",
-            user_id=1 + number // each,
+            ipv4=address(number),
+            ipv6=f"fd7a:115c:a1e0:1::{1 + number >> 16:x}:{1 + number & 0xFFFF:x}",
+            **owner,
         )
 
     def ask(self, make: type[Command], **fields: Any) -> Any:

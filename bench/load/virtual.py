@@ -19,12 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from bench.networks import Network
+from bench.networks import Network, address
 from ghostwire.cli.simulate.plot import Curve, growth
 from ghostwire.coordinator.commands import HeartbeatNode, SetEndpoints
 from ghostwire.coordinator.effects import SessionOpened
-from ghostwire.model.node import Node
-from ghostwire.model.user import User
 from ghostwire.policy import Engine, NodeFacts, Policy
 from ghostwire.testing.load.topology import RULES_A_NODE, Topology
 
@@ -36,34 +34,6 @@ WINDOW_S = 2.5
 BEATS = 20_000
 
 
-class Cells(Network):
-    """The network that `ghostwire simulate` plays on, of any size."""
-
-    def __init__(self, topology: Topology) -> None:
-        self.topology = topology
-        super().__init__(topology.nodes, policy=topology.policy())
-
-    def _users(self, _count: int) -> tuple[User, ...]:
-        return ()
-
-    def _node(self, number: int, _each: int) -> Node:
-        return Node(
-            id=1 + number,
-            slot=number,
-            name=f"sim-{number}",
-            node_key=self.keys[number],
-            machine_key=self.keys[number],
-            ipv4=address(number),
-            ipv6=f"fd7a:115c:a1e0:1::{1 + number >> 16:x}:{1 + number & 0xFFFF:x}",
-            tags=(self.topology.tag(number),),
-        )
-
-
-def address(number: int) -> str:
-    """In 100.64.0.0/10, which has room for four million."""
-    return f"100.{65 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-
-
 def topology_of(nodes: int, visible: int) -> Topology:
     return Topology(nodes, visible, min(RULES_A_NODE, MOST_RULES / nodes))
 
@@ -73,10 +43,10 @@ def leader(nodes: int, visible: int) -> dict[str, float]:
     topology = topology_of(nodes, visible)
     before = resident()
     began = time.perf_counter()
-    network = Cells(topology)
+    network = Network(nodes, policy=topology.policy(), tag=topology.tag)
     loaded = time.perf_counter() - began
     held = resident() - before
-    opened = open_cell(network)
+    opened = open_cell(network, topology)
     return {
         "nodes": nodes,
         "load_s": loaded,
@@ -105,18 +75,18 @@ def compiling(nodes: int, visible: int) -> dict[str, float]:
     }
 
 
-def open_cell(network: Cells) -> list[SessionOpened]:
+def open_cell(network: Network, topology: Topology) -> list[SessionOpened]:
     """The sessions of the first cell, whose nodes see each other; they are everyone who is connected."""
-    return [network.connect(number) for number in range(1, 1 + network.topology.cell_size)]
+    return [network.connect(number) for number in range(1, 1 + topology.cell_size)]
 
 
-def change(network: Cells, opened: list[SessionOpened]) -> float:
+def change(network: Network, opened: list[SessionOpened]) -> float:
     """Microseconds from an endpoint change to what is sent of it: the median of the quietest round."""
     rounds = (range(start, start + CHANGES) for start in range(0, ROUNDS * CHANGES, CHANGES))
     return min(statistics.median(_changes(network, opened, turns)) for turns in rounds) * 1e6
 
 
-def _changes(network: Cells, opened: list[SessionOpened], turns: range) -> list[float]:
+def _changes(network: Network, opened: list[SessionOpened], turns: range) -> list[float]:
     times = []
     for turn in turns:
         roaming = opened[turn % len(opened)]
@@ -132,7 +102,7 @@ def _changes(network: Cells, opened: list[SessionOpened], turns: range) -> list[
     return times
 
 
-def heartbeat(network: Cells, opened: list[SessionOpened]) -> float:
+def heartbeat(network: Network, opened: list[SessionOpened]) -> float:
     """Microseconds for a sign of life."""
     began = time.perf_counter()
     for turn in range(BEATS):
