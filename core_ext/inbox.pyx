@@ -29,6 +29,16 @@ cdef sum128 number_of(bytes value) except? 0:
     return found
 
 
+cdef bytes bytes_of(sum128 number):
+    """The other way round."""
+    cdef unsigned char raw[16]
+    cdef int place
+    for place in range(15, -1, -1):
+        raw[place] = <unsigned char> (number & 255)
+        number >>= 8
+    return PyBytes_FromStringAndSize(<char *> raw, 16)
+
+
 @cython.final
 cdef class HeldMap:
     """The parts of one node's map by number, as hashes. `told` counts the changes that came, `position` is free."""
@@ -42,13 +52,11 @@ cdef class HeldMap:
     @property
     def digest(self):
         """The sum of all hashes modulo 2**128, as 16 bytes, big-endian."""
-        cdef unsigned char raw[16]
-        cdef sum128 left = self.total
-        cdef int place
-        for place in range(15, -1, -1):
-            raw[place] = <unsigned char> (left & 255)
-            left >>= 8
-        return PyBytes_FromStringAndSize(<char *> raw, 16)
+        return bytes_of(self.total)
+
+    def items(self):
+        """Number and hash of each part, in order of the numbers."""
+        return [(self.parts[place].key, bytes_of(self.parts[place].value)) for place in range(self.count)]
 
     def clear(self):
         """Hold nothing."""

@@ -11,7 +11,7 @@ import pytest
 NODES = 1000
 WORKERS = 2
 FIGURES = {
-    "join": {"seconds", "rate", "p50_ms", "p99_ms", "cpu_ms", "failed"},
+    "join": {"seconds", "rate", "p50_ms", "p99_ms", "cpu_ms", "leader_cpu_ms", "workers_cpu_ms", "failed"},
     "change": {"viewers", "p50_ms", "p99_ms", "max_ms", "leader_ms"},
     "churn": {
         "rate",
@@ -19,7 +19,10 @@ FIGURES = {
         "staleness_p50_ms",
         "staleness_p99_ms",
         "messages_per_node_window_max",
+        "window_ms",
         "cpu_us_per_delivery",
+        "leader_cpu_us_per_delivery",
+        "workers_cpu_us_per_delivery",
     },
     "policy": {"classes_touched", "nodes_told", "nodes_told_wrongly", "ms"},
     "storm": {"seconds", "resumed_unchanged", "resumed_delta", "resumed_full", "lost", "query_p99_ms"},

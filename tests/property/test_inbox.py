@@ -55,7 +55,7 @@ def test_a_held_map_has_the_twins_digest(changes: list[tuple[dict[int, bytes], l
     for parts, gone in changes:
         fast.apply(inbox.Change(None, list(parts.items()), gone, []))
         slow.apply(twin.Change(None, list(parts.items()), gone, []))
-        assert (len(fast), fast.digest) == (len(slow), slow.digest)
+        assert (len(fast), fast.digest, fast.items()) == (len(slow), slow.digest, slow.items())
     fast.clear()
     assert (len(fast), fast.digest) == (0, bytes(16))
 
@@ -128,6 +128,22 @@ def test_a_simulated_nodes_map_has_the_digest_of_an_agents(
         ours.apply_delta(delta)
         agents.apply_delta(delta)
         assert (ours.digest, ours.position) == (agents.digest, agents.position)
+
+
+def test_a_whole_map_in_place_of_another_says_what_differs() -> None:
+    def whole(seq: int, **parts: Any) -> MapFull:
+        return MapFull(page=0, parts=Parts(**{**SINGLE, **parts}), last=True, position=position(seq))
+
+    held = NodeMap()
+    held.apply_page(whole(1, peers={4: b"a", 5: b"b"}, profiles={7: b"c"}))
+    assert held.replaced == ""
+    held.apply_page(whole(2, peers={4: b"a", 5: b"b"}, profiles={7: b"c"}))
+    assert held.replaced == ""
+    before = held.digest
+    held.apply_page(whole(3, filter=b"x", peers={5: b"z", 6: b"b"}, profiles={7: b"c"}))
+    assert held.replaced == (
+        f"{before.hex()} at 2/0, in its place {held.digest.hex()} at 3/0: filter, peer/4, peer/5, peer/6 differ"
+    )
 
 
 def test_a_map_out_of_order_or_of_another_digest_is_refused() -> None:

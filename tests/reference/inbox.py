@@ -31,6 +31,9 @@ class HeldMap:
         total = sum(int.from_bytes(value, "big") for value in self._parts.values())
         return (total % 2**128).to_bytes(16, "big")
 
+    def items(self) -> list[tuple[int, bytes]]:
+        return sorted(self._parts.items())
+
     def clear(self) -> None:
         self._parts = {}
 

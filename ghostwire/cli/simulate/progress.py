@@ -70,8 +70,8 @@ class Progress:
         picture.add_row(
             f"[bold]{self._scene}[/bold]",
             WHAT.get(self._scene, ""),
-            f"{progress.sessions} of {self._nodes} connected",
-            f"{self._rate:.0f} changes told a second",
+            f"{progress.sessions:,} of {self._nodes:,} connected",
+            f"{self._rate:,.0f} changes told a second",
             f"{now - self._began:.0f} s",
         )
         return picture

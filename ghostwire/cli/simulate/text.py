@@ -6,12 +6,21 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ghostwire.cli import screen
+from ghostwire.cli.simulate.aims import aims
 from ghostwire.testing.load import report
 
 
 def render(found: report.Report, trace: report.Trace) -> str:
     """One line for each thing that was measured."""
-    return screen.fields(rows(found) + run_rows(trace))
+    return screen.fields(rows(found) + aim_rows(found) + run_rows(trace))
+
+
+def aim_rows(found: report.Report) -> list[tuple[str, str]]:
+    """What was aimed at for so many nodes, and what of it was not reached."""
+    beside = aims(found)
+    missed = [f"{one.what} {one.measured} ({one.aim})" for one in beside if not one.reached]
+    lines = [("aims", f"{len(beside) - len(missed)} of {len(beside)} reached")] if beside else []
+    return lines + [("not reached", screen.bad(one)) for one in missed]
 
 
 def run_rows(trace: report.Trace) -> list[tuple[str, str]]:
@@ -28,7 +37,7 @@ def run_rows(trace: report.Trace) -> list[tuple[str, str]]:
 
 def rows(found: report.Report) -> list[tuple[str, str]]:
     """Name and value of each line of the report."""
-    lines = [("nodes", f"{found.nodes}, {_processes(found.workers)}")]
+    lines = [("nodes", f"{found.nodes:,}, {_processes(found.workers)}")]
     for field, name, spell in _PARTS:
         part = getattr(found, field)
         if part is not None:
@@ -51,36 +60,42 @@ def _processes(workers: int) -> str:
     return f"{workers} workers" if workers else "one server process"
 
 
+def _of(leader: float, workers: float) -> str:
+    """Who took of it what, where there are several."""
+    return f" ({leader:.2g} the leader's, {workers:.2g} its workers')" if workers else ""
+
+
 def _join(join: report.Join) -> str:
     return (
         f"{join.rate:.0f} a second in {join.seconds:.1f} s, p50 {ms(join.p50_ms)}, p99 {ms(join.p99_ms)}, "
-        f"{join.cpu_ms:.2f} ms of server CPU each, {join.failed} failed"
+        f"{join.cpu_ms:.2f} ms of server CPU each{_of(join.leader_cpu_ms, join.workers_cpu_ms)}, {join.failed} failed"
     )
 
 
 def _steady(steady: report.Steady) -> str:
-    return f"{steady.seconds:.0f} s, never below {steady.sessions_min} sessions, {steady.sessions_lost} lost"
+    return f"{steady.seconds:.0f} s, never below {steady.sessions_min:,} sessions, {steady.sessions_lost} lost"
 
 
 def _queries(query: report.Queries) -> str:
     return (
-        f"{query.rate:.0f} a second, p50 {ms(query.p50_ms)}, p99 {ms(query.p99_ms)}; "
+        f"{query.rate:,.0f} a second, p50 {ms(query.p50_ms)}, p99 {ms(query.p99_ms)}; "
         f"a bare uvloop server: p99 {ms(query.raw_uvloop_p99_ms)}"
     )
 
 
 def _change(change: report.Change) -> str:
     return (
-        f"{change.viewers} see it: p50 {ms(change.p50_ms)}, p99 {ms(change.p99_ms)}, all in {ms(change.max_ms)}, "
+        f"{change.viewers:,} see it: p50 {ms(change.p50_ms)}, p99 {ms(change.p99_ms)}, all in {ms(change.max_ms)}, "
         f"{ms(change.leader_ms)} to decide it"
     )
 
 
 def _churn(churn: report.Churn) -> str:
     return (
-        f"{churn.rate:.0f} changes a second, told {churn.deliveries_per_s:.0f} times a second; stale by p50 "
+        f"{churn.rate:,.0f} changes a second, told {churn.deliveries_per_s:,.0f} times a second; stale by p50 "
         f"{ms(churn.staleness_p50_ms)}, p99 {ms(churn.staleness_p99_ms)}; "
         f"{churn.cpu_us_per_delivery:.0f} us of server CPU a delivery"
+        f"{_of(churn.leader_cpu_us_per_delivery, churn.workers_cpu_us_per_delivery)}"
     )
 
 
@@ -93,7 +108,7 @@ def _policy(policy: report.PolicyEdit) -> str:
 
 def _storm(storm: report.Storm) -> str:
     return (
-        f"all back in {storm.seconds:.1f} s: {storm.resumed_unchanged} unchanged, {storm.resumed_delta} by a delta, "
+        f"all back in {storm.seconds:.1f} s: {storm.resumed_unchanged:,} unchanged, {storm.resumed_delta} by a delta, "
         f"{storm.resumed_full} by a whole map, {storm.lost} lost; queries meanwhile p99 {ms(storm.query_p99_ms)}"
     )
 

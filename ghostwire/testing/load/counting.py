@@ -13,7 +13,7 @@ from ghostwire.testing.load.orders import Tally
 from ghostwire.wire.packing import MARK
 
 FAULTS: Final = 20
-"""Texts of broken protocol that are kept; one is too many already."""
+"""Texts of broken protocol, and of maps that differed, that are kept; one is too many already."""
 
 
 class Counting:
@@ -35,11 +35,17 @@ class Counting:
         self.resumed: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.faults: list[str] = []
+        self.replaced: list[str] = []
 
     def fault(self, text: str) -> None:
         """The server broke the protocol."""
         if len(self.faults) < FAULTS:
             self.faults.append(text)
+
+    def replaced_map(self, text: str) -> None:
+        """A node that stood was sent a whole map that differs from its own."""
+        if len(self.replaced) < FAULTS:
+            self.replaced.append(text)
 
     def take(self, now: float, told: dict[int, int]) -> Tally:
         """Everything since the last time; `told` are the changes that reached each node."""
@@ -57,6 +63,7 @@ class Counting:
             resumed=dict(self.resumed),
             refusals=dict(self.refusals),
             faults=tuple(self.faults),
+            replaced=tuple(self.replaced),
         )
         self.broadcasts.since, self.broadcasts.last_at = now, 0.0
         self._begin()

@@ -51,6 +51,7 @@ class Count:
             self.resumed.update(tally.resumed)
             self.refusals.update(tally.refusals)
         self.faults = [fault for tally in tallies for fault in tally.faults]
+        self.replaced = [text for tally in tallies for text in tally.replaced]
 
 
 class _Worker:

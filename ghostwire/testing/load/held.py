@@ -34,14 +34,18 @@ _shown = msgspec.msgpack.Decoder(_Shown)
 
 
 class NodeMap:
-    """Takes pages and deltas as `wire.NetMap` does, and keeps hashes in place of parts."""
+    """Takes pages and deltas as `wire.NetMap` does, and keeps hashes in place of parts.
 
-    __slots__ = ("_page", "_pending", "held")
+    `replaced` says how the last whole map differed from the one that it took the place of, empty where it did not.
+    """
+
+    __slots__ = ("_page", "_pending", "held", "replaced")
 
     def __init__(self) -> None:
         self.held = inbox.HeldMap()
         self._pending: tuple[list[tuple[int, bytes]], set[str]] | None = None
         self._page = 0
+        self.replaced = ""
 
     @property
     def position(self) -> Position | None:
@@ -72,12 +76,21 @@ class NodeMap:
             return False
         self._pending = None
         fresh = inbox.Change(page.position, parts, [], [])
+        before = self.position
+        digest, held = self.held.digest, set() if before is None else {*self.held.items()}
         self.held.clear()
         self.held.apply(fresh)
         if page.digest and page.digest != self.held.digest:
             raise WireError("the map's digest is not that of its parts")
         if page.position is None or len(names) < len(SINGLE_PARTS):
             raise WireError("the map lacks parts, or its position")
+        self.replaced = ""
+        if before is not None and self.held.digest != digest:
+            differ = ", ".join(map(_name, sorted({number for number, _ in held ^ {*self.held.items()}})))
+            self.replaced = (
+                f"{digest.hex()} at {before.seq}/{before.vseq}, in its place {self.held.digest.hex()} at "
+                f"{page.position.seq}/{page.position.vseq}: {differ} differ"
+            )
         return True
 
     def apply_delta(self, delta: MapDelta) -> None:
@@ -112,6 +125,12 @@ def _numbered(parts: Parts) -> list[tuple[int, bytes]]:
     found += [(_PEER + node, _hash(f"peer/{node}", part)) for node, part in parts.peers.items()]
     found += [(_PROFILE + user, _hash(f"profile/{user}", part)) for user, part in parts.profiles.items()]
     return found
+
+
+def _name(number: int) -> str:
+    """The label of a part by its number."""
+    kind, identity = divmod(number, _KIND)
+    return f"{('', 'peer', 'profile')[kind]}/{identity}" if kind else SINGLE_PARTS[identity]
 
 
 @lru_cache(REMEMBERED_PARTS)

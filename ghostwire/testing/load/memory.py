@@ -7,13 +7,13 @@ from typing import Final
 
 from ghostwire.testing.load.report import Memory
 from ghostwire.testing.load.stage import MIB, Stage
-from ghostwire.testing.load.subject import Resident
+from ghostwire.testing.load.subject import Shares
 
 RETURNS_PER_S: Final = 1000.0
 PATIENCE_S: Final = 120.0
 
 
-def memory(stage: Stage, bare: Resident) -> Memory:
+def memory(stage: Stage, bare: Shares) -> Memory:
     """Everyone leaves, the server is started again and knows its nodes without a session; then they come back.
 
     `bare` is what it held that knew no node. A node's memory is the leader's, a session's that of the workers, or of

@@ -198,7 +198,10 @@ class SimNode:
         """A map came that was not just told to everyone: the first of a session, or one that was asked for."""
         if not self.stands:
             self._stand(event.how, at)
-        elif event.how != "unchanged":
+            return
+        if event.how == "full" and self._netmap.replaced:
+            self._site.counting.replaced_map(f"node {self.number} held {self._netmap.replaced}")
+        if event.how != "unchanged":
             self._netmap.held.told += 1
             self._site.counting.broadcasts.count += 1
 

@@ -92,7 +92,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ta
 
     `joins` and `changes` are encoded `Latencies` from the scheduled moment. `told` are the nodes that got any
     change of their map, `most` the messages of the node that got the most, `last_session` and `last_delivery` when the
-    last one came. `resumed` counts sessions that stood again by how their map came.
+    last one came. `resumed` counts sessions that stood again by how their map came. `replaced` are maps in whose place
+    whole ones came that differ.
     """
 
     joined: int
@@ -108,6 +109,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ta
     resumed: dict[str, int]
     refusals: dict[str, int]
     faults: tuple[str, ...]
+    replaced: tuple[str, ...]
 
 
 Said = Progress | Tally

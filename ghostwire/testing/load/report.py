@@ -13,13 +13,15 @@ class _Part(msgspec.Struct, frozen=True):
 
 
 class Join(_Part, frozen=True, kw_only=True):
-    """Nodes that registered, took their session and first map. `cpu_ms` is the server's, each."""
+    """Nodes that registered, took their session and first map. `cpu_ms` is the server's, each, and who took it."""
 
     seconds: float
     rate: float
     p50_ms: float | None
     p99_ms: float | None
     cpu_ms: float
+    leader_cpu_ms: float
+    workers_cpu_ms: float
     failed: int
 
 
@@ -44,7 +46,8 @@ class Change(_Part, frozen=True, kw_only=True):
 class Churn(_Part, frozen=True, kw_only=True):
     """`rate` endpoint changes a second. Staleness is from a change's schedule until a viewer has it.
 
-    `messages_per_node_window_max` is the messages of the node that got the most over the windows that passed.
+    `messages_per_node_window_max` is the messages of the node that got the most over the windows that passed, whose
+    mean length is `window_ms`.
     """
 
     rate: float
@@ -52,7 +55,10 @@ class Churn(_Part, frozen=True, kw_only=True):
     staleness_p50_ms: float | None
     staleness_p99_ms: float | None
     messages_per_node_window_max: float | None
+    window_ms: float | None
     cpu_us_per_delivery: float
+    leader_cpu_us_per_delivery: float
+    workers_cpu_us_per_delivery: float
 
 
 class Queries(_Part, frozen=True, kw_only=True):
@@ -112,13 +118,16 @@ class Report(_Part, frozen=True, kw_only=True):
 
 
 class Sample(_Part, frozen=True, kw_only=True):
-    """One moment of a run: seconds since it began, and what stood or was used by then."""
+    """One moment of a run: seconds since it began, and what stood or was used by then.
+
+    CPU seconds are the leader's, its workers' and the clients'; memory is the leader's and the workers'.
+    """
 
     at: float
     sessions: int
     deliveries: int
-    cpu_s: float
-    mib: float
+    cpu_s: tuple[float, float, float]
+    mib: tuple[float, float]
 
 
 class Curve(_Part, frozen=True, kw_only=True):

@@ -56,7 +56,9 @@ def join(stage: Stage) -> Join:
         rate=found.joined / seconds,
         p50_ms=found.joins.percentile(50),
         p99_ms=found.joins.percentile(99),
-        cpu_ms=spent.server_s * 1000 / everyone,
+        cpu_ms=spent.server.total * 1000 / everyone,
+        leader_cpu_ms=spent.server.leader * 1000 / everyone,
+        workers_cpu_ms=spent.server.workers * 1000 / everyone,
         failed=everyone - found.joined,
     )
 
@@ -148,7 +150,10 @@ def churn(stage: Stage) -> Churn:
         staleness_p50_ms=found.changes.percentile(50),
         staleness_p99_ms=found.changes.percentile(99),
         messages_per_node_window_max=found.most / passed if passed else None,
-        cpu_us_per_delivery=spent.server_s * 1e6 / told,
+        window_ms=seconds * 1000 / passed if passed else None,
+        cpu_us_per_delivery=spent.server.total * 1e6 / told,
+        leader_cpu_us_per_delivery=spent.server.leader * 1e6 / told,
+        workers_cpu_us_per_delivery=spent.server.workers * 1e6 / told,
     )
 
 

@@ -107,4 +107,7 @@ def _compare(stage: Stage) -> int:
     seconds = max(1.0, stage.connected / BEATS_PER_S)
     stage.fleet.beat(seconds)
     stage.fleet.wait(seconds + (REPORTED_S if stage.subject.workers else 1.0))
-    return int(stage.subject.metrics()["ghostwire_netmap_digest_mismatches_total"])
+    mismatches = int(stage.subject.metrics()["ghostwire_netmap_digest_mismatches_total"])
+    if mismatches:
+        stage.blame_replaced()
+    return mismatches

@@ -8,18 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from ghostwire.coordinator import Settings
+from ghostwire.coordinator.pacing import MESSAGES_PER_S, WIDEST
 from ghostwire.testing.load.fleet import Count, Fleet
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.orders import Progress
 from ghostwire.testing.load.questions import Questions
 from ghostwire.testing.load.report import Clients, Curve, Hostile, Sample, Trace
-from ghostwire.testing.load.subject import HOST, Resident, Subject
+from ghostwire.testing.load.subject import HOST, Shares, Subject
 from ghostwire.testing.load.topology import HUB_TAG, Topology
 
 ASKERS: Final = 100
 """Nodes that ask queries, at most; they belong to the network like all others."""
-QUIET_S: Final = 0.6
-"""Without a delivery for so long, nothing is on its way."""
+MARGIN_S: Final = 0.4
+"""Without a delivery for so long after the longest window, nothing is on its way."""
 PERCENTS: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99, 100.0)
 KEY_LIFE_S: Final = 86_400.0
 SAMPLE_S: Final = 0.5
@@ -34,7 +36,7 @@ Tell = Callable[[str, Progress], None]
 class Spent:
     """CPU seconds: those before, until they are over."""
 
-    server_s: float
+    server: Shares
     clients_s: float
 
 
@@ -49,9 +51,12 @@ class Stage:
         self.askers = range(topology.nodes - min(ASKERS, topology.nodes // 10), topology.nodes)
         self.fleet = Fleet(self.askers.start, self._watch)
         self.lowest = 0
+        shortest_s = Settings().coalesce_s
+        self._quiet_s = min(max(topology.nodes / MESSAGES_PER_S, shortest_s), WIDEST * shortest_s) + MARGIN_S
         self.spare_key = ""
         self.hostile: Hostile | None = None
         self._faults: list[str] = []
+        self._replaced: list[str] = []
         self._join_cpu_ms = 0.0
         self._delivery_cpu_us: float | None = None
         self._tell = tell
@@ -69,7 +74,7 @@ class Stage:
         """A scenario begins."""
         self._scenes.append((time.monotonic() - self._began, name))
 
-    def prepare(self) -> Resident:
+    def prepare(self) -> Shares:
         """Put the policy in force, make a pre-auth key for each class, hand the nodes out, let those that ask join.
 
         What the server holds that knows the policy and no node; it is started again for that, so that what building
@@ -102,27 +107,37 @@ class Stage:
         """What was counted since the last time, perhaps kept as a curve too."""
         found = self.fleet.count()
         self._faults += found.faults
+        self._replaced += found.replaced
         if curve:
             self.keep(curve, pick(found))
         return found
+
+    def blame_replaced(self) -> None:
+        """Digests differed: the maps in whose place others came since are at fault.
+
+        Without such a digest they are those of nodes that were too slow to be told of each change.
+        """
+        self.count()
+        self._faults += self._replaced
+        self._replaced = []
 
     def keep(self, name: str, latencies: Latencies) -> None:
         """Keep a distribution for the report's plots."""
         self._curves.append(Curve(name=name, points=tuple(latencies.curve(PERCENTS))))
 
     def settle(self, longest_s: float = 60.0) -> None:
-        """Wait until nothing is on its way to anyone."""
+        """Wait until nothing is on its way to anyone, and no window is open in which changes are gathered."""
         deadline = time.monotonic() + longest_s
         before = -1
         while before != (before := self.fleet.progress.deliveries) and time.monotonic() < deadline:
-            self.fleet.wait(QUIET_S)
+            self.fleet.wait(self._quiet_s)
 
     @contextmanager
     def spent(self) -> Iterator[Spent]:
         """What the server and the clients use of the CPU within; the server must not be started again meanwhile."""
         spent = Spent(self.subject.cpu_s, self.fleet.cpu_s)
         yield spent
-        spent.server_s = self.subject.cpu_s - spent.server_s
+        spent.server = self.subject.cpu_s - spent.server
         spent.clients_s = self.fleet.cpu_s - spent.clients_s
 
     def note_clients(self, *, join_cpu_ms: float | None = None, delivery_cpu_us: float | None = None) -> None:
@@ -150,13 +165,14 @@ class Stage:
         self.lowest = min(self.lowest, progress.sessions)
         at = time.monotonic() - self._began
         if not self._samples or at - self._samples[-1].at >= SAMPLE_S:
+            used, held = self.subject.cpu_s, self.subject.resident
             self._samples.append(
                 Sample(
                     at=at,
                     sessions=progress.sessions,
                     deliveries=progress.deliveries,
-                    cpu_s=self.subject.cpu_s,
-                    mib=self.subject.resident.total / MIB,
+                    cpu_s=(used.leader, used.workers, self.fleet.cpu_s),
+                    mib=(held.leader / MIB, held.workers / MIB),
                 )
             )
         self._tell(self._scenes[-1][1] if self._scenes else "", progress)

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from ghostwire.errors import InternalError
 from ghostwire.testing.processes import Child
 
-T = TypeVar("T")
 HOST: Final = "127.0.0.1"
 PATIENCE_S: Final = 120.0
 STORE: Final = "ghostwire.db"
@@ -54,12 +53,15 @@ Dial = Callable[[Path], AbstractContextManager[Admin]]
 
 
 @dataclass(frozen=True, slots=True)
-class Resident:
-    """Bytes of memory that a server's processes hold: the one that has the store, its workers, and all of them."""
+class Shares:
+    """What a server's processes hold or have used: the one that has the store, its workers, and all of them."""
 
-    leader: int
-    workers: int
-    total: int
+    leader: float
+    workers: float
+    total: float
+
+    def __sub__(self, before: Shares) -> Shares:
+        return Shares(self.leader - before.leader, self.workers - before.workers, self.total - before.total)
 
 
 class Subject:
@@ -114,23 +116,16 @@ class Subject:
             return what(admin)
 
     @property
-    def cpu_s(self) -> float:
+    def cpu_s(self) -> Shares:
         """CPU seconds that the running server's processes have used."""
-        used = self._each(lambda process: process.cpu_times())
-        return float(sum(times.user + times.system for times in used))
+        return self._shares(lambda process: float(sum(process.cpu_times()[:2])))
 
     @property
-    def resident(self) -> Resident:
-        """The memory that the running server holds now."""
-        first = self._running.pid
-        found = self._each(lambda process: (process.pid, self._is_leader(process), process.memory_info().rss))
-        return Resident(
-            leader=sum(held for _, leads, held in found if leads),
-            workers=sum(held for pid, leads, held in found if not leads and pid != first),
-            total=sum(held for _, _, held in found),
-        )
+    def resident(self) -> Shares:
+        """Bytes of memory that the running server holds now."""
+        return self._shares(lambda process: float(process.memory_info().rss))
 
-    def settled(self) -> Resident:
+    def settled(self) -> Shares:
         """The memory that it holds once that stands still: workers may still be loading what the leader knows."""
         deadline = time.monotonic() + PATIENCE_S
         before = self.resident
@@ -160,14 +155,19 @@ class Subject:
             raise InternalError(f"the server ended with {child.stop()}:\n{child.tail()}")
         return child
 
-    def _each(self, read: Callable[[psutil.Process], T]) -> list[T]:
+    def _shares(self, read: Callable[[psutil.Process], float]) -> Shares:
         """Something of the process that was started and of its descendants, as far as they are still there."""
         first = psutil.Process(self._running.pid)
-        found = []
+        leader = workers = total = 0.0
         for process in (first, *first.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
-                found.append(read(process))
-        return found
+                found = read(process)
+                total += found
+                if self._is_leader(process):
+                    leader += found
+                elif process != first:
+                    workers += found
+        return Shares(leader, workers, total)
 
     def _is_leader(self, process: psutil.Process) -> bool:
         """Whether it has the store open; looked up once, since a worker has thousands of descriptors."""
