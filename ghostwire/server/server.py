@@ -189,7 +189,8 @@ class Server:
         self.application = application(desk, self.observer, limits.body_bytes)
         doors = Doors(self.naming.answers_to(), options.trusted_proxies)
         self._http = HttpShell(
-            Front(self.application, doors, self._check_token, self._clock, self._witness.answered), limits
+            Front(self.application, doors, self._check_token, self._clock, self._witness.answered, limits.body_bytes),
+            limits,
         )
         coordination = InProcess(self.driver, self._fanout, self._heads, self.reporter.recovery)
         if not self._leads:

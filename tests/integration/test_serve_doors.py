@@ -15,6 +15,7 @@ import websockets
 
 from ghostwire.coordinator.settings import Settings
 from ghostwire.server import Limits, ServeOptions, Server
+from ghostwire.server.rest import front
 from tests.api.node import Node
 from tests.api.operators import call, local
 from tests.integration.recorder import Recorder
@@ -320,6 +321,27 @@ async def test_who_asks_and_never_reads_is_cut_off(tmp_path: Path) -> None:
                 await node.send("query.peers", id=number, name="nobody")
             await until(lambda: session.transport.closing)
             assert session.transport.waiting == 0
+
+
+async def test_only_so_many_large_bodies_are_read_at_a_time(server: Server) -> None:
+    token = (await call(server, "POST", "/v1/tokens", json={"name": "r", "scope": "read"}))["token"]
+    head = f"POST /v1/policy/check HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {token}\n"
+    sized, chunked = head + "Content-Length: 9999999\n\n", head + "Transfer-Encoding: chunked\n\n"
+    coming = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(front.LARGE)]
+    for (_, writer), text in zip(coming, (sized, chunked), strict=True):
+        writer.write(text.replace("\n", "\r\n").encode())
+    await until(lambda: server._http.config.loaded_app._large == front.LARGE)
+    for text in (sized, chunked):
+        status, headers, document = await exchange(server, text)
+        assert (status, document["code"], headers["retry-after"]) == (503, "unavailable", "1")
+    assert (await exchange(server, head + "Content-Length: 2\n\n", b"{}"))[0] == 400
+    admin = (await call(server, "POST", "/v1/tokens", json={"name": "a", "scope": "admin"}))["token"]
+    body = json.dumps({"text": "{}" + " " * 6000}).encode()
+    sent = head.replace(token, admin) + f"Content-Type: application/json\nContent-Length: {len(body)}\n\n"
+    assert (await exchange(server, sent, body))[0] == 200
+    for _, writer in coming:
+        writer.close()
+    await until(lambda: server._http.config.loaded_app._large == 0)
 
 
 async def test_a_policy_may_be_far_longer_than_other_bodies(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""Stands before the application: Host, Origin, forwarded headers, bearer tokens. A plain ASGI wrapper."""
+"""Stands before the application: Host, Origin, forwarded headers, bearer tokens, large bodies. A plain ASGI wrapper."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from ghostwire.errors import AuthenticationError, GhostwireError
+from ghostwire.errors import AuthenticationError, GhostwireError, UnavailableError
 from ghostwire.model.credential import ApiToken
 from ghostwire.model.time import Now
 from ghostwire.server.clock import Clock
@@ -18,17 +18,23 @@ Tell = Callable[[str, str, int, Now], None]
 CheckToken = Callable[[str], ApiToken]
 """The token of a secret. Raises `AuthenticationError`."""
 
+LARGE: Final = 2
+"""Large bodies that are read at a time of those who do not administer: each may be 128 MiB."""
 SECURITY_HEADERS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
 class Front:
-    """The application as connections see it."""
+    """The application as connections see it. A body is large from `body_bytes` on."""
 
-    __slots__ = ("_application", "_check", "_clock", "_doors", "_tell")
+    __slots__ = ("_application", "_body_bytes", "_check", "_clock", "_doors", "_large", "_tell")
 
-    def __init__(self, application: Any, doors: Doors, check: CheckToken, clock: Clock, tell: Tell) -> None:
+    def __init__(
+        self, application: Any, doors: Doors, check: CheckToken, clock: Clock, tell: Tell, body_bytes: int
+    ) -> None:
         self._application, self._doors, self._check = application, doors, check
         self._clock, self._tell = clock, tell
+        self._body_bytes = body_bytes
+        self._large = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -44,13 +50,18 @@ class Front:
             # A listener that vouches for its connections has put a caller into their state; TCP vouches for nobody.
             if GRANT not in scope["state"]:
                 self._settle(scope)
+            large = self._weigh(scope)
         except GhostwireError as error:
             problem = problem_of(error)
             body, headers = encode(problem)
             await send_guarded({"type": "http.response.start", "status": problem.status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             return
-        await self._application(scope, receive, send_guarded)
+        self._large += large
+        try:
+            await self._application(scope, receive, send_guarded)
+        finally:
+            self._large -= large
 
     def _settle(self, scope: Any) -> None:
         headers = scope["headers"]
@@ -61,6 +72,22 @@ class Front:
         if peer:
             scope["client"] = (self._doors.client(peer, headers), scope["client"][1])
         scope["state"][GRANT] = self._authenticate(headers, scope["path"])
+
+    def _weigh(self, scope: Any) -> int:
+        """1 for a body that counts as large. Raises `UnavailableError` while as many as may are on their way."""
+        caller: Caller = scope["state"][GRANT]
+        if caller.may("admin") or not self._is_large(scope["headers"]):
+            return 0
+        if self._large >= LARGE:
+            raise UnavailableError("other large requests are on their way: come back in a moment", retry_after=1.0)
+        return 1
+
+    def _is_large(self, headers: Any) -> bool:
+        """Whether the body is said to be large, or may be."""
+        for name, value in headers:
+            if name == b"transfer-encoding" or (name == b"content-length" and int(value) > self._body_bytes):
+                return True
+        return False
 
     def _authenticate(self, headers: Any, path: str) -> Caller:
         given = [value for name, value in headers if name == b"authorization"]
