@@ -9,6 +9,7 @@ from pyroaring import BitMap
 
 from ghostwire._native import policy as native
 from ghostwire._native import policy_cells
+from ghostwire.errors import NotFoundError
 from ghostwire.model.filter import FilterRule
 from ghostwire.policy.facts import (
     Explanation,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _encoder: Final = msgspec.msgpack.Encoder()
 Standpoint = tuple[int, int, int]
 """A class of identities, a class of addresses, and an owner where rules are about devices of one owner, else 0."""
+MOST_SIGHTS: Final = 4096
+"""Standpoints of which is kept who is seen from there."""
 POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
 """What `*` means as a source unless the network hands out other addresses."""
 
@@ -42,10 +45,11 @@ class Engine(policy_cells.Decisions):
     Names of users bind to ids when they first match; a bound name matches nobody else later (`bindings`).
     """
 
-    __slots__ = ("_core",)
+    __slots__ = ("_core", "_sights")
 
     def __init__(self, core: native.Engine) -> None:
         self._core = core
+        self._sights: dict[Standpoint, BitMap] = {}
 
     @classmethod
     def build(
@@ -102,16 +106,14 @@ class Engine(policy_cells.Decisions):
 
     def turn(self, utc_ns: int) -> BitMap:
         """Come to a time: the ids of the nodes whose peers, class or filter change as windows open and close."""
-        self.current = False
-        return BitMap.deserialize(self._core.turn(utc_ns))
+        return self._moved(self._core.turn(utc_ns))
 
     def set_access(self, grants: Iterable[AccessGrant]) -> BitMap:
         """Replace what was approved beside the policy; the ids of the nodes whose peers, class or filter change.
 
         No `deny` rule yields to it, and none outlives its `until`. ValidationError says what cannot be read.
         """
-        self.current = False
-        return BitMap.deserialize(self._core.set_access([access_row(grant) for grant in grants]))
+        return self._moved(self._core.set_access([access_row(grant) for grant in grants]))
 
     def join(self, node: NodeFacts) -> BitMap:
         """Add a node; the ids of the nodes whose peers or filter change, itself included."""
@@ -122,18 +124,15 @@ class Engine(policy_cells.Decisions):
 
         Empty when nothing that counts is new.
         """
-        self.current = False
-        return BitMap.deserialize(self._core.update(node_row(node)))
+        return self._moved(self._core.update(node_row(node)))
 
     def leave(self, node_id: int) -> BitMap:
         """Forget a node; the ids of the nodes that saw it, itself included. Empty when it was not known."""
-        self.current = False
-        return BitMap.deserialize(self._core.leave(node_id))
+        return self._moved(self._core.leave(node_id))
 
     def set_users(self, users: Iterable[UserFacts]) -> BitMap:
         """Replace the users; the ids of the nodes whose peers, class or filter change."""
-        self.current = False
-        return BitMap.deserialize(self._core.set_users([user_row(user) for user in users]))
+        return self._moved(self._core.set_users([user_row(user) for user in users]))
 
     def affected(self, change: Change) -> BitMap:
         """Return what `change` would touch, without making it."""
@@ -150,18 +149,16 @@ class Engine(policy_cells.Decisions):
 
         None, and nothing done, when the difference is more than that: build anew.
         """
-        self.current = False
         affected = self._core.edit(policy.core)
-        return None if affected is None else BitMap.deserialize(affected)
+        return None if affected is None else self._moved(affected)
 
     def concerned(self, policy: Policy) -> BitMap:
         """Return whom `edit` may concern, at most: everyone else sees the same peers after it.
 
         Names that come into use are told apart by from then on.
         """
-        self.current = False
         found = self._core.concerned(policy.core)
-        return BitMap() if found is None else BitMap.deserialize(found)
+        return BitMap() if found is None else self._moved(found)
 
     def take_moved(self) -> BitMap:
         """Return the ids of the nodes that were put into a class, their own or another, since this was asked last."""
@@ -177,6 +174,12 @@ class Engine(policy_cells.Decisions):
         """Whether filters may tell nodes of one class apart: by what they report, or by all addresses of one."""
         return self._core.tells_nodes_apart()
 
+    def _moved(self, found: bytes) -> BitMap:
+        """Forget what was made of earlier answers, also what a thread that asked before still keeps; whom it found."""
+        self.current = False
+        self._sights = {}
+        return BitMap.deserialize(found)
+
     # --- answers
 
     def class_of(self, node_id: int) -> int:
@@ -185,7 +188,12 @@ class Engine(policy_cells.Decisions):
 
     def visible(self, node_id: int) -> BitMap:
         """Return the peers with which traffic may flow, in either direction."""
-        return BitMap.deserialize(self._core.visible(node_id))
+        try:
+            seen = self.seen_from(node_id)
+        except NotFoundError:
+            return BitMap()
+        seen.discard(node_id)
+        return seen
 
     def standpoint(self, node_id: int) -> Standpoint:
         """Return where a node sees from: nodes with the same standpoint see the same nodes, each but itself.
@@ -199,8 +207,18 @@ class Engine(policy_cells.Decisions):
         return self._core.standpoints()
 
     def seen_from(self, node_id: int) -> BitMap:
-        """Return the peers of all nodes of this one's standpoint: its own, and itself where they see each other."""
-        return BitMap.deserialize(self._core.seen_from(node_id))
+        """Return the peers of all nodes of this one's standpoint: its own, and itself where they see each other.
+
+        They are found once until something changes. NotFoundError if the node is unknown.
+        """
+        sights, standpoint = self._sights, self._core.standpoint(node_id)
+        seen = sights.get(standpoint)
+        if seen is None:
+            seen = BitMap.deserialize(self._core.seen_from(node_id))
+            seen.run_optimize()
+            if len(sights) < MOST_SIGHTS:
+                sights[standpoint] = seen
+        return seen.copy()
 
     def native_filter(self, node_id: int) -> tuple[FilterRule, ...]:
         """Return what may come in to a node, sources named by class, same owner or prefix."""
