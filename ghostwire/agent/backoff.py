@@ -7,6 +7,8 @@ from typing import Final
 
 SHORTEST_S: Final = 0.5
 LONGEST_S: Final = 10.0
+MOST_ASKED_S: Final = 600.0
+"""The longest that a coordinator, or what answers in its place, can keep a node away at a time."""
 
 
 class Backoff:
@@ -23,11 +25,11 @@ class Backoff:
         self._failures = 0
 
     def next(self, retry_after: float | None = None) -> float:
-        """Seconds until the next attempt. What the coordinator asked for comes on top of the jitter."""
+        """Seconds until the next attempt. What the coordinator asked for, up to a bound, comes on top of the jitter."""
         bound = min(LONGEST_S, 2.0 * SHORTEST_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
         delay = SHORTEST_S + fraction(self._entropy) * (bound - SHORTEST_S)
-        return delay + max(0.0, retry_after or 0.0)
+        return delay + min(max(0.0, retry_after or 0.0), MOST_ASKED_S)
 
 
 def fraction(entropy: Callable[[int], bytes]) -> float:

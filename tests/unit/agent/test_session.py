@@ -1,5 +1,7 @@
 """A session in virtual time: heartbeats, endpoints, and coming back when it is lost."""
 
+import pytest
+
 from ghostwire.agent.effects import Dial, HangUp, Measure
 from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeMetrics
@@ -75,4 +77,13 @@ def test_retry_after_is_honoured() -> None:
     meeting.pass_time(20)
     assert not meeting.take(Dial)
     meeting.pass_time(1.1)
+    assert meeting.take(Dial)
+
+
+@pytest.mark.parametrize("asked", [86_400.0, float("inf")])
+def test_nobody_keeps_a_node_away_for_long(asked: float) -> None:
+    meeting = joined()
+    meeting.take(Dial)
+    meeting.machine.lost("the proxy answered 503", meeting.now, asked)
+    meeting.pass_time(602.0)
     assert meeting.take(Dial)
