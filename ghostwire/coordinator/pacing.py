@@ -39,7 +39,8 @@ class Pacer:
     """One coordinator's windows. All windows are the same for everyone, so that one message serves many.
 
     `shortest_s` is how long one lasts without load, 0 for no windows: each change is told by itself. `length_s` is how
-    long the one that is open lasts, `windows` how many have ended.
+    long the one that is open lasts, `windows` how many have begun: so many messages a node gets at most, beside those
+    that may not wait.
     """
 
     def __init__(self, shortest_s: float) -> None:
@@ -64,7 +65,7 @@ class Pacer:
         if not self._shortest_s:
             return viewers
         later = viewers & self._told
-        self._told |= viewers
+        self._count(viewers)
         if later:
             shown = self._waiting.get(node)
             if shown is None:
@@ -80,7 +81,7 @@ class Pacer:
             if node in self._waiting:
                 self._waiting[node].viewers -= slots
         if self._shortest_s:
-            self._told |= slots
+            self._count(slots)
         behind = slots & self._held
         if not behind:
             return [Batch(slots, ())]
@@ -102,12 +103,18 @@ class Pacer:
     def close(self) -> list[Batch]:
         """The window ends: what is to be told now, which is the first message of the next window."""
         batches = [batch for batch in self._batches(self._held) if batch.nodes]
-        self.windows += 1
         wanted = len(self._told) / MESSAGES_PER_S
         self.length_s = min(max(wanted, self._shortest_s), WIDEST * self._shortest_s)
-        self._told, self._held = self._held, BitMap()
+        told, self._told, self._held = self._held, BitMap(), BitMap()
+        self._count(told)
         self._waiting.clear()
         return batches
+
+    def _count(self, slots: BitMap) -> None:
+        """These are told something in this window, which begins with that where none is open."""
+        if slots and not self._told:
+            self.windows += 1
+        self._told |= slots
 
     def _release(self, slots: BitMap) -> None:
         self._held -= slots

@@ -148,7 +148,7 @@ class Exposition:
             "how",
         )
         pacer = driver.coordinator.view.pacer
-        yield counter("ghostwire_netmap_windows", "Windows in which changes were told that have ended.", pacer.windows)
+        yield counter("ghostwire_netmap_windows", "Windows that have begun: one message a node each.", pacer.windows)
         yield gauge("ghostwire_netmap_window_seconds", "How long such a window lasts now.", pacer.length_s)
         yield gauge("ghostwire_netmap_waiting", "Nodes that wait for the end of the window.", pacer.waiting)
         yield counter("ghostwire_netmap_digest_mismatches", "Maps that differed.", mismatches)

@@ -1,6 +1,6 @@
 """Windows: whoever is told of something is told once a window, nobody is forgotten, nothing urgent waits."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -33,12 +33,14 @@ class Windows(RuleBasedStateMachine):
         self.pacer = Pacer(0.2)
         self.waits: defaultdict[int, set[int]] = defaultdict(set)
         self.told: set[int] = set()
+        self.messages: Counter[int] = Counter()
 
     @rule(node=slots, viewers=some)
     def show(self, node: int, viewers: set[int]) -> None:
         viewers = viewers - {node}
         now = set(self.pacer.show(100 + node, node, BitMap(viewers)))
         assert now == viewers - self.told
+        self.messages.update(now)
         for slot in viewers & self.told:
             self.waits[slot].add(100 + node)
         self.told |= viewers
@@ -62,11 +64,13 @@ class Windows(RuleBasedStateMachine):
         self.pacer.forget(slot)
         self.waits[slot].clear()
         self.told.discard(slot)
+        del self.messages[slot]
 
     @rule()
     def close(self) -> None:
         expected = {slot: nodes for slot, nodes in self.waits.items() if nodes}
         assert nodes_of(self.pacer.close()) == expected
+        self.messages.update(expected.keys())
         self.told = set(expected)
         self.waits.clear()
         assert self.pacer.length_s == 0.2
@@ -76,6 +80,11 @@ class Windows(RuleBasedStateMachine):
         if hasattr(self, "pacer"):
             assert self.pacer.waiting == sum(1 for nodes in self.waits.values() if nodes)
             assert self.pacer.is_open == bool(self.told)
+
+    @invariant()
+    def nobody_is_told_more_than_once_a_window(self) -> None:
+        if hasattr(self, "pacer"):
+            assert max(self.messages.values(), default=0) <= self.pacer.windows
 
 
 Windows.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

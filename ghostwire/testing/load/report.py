@@ -46,7 +46,7 @@ class Change(_Part, frozen=True, kw_only=True):
 class Churn(_Part, frozen=True, kw_only=True):
     """`rate` endpoint changes a second. Staleness is from a change's schedule until a viewer has it.
 
-    `messages_per_node_window_max` is the messages of the node that got the most over the windows that passed, whose
+    `messages_per_node_window_max` is the messages of the node that got the most over the windows that began, whose
     mean length is `window_ms`.
     """
 

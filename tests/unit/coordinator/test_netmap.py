@@ -1,3 +1,4 @@
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -153,6 +154,27 @@ def test_a_quiet_nodes_map_is_unchanged_however_much_happened_to_others() -> Non
         roam(net, b, port)
     net.connect(a)
     assert a.heard[-1] == "full"
+    check_all(net)
+
+
+def test_changes_without_end_are_one_message_a_node_and_window() -> None:
+    net = SimNet(Settings(coalesce_s=0.2), seed=1)
+    secret = net.key()
+    nodes = [net.join(f"n{number}", secret) for number in range(12)]
+    net.advance(5.0)
+    began, told = net.coordinator.view.pacer.windows, Counter[int]()
+    net.pushes.clear()
+    for change in range(1000):
+        roam(net, nodes[change % 12], 1 + change)
+        if change % 50 == 0:
+            net.beat(nodes[change % 11])
+        net.advance(0.01)
+    told.update(slot for push in net.pushes for slot in push.slots)
+    windows = net.coordinator.view.pacer.windows - began
+    assert windows == 50
+    assert set(told.values()) <= {windows - 1, windows}
+    net.advance(1.0)
+    assert not net.coordinator.view.pacer.waiting
     check_all(net)
 
 
