@@ -108,7 +108,7 @@ def deny(admin: Admin, request_id: int, reason: str, user: str | None, as_json: 
 @as_option
 @admin_options
 def revoke(admin: Admin, request_id: int, reason: str, user: str | None, as_json: bool) -> None:
-    """End the access of the approved request ID now; running connections end with it."""
+    """End the access of the approved request ID now. Running connections end with it."""
     _end(admin, request_id, "revoke", reason, user, as_json, lambda made: f"Revoked: {_what(made)}.")
 
 

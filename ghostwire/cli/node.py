@@ -103,7 +103,7 @@ def expire(admin: Admin, node: str, as_json: bool) -> None:
 @yes_option
 @admin_options
 def delete(admin: Admin, node: str, yes: bool, as_json: bool) -> None:
-    """Remove a node: its peers cut it at once and its key is refused for ever."""
+    """Remove a node. Its peers cut it at once, and its key is refused for ever."""
     found = admin.get(_path(node))
     screen.confirm(f"Remove {found['name']} ({found['ipv4']}) for good?", yes, as_json)
     admin.delete(_path(str(found["id"])))
@@ -132,7 +132,7 @@ def tag(admin: Admin, node: str, tags: tuple[str, ...], as_json: bool) -> None:
 @click.argument("routes", nargs=-1)
 @admin_options
 def approve_routes(admin: Admin, node: str, routes: tuple[str, ...], as_json: bool) -> None:
-    """Set which of its routable prefixes a node may serve; none withdraws all."""
+    """Set which of its routable prefixes a node may serve. None withdraws all."""
     changed = admin.patch(_path(node), {"approved_routes": list(routes)})
     approved = changed["approved_routes"]
     screen.show(changed, as_json, lambda: f"{changed['name']} may serve {', '.join(approved) or 'no routes'}.")
@@ -142,7 +142,7 @@ def approve_routes(admin: Admin, node: str, routes: tuple[str, ...], as_json: bo
 @click.argument("node")
 @admin_options
 def rotate(admin: Admin, node: str, as_json: bool) -> None:
-    """Have a node replace its key; it does as soon as it is connected."""
+    """Have a node replace its key. It does as soon as it is connected."""
     admin.post(f"{_path(node)}/rotate")
     screen.show({"node": node, "ordered": True}, as_json, lambda: f"{node} rotates its key as soon as it is connected.")
 

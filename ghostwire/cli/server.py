@@ -21,7 +21,7 @@ def command() -> None:
 @command.command("status", epilog="\b\nExamples:\n  ghostwire server status\n  ghostwire server status --json")
 @admin_options
 def status(admin: Admin, as_json: bool) -> None:
-    """Show the coordinator: its URL, pin, nodes and the position of its log."""
+    """Show the coordinator with its URL, pin, nodes and position."""
     found = admin.get("/v1/status")
     screen.show(found, as_json, lambda: render(found))
 

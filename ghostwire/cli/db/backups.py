@@ -55,7 +55,7 @@ def backup(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a backup that only its recipients can open; a running server makes it while it works."""
+    """Write a backup that only its recipients can open. A running server makes it while it works."""
     from ghostwire.server.store.orders import Backup
     from ghostwire.zqlite import keyfile
 
@@ -88,7 +88,10 @@ Examples:
 def verify(
     backups: tuple[Path, ...], identity: Path, signer: Path | None, data: Path, config: Path | None, as_json: bool
 ) -> None:
-    """Restore BACKUPS (files or folders) into memory and compare with what was backed up. No store is touched."""
+    """Check BACKUPS by restoring them into memory.
+
+    What comes of them is compared with what was backed up. They are files or folders. No store is touched.
+    """
     from ghostwire.zqlite import backup, keyfile
 
     found = backup.find(backups, _signer(signer, data, config))
@@ -119,7 +122,9 @@ def restore(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Restore BACKUPS (files or folders) into the data folder, which must hold no store.
+    """Restore BACKUPS into the data folder.
+
+    They are files or folders. The data folder must hold no store.
 
     Tokens and pre-auth keys of the backup's time are void afterwards: nodes come back with their own keys, operators
     make new tokens on the server's machine. Keys that were refused since the backup are refused again only with

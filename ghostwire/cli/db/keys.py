@@ -26,9 +26,9 @@ Examples:
 )
 @json_option
 def keygen(kind: Literal["recipient", "signer", "link"], out: Path, as_json: bool) -> None:
-    """Make the keys of a backup's recipient or signer, or of one end of the link between a server and its standby.
+    """Make the keys of a backup's recipient or signer, or of a link.
 
-    Keep the private key of a recipient away from the server.
+    A link has two ends: a server's and its standby's. Keep the private key of a recipient away from the server.
     """
     from ghostwire.zqlite import Identity, SigningKey, keyfile
     from ghostwire.zqlite.replica import link
@@ -55,7 +55,7 @@ def keygen(kind: Literal["recipient", "signer", "link"], out: Path, as_json: boo
 @place_options
 @json_option
 def signer(use: Literal["backups", "heads"], data: Path, config: Path | None, as_json: bool) -> None:
-    """Print the public key that the store signs with: a restore on another machine needs it."""
+    """Print the public key that the store signs with. A restore on another machine needs it."""
     from ghostwire.server.store.orders import Signer
 
     told = Place.of(data, config).order(Signer(use=use))

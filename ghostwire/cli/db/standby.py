@@ -47,7 +47,7 @@ def replicate(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Keep a copy of a server's store in the data folder of this machine, until stopped.
+    """Keep a copy of a server's store up to date on this machine.
 
     It follows through restarts of both. To take over, stop it, run `ghostwire db promote`, then start the server here.
     """
@@ -85,7 +85,7 @@ Examples:
 def promote(
     identity: Path | None, peer: Path | None, alone: bool, data: Path, config: Path | None, as_json: bool
 ) -> None:
-    """Make this copy of the store the one that counts: a standby's, or an older copy that must be gone on from.
+    """Make this copy of the store the one that counts.
 
     The old server is asked to stop writing first, and nothing is lost. With --alone what it had not yet sent is lost;
     should it come back, it stops as soon as it hears of this copy. An older copy (--alone) also forgets all tokens and

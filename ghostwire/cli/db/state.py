@@ -36,7 +36,7 @@ def stats(data: Path, config: Path | None, as_json: bool) -> None:
 @place_options
 @json_option
 def check(data: Path, config: Path | None, as_json: bool) -> None:
-    """Check the store's pages, references and log, and that its tables are what the log says."""
+    """Check the store's pages, references, log and tables."""
     from ghostwire.server.store.orders import Check
 
     told = Place.of(data, config).order(Check())
@@ -51,10 +51,11 @@ def check(data: Path, config: Path | None, as_json: bool) -> None:
 @place_options
 @json_option
 def retain(keep: float, data: Path, config: Path | None, as_json: bool) -> None:
-    """Take a snapshot, and drop the log before the newest one that is older than TIME.
+    """Take a snapshot, and drop the log from before TIME.
 
-    Run it at regular intervals: the log can begin where a snapshot was taken only. What was before is gone from the
-    store: `audit verify` and views of the past then begin there, and say so. Backups that were made stay whole.
+    What goes is the log before the newest snapshot that is old enough. Run it at regular intervals: the log can begin
+    where a snapshot was taken only. What was before is gone from the store: `audit verify` and views of the past then
+    begin there, and say so. Backups that were made stay whole.
     """
     from ghostwire.server.store.orders import Retain
 
@@ -74,9 +75,10 @@ Examples:
 @place_options
 @json_option
 def shell(sql: str | None, data: Path, config: Path | None, as_json: bool) -> None:
-    """Read the store by SQL: one statement, or those that are typed, a line each. Nothing can be written.
+    """Read the store by SQL: one statement, or those that are typed.
 
-    Keys and tokens are in it as MACs only; other secrets of the server are not hidden from who may do this.
+    Each is one line. Nothing can be written. Keys and tokens are in it as MACs only; other secrets of the server are
+    not hidden from who may do this.
     """
     place = Place.of(data, config)
     if sql is not None:

@@ -30,9 +30,10 @@ Examples:
 @click.argument("second", metavar="[VERSION]", type=click.IntRange(min=0), required=False)
 @admin_options
 def diff(admin: Admin, first: str, second: int | None, as_json: bool) -> None:
-    """List every edge that a policy gives and takes, for the nodes there are, and the nodes touched.
+    """List every edge that a policy gives and takes.
 
-    A file is held against the policy in force, or against VERSION; a version against the one before it.
+    It is about the nodes there are. A file is held against the policy in force, or against VERSION; a version against
+    the one before it.
     """
     if not first.isdigit():
         found = admin.post("/v1/policy/diff", {"text": _read(first), "against": second})
@@ -47,7 +48,7 @@ def diff(admin: Admin, first: str, second: int | None, as_json: bool) -> None:
 @click.argument("file", type=FILE, required=False)
 @admin_options
 def test(admin: Admin, file: Path | None, as_json: bool) -> None:
-    """Run a policy's own tests over the users and nodes there are; without a file, those of the policy in force."""
+    """Run a policy's own tests over the users and nodes there are. Without a file, those of the policy in force."""
     found = admin.post("/v1/policy/test", _candidate(file))
     if not found["passed"]:
         raise ValidationError(found["failure"])
@@ -58,7 +59,10 @@ def test(admin: Admin, file: Path | None, as_json: bool) -> None:
 @click.argument("file", type=FILE, required=False)
 @admin_options
 def lint(admin: Admin, file: Path | None, as_json: bool) -> None:
-    """Remark on what is legal and probably not meant: shadowed, idle, double, broad rules, names that nobody uses."""
+    """Remark on what is legal and probably not meant.
+
+    Rules that are shadowed, idle, double or for everybody; names that nobody uses.
+    """
     remarks = admin.post("/v1/policy/lint", _candidate(file))["remarks"]
     rows = [(f"{r['line']}:{r['column']}" if r["line"] else "-", r["kind"], r["message"]) for r in remarks]
     screen.show(remarks, as_json, lambda: screen.columns(("place", "kind", "remark"), rows, "Nothing to remark."))

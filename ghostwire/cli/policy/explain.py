@@ -41,7 +41,7 @@ Examples:
 def explain(
     admin: Admin, source: str, target: str, port: int | None, protocol: str, at: datetime | None, as_json: bool
 ) -> None:
-    """Say why SOURCE may reach TARGET or not, and the other way round: nodes by name, id or address.
+    """Say why SOURCE may reach TARGET or not, and the other way round. Nodes are named by name, id or address.
 
     TARGET may be an address in a network that a node serves.
     """

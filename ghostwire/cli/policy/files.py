@@ -50,9 +50,10 @@ def check(file: Path, allow_all: bool, as_json: bool) -> None:
 )  # fmt: skip
 @json_option
 def replay(file: Path, out: Path, as_json: bool) -> None:
-    """Answer recorded cases (lines of JSON, perhaps .xz): what each node would be sent under their policies.
+    """Answer recorded cases: what their policies would send each node.
 
-    With --json a summary is printed at the end, on stdout, or on stderr where the answers go to stdout.
+    A case is a line of JSON; the file may be packed (.xz). With --json a summary is printed at the end, on stdout, or
+    on stderr where the answers go to stdout.
     """
     from ghostwire.policy import replay as replaying
 

@@ -110,7 +110,7 @@ def confirm(admin: Admin, number: int | None, as_json: bool) -> None:
 @force_option
 @admin_options
 def rollback(admin: Admin, number: int | None, note: str, force: bool, as_json: bool) -> None:
-    """Bring an earlier version back, by default the one before; 0 is the default policy.
+    """Bring an earlier version back, by default the one before. 0 is the default policy.
 
     It becomes a new version, and ends the wait of one that waits.
     """

@@ -56,6 +56,16 @@ def test_every_verb_explains_itself(name: str, command: click.Command, capsys: p
             assert parameter.help, parameter.name
 
 
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_every_list_of_verbs_says_whole_sentences(
+    name: str, command: click.Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*name.split(), "--help"]) == 0
+    _, _, listed = capsys.readouterr().out.partition("Commands:")
+    assert "..." not in listed
+
+
 @pytest.mark.parametrize(("name", "command"), leaves(), ids=[name for name, _ in leaves()])
 def test_every_verb_has_json(name: str, command: click.Command) -> None:
     assert any("--json" in parameter.opts for parameter in command.params)
