@@ -13,11 +13,15 @@ import msgspec
 
 from ghostwire.coordinator import commands
 from ghostwire.coordinator.effects import MapFrom
+from ghostwire.errors import ResourceExhaustedError
 from ghostwire.model import flow
 from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeMetrics
 from ghostwire.model.position import Position
 from ghostwire.server.port import PortCounts
+
+MOST_KEPT: Final = 4096
+"""Rules, and peers, that a node may tell of until the leader hears it."""
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -37,12 +41,17 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     flows: dict[int, Flow] = {}
 
     def after(self, before: Beat) -> Beat:
-        """The same with what an earlier one says that was not told yet."""
+        """The same with what an earlier one says that was not told yet.
+
+        Raises `ResourceExhaustedError` where that is of more rules or peers than are kept.
+        """
         if not (before.metrics or before.hits or before.flows):
             return self
         flows = dict(before.flows)
         flow.add(flows, self.flows)
         hits = dict(Counter(before.hits) + Counter(self.hits))
+        if max(len(hits), len(flows)) > MOST_KEPT:
+            raise ResourceExhaustedError(f"more than {MOST_KEPT} rules or peers are told of: some of it later")
         return Beat(self.node, self.session, self.metrics or before.metrics, hits, flows)
 
 

@@ -24,6 +24,7 @@ from ghostwire.errors import (
     InternalError,
     NotFoundError,
     PermissionDeniedError,
+    ResourceExhaustedError,
     UnavailableError,
     ValidationError,
 )
@@ -156,7 +157,11 @@ class Remote:
             answer(None, NotFoundError("this session is over: open another one"))
             return
         beat, before = Beat(node, session, heard.metrics, heard.hits, heard.flows), self._beats.get(node)
-        self._beats[node] = beat if before is None else beat.after(before)
+        try:
+            self._beats[node] = beat if before is None else beat.after(before)
+        except ResourceExhaustedError as error:
+            answer(None, error)
+            return
         found = self.replication.check(node, live.slot, heard, self.clock().mono)
         answer(found.position, None)
         if found.left is not None:
