@@ -1,7 +1,6 @@
 """What writing flat out does to those who read on the event loop, and to the loop itself.
 
-The interpreter's switch interval is the server's, 50 us: a read that has let go of the interpreter's lock waits as long
-as that for the writer's thread to hand it back, which by default is 5 ms.
+Threads hand the interpreter to each other as a server's do (`ghostwire.server.switching`).
 """
 
 import asyncio
@@ -17,7 +16,7 @@ import uvloop
 
 from bench.benchmarks.zqlite import SCHEMA, registration
 from ghostwire import zqlite
-from ghostwire.server.process import SWITCH_S
+from ghostwire.server import switching
 
 WRITERS = 64
 SECONDS = 1.0
@@ -46,7 +45,7 @@ class WritingFlatOut:
 @cache
 def measured() -> dict[str, float]:
     before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
+    switching.hurry()
     try:
         return uvloop.run(measure())
     finally:

@@ -9,13 +9,13 @@ import os
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import uvloop
 
+from ghostwire.server import switching
 from ghostwire.server.clock import system_clock
 from ghostwire.server.observer import Observer
 from ghostwire.server.options import ServeOptions
@@ -29,9 +29,6 @@ DONE: Final = 0
 FAILED: Final = 1
 COLLECT: Final = (50_000, 20, 50)
 """The collector's thresholds: nearly all that a server keeps is no garbage, and each full look stops the loop."""
-SWITCH_S: Final = 0.00005
-"""How long a thread may keep the interpreter while another waits. A read on the loop lets go of it several times, and
-each time would wait for the writer's thread for the usual 5 ms."""
 Ready = Callable[[Server], Awaitable[None]]
 """Called once the server listens."""
 
@@ -129,7 +126,7 @@ def raise_file_limit() -> None:
 
 def _run(serve: Callable[[], Coroutine[Any, Any, int]]) -> int:
     raise_file_limit()
-    sys.setswitchinterval(SWITCH_S)
+    switching.hurry()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())
 
