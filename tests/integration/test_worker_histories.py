@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 HISTORIES = int(os.environ.get("GHOSTWIRE_HISTORIES", "2"))
 NODES = 24
-QUIET = 3
+QUIET = 2
 """Acts one by one, each told before the next."""
 PAUSE_S = 3.0
 

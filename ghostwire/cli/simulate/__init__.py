@@ -49,6 +49,7 @@ Examples:
     show_default=True,
     help="Server processes that have the connections; auto: one for each 12,500 nodes, none where one is enough.",
 )
+@click.option("--tls", is_flag=True, help="Let the server end TLS, as it does outside; the clients take more, too.")
 @click.option(
     "--scenario",
     "scenarios",
@@ -77,6 +78,7 @@ def command(
     nodes: int,
     visible: int,
     workers: int | None,
+    tls: bool,
     scenarios: tuple[str, ...],
     seconds: float | None,
     hostile: float,
@@ -98,7 +100,15 @@ def command(
     chosen = frozenset(ALL if "all" in scenarios else scenarios)
     if workers is not None and nodes > ALONE * max(workers, 1):
         raise click.UsageError(f"{nodes} nodes need more workers: one process holds {ALONE} sessions")
-    plan = Plan(nodes=nodes, visible=visible, workers=workers, scenarios=chosen, seconds=seconds, hostile=hostile / 100)
+    plan = Plan(
+        nodes=nodes,
+        visible=visible,
+        workers=workers,
+        tls=tls,
+        scenarios=chosen,
+        seconds=seconds,
+        hostile=hostile / 100,
+    )
     with Progress(nodes) as progress:
         found, trace = simulate(plan, Admin.local, progress.tell)
     if page is not None:

@@ -36,7 +36,8 @@ def _sessions(found: Report) -> Iterator[Aim]:
         lost, seconds = found.steady.sessions_lost, found.steady.seconds
         yield Aim("sessions lost", "none in 600 s", f"{lost} in {seconds:.0f} s", not lost and seconds >= 600)
     session, node = memory.worker_bytes_per_session, memory.leader_bytes_per_node
-    yield Aim("memory of a session in a worker", "10 KB", _number(session / KB, "KB"), session <= 10 * KB)
+    most = 40 if found.tls else 10
+    yield Aim("memory of a session in a worker", f"{most} KB", _number(session / KB, "KB"), session <= most * KB)
     yield Aim("memory of a node in the leader", "4 KB", _number(node / KB, "KB"), node <= 4 * KB)
     total = memory.total_mib * MIB
     yield Aim("memory of the server", "2 GiB", _number(total / GIB, "GiB"), total <= 2 * GIB)

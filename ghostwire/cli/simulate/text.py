@@ -37,7 +37,7 @@ def run_rows(trace: report.Trace) -> list[tuple[str, str]]:
 
 def rows(found: report.Report) -> list[tuple[str, str]]:
     """Name and value of each line of the report."""
-    lines = [("nodes", f"{found.nodes:,}, {_processes(found.workers)}")]
+    lines = [("nodes", f"{found.nodes:,}, {_processes(found.workers)}{', with TLS' if found.tls else ''}")]
     for field, name, spell in _PARTS:
         part = getattr(found, field)
         if part is not None:
@@ -62,7 +62,8 @@ def _processes(workers: int) -> str:
 
 def _of(leader: float, workers: float) -> str:
     """Who took of it what, where there are several."""
-    return f" ({leader:.2g} the leader's, {workers:.2g} its workers')" if workers else ""
+    digits = 1 if workers < 10 else 0
+    return f" ({leader:.{digits}f} the leader's, {workers:.{digits}f} its workers')" if workers else ""
 
 
 def _join(join: report.Join) -> str:

@@ -12,7 +12,6 @@ from ghostwire.testing.load.hostile import Attack, Attacked
 from ghostwire.testing.load.report import Hostile
 from ghostwire.testing.load.scenarios import QUERIES_PER_S
 from ghostwire.testing.load.stage import Stage
-from ghostwire.testing.load.subject import HOST
 
 SOURCE: Final = "127.3.1.1"
 CALM_S: Final = 3.0
@@ -29,7 +28,7 @@ def attack(stage: Stage, connections: int) -> Hostile:
     calm = stage.questions.ask(rate, CALM_S)
     command = [sys.executable, "-m", "ghostwire.testing.load.hostile"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
-        order = Attack(host=HOST, port=stage.subject.port, source=SOURCE, connections=connections, key=stage.spare_key)
+        order = Attack(door=stage.subject.door, source=SOURCE, connections=connections, key=stage.spare_key)
         assert process.stdin is not None  # noqa: S101 - it was started with a pipe
         process.stdin.write(msgspec.json.encode(order) + b"\n")
         process.stdin.flush()

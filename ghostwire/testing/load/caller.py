@@ -6,6 +6,7 @@ import socket
 
 from ghostwire._native import inbox
 from ghostwire.errors import UnavailableError
+from ghostwire.testing.load.door import Door, spki_seen
 from ghostwire.testing.load.link import masked, upgrade_request
 from ghostwire.wire.messages import MAX_SERVER_FRAME
 
@@ -14,13 +15,17 @@ TIMEOUT_S = 10.0
 
 
 class Caller:
-    """One WebSocket connection to a local server."""
+    """One WebSocket connection to a local server; `spki` is the hash of its certificate's public key, if any."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, door: Door) -> None:
         self._frames = inbox.Frames(MAX_SERVER_FRAME)
-        self.socket = socket.create_connection((host, port), timeout=TIMEOUT_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.sendall(upgrade_request(f"{host}:{port}"))
+        plain = socket.create_connection((door.host, door.port), timeout=TIMEOUT_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        context = door.context
+        self._tls = None if context is None else context.wrap_socket(plain, server_hostname=door.host)
+        self.socket = plain if self._tls is None else self._tls
+        self.spki = spki_seen(self._tls)
+        self.socket.sendall(upgrade_request(door.authority))
         head = b""
         while b"\r\n\r\n" not in head:
             head += self._receive()
@@ -45,6 +50,8 @@ class Caller:
     def _receive(self) -> bytes:
         try:
             data = self.socket.recv(CHUNK)
+            while self._tls is not None and self._tls.pending():
+                data += self._tls.recv(CHUNK)  # no longer the socket's, so nothing would say that it is there
         except OSError as error:
             raise UnavailableError(f"the server does not answer: {error}") from error
         if not data:

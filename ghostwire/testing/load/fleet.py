@@ -18,6 +18,7 @@ import psutil
 
 from ghostwire.errors import InternalError
 from ghostwire.testing.load import orders
+from ghostwire.testing.load.door import Door
 from ghostwire.testing.load.latencies import Latencies
 
 LARGEST: Final = 12_500
@@ -143,7 +144,7 @@ class Fleet:
         """Bytes of memory that the clients hold."""
         return sum(int(psutil.Process(worker.process.pid).memory_info().rss) for worker in self._workers)
 
-    def populate(self, host: str, port: int, tag: Callable[[int], str], keys: dict[str, str]) -> None:
+    def populate(self, door: Door, tag: Callable[[int], str], keys: dict[str, str]) -> None:
         """Deal the nodes out to the processes, neighbours to different ones."""
         step = len(self._workers)
         for place, worker in enumerate(self._workers):
@@ -151,7 +152,7 @@ class Fleet:
             tags = tuple(map(tag, numbers))
             own = {name: keys[name] for name in set(tags)}
             source = f"127.1.{place + 1}.1"
-            worker.tell(orders.Population(host=host, port=port, source=source, numbers=numbers, tags=tags, keys=own))
+            worker.tell(orders.Population(door=door, source=source, numbers=numbers, tags=tags, keys=own))
         self._tallies()
 
     def join(self, at: float, rate: float) -> None:

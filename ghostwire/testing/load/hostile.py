@@ -21,6 +21,7 @@ import uvloop
 from ghostwire._native import inbox
 from ghostwire.errors import GhostwireError
 from ghostwire.model.node import NodeFacts
+from ghostwire.testing.load.door import Door, spki_seen
 from ghostwire.testing.load.held import NodeMap
 from ghostwire.testing.load.link import masked, upgrade_request
 from ghostwire.wire import codec
@@ -42,8 +43,7 @@ _NEXT_PIECE: Final = b"\x00" + _FIRST_PIECE[1:]
 class Attack(msgspec.Struct, frozen=True, kw_only=True):
     """Play against this server from so many connections, from addresses from `source` on. Members join with `key`."""
 
-    host: str
-    port: int
+    door: Door
     source: str
     connections: int
     key: str
@@ -70,7 +70,7 @@ class Stranger:
 
     async def upgrade(self) -> None:
         """Ask for a session's WebSocket, as anyone may."""
-        self.writer.write(upgrade_request(f"{self.attack.host}:{self.attack.port}"))
+        self.writer.write(upgrade_request(self.attack.door.authority))
         await self.reader.readuntil(b"\r\n\r\n")
 
     async def hear(self) -> list[bytes]:
@@ -96,7 +96,8 @@ class Stranger:
             preauth_key=self.attack.key,
         )
         netmap = NodeMap()
-        session = ClientSession(who, netmap, f"http://{self.attack.host}:{self.attack.port}")
+        seen = spki_seen(self.writer.get_extra_info("ssl_object"))
+        session = ClientSession(who, netmap, self.attack.door.origin, seen)
         await self.upgrade()
         while netmap.position is None:
             for payload in await self.hear():
@@ -109,7 +110,7 @@ class Stranger:
 
 async def drip(stranger: Stranger) -> None:
     """The request, a byte now and then (slow-loris)."""
-    for byte in upgrade_request(f"{stranger.attack.host}:{stranger.attack.port}"):
+    for byte in upgrade_request(stranger.attack.door.authority):
         if stranger.reader.at_eof():
             return
         stranger.writer.write(bytes((byte,)))
@@ -197,7 +198,9 @@ async def play(attack: Attack, number: int, tries: Counter[str]) -> None:
     while True:
         try:
             async with asyncio.timeout(GREETING_S):
-                reader, writer = await asyncio.open_connection(attack.host, attack.port, local_addr=(attack.source, 0))
+                reader, writer = await asyncio.open_connection(
+                    attack.door.host, attack.door.port, local_addr=(attack.source, 0), ssl=attack.door.context
+                )
         except (OSError, TimeoutError):
             await asyncio.sleep(AGAIN_S)
             continue

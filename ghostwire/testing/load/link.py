@@ -8,6 +8,7 @@ from typing import Final, Protocol, cast
 
 from ghostwire._native import inbox
 from ghostwire.errors import WireError
+from ghostwire.testing.load.door import spki_seen
 from ghostwire.wire.messages import PATH, SUBPROTOCOL
 
 _END: Final = b"\r\n\r\n"
@@ -47,6 +48,9 @@ class Receiver(Protocol):
 
     inbox: inbox.Inbox
 
+    def opened(self, spki: bytes) -> None:
+        """The connection stands; `spki` is the hash of the server's certificate's public key, empty without TLS."""
+
     def received(self, payload: bytes, at: float) -> None:
         """One message came, at this monotonic second."""
 
@@ -73,6 +77,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
         self._transport = cast("asyncio.Transport", transport)
+        self._receiver.opened(spki_seen(transport.get_extra_info("ssl_object")))
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:

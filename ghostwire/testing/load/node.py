@@ -14,6 +14,7 @@ from ghostwire.agent.backoff import Backoff
 from ghostwire.errors import WireError
 from ghostwire.model.node import NodeFacts
 from ghostwire.testing.load.counting import Counting
+from ghostwire.testing.load.door import Door
 from ghostwire.testing.load.held import NodeMap
 from ghostwire.testing.load.link import Link
 from ghostwire.testing.load.stamp import stamped
@@ -31,8 +32,7 @@ class Site(Protocol):
     counting: Counting
     loop: asyncio.AbstractEventLoop
     request: bytes
-    origin: str
-    server: tuple[str, int]
+    door: Door
 
 
 class SimNode:
@@ -115,6 +115,10 @@ class SimNode:
 
     # The connection's side.
 
+    def opened(self, spki: bytes) -> None:
+        """The connection stands: speak for the node."""
+        self._session = ClientSession(self._who, self._netmap, self._site.door.origin, spki)
+
     def received(self, payload: bytes, at: float) -> None:
         """One message came. Raises `WireError`."""
         session = self._session
@@ -162,23 +166,23 @@ class SimNode:
         self._dialling = self._site.loop.create_task(self._connect())
 
     async def _connect(self) -> None:
-        site = self._site
+        site, door = self._site, self._site.door
         link = Link(self, site.request)
-        self._session = ClientSession(self._who, self._netmap, site.origin)
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             # A port is chosen for the whole connection, not for the address: many nodes may share it.
             connection.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.bind((self._source, 0))
-            await site.loop.sock_connect(connection, site.server)
+            await site.loop.sock_connect(connection, (door.host, door.port))
         except OSError as error:
             connection.close()
             self._not_connected(error)
             return
         self._link = link
         try:
-            await site.loop.create_connection(lambda: link, sock=connection)
+            name = door.host if door.tls else None
+            await site.loop.create_connection(lambda: link, sock=connection, ssl=door.context, server_hostname=name)
         except OSError as error:
             # The loop has closed what it was given: the number may be another connection's by now.
             connection.detach()

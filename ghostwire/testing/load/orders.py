@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ghostwire.testing.load.door import Door
+
 
 class _Order(msgspec.Struct, frozen=True, kw_only=True, tag_field="order"):
     pass
@@ -18,8 +20,7 @@ class Population(_Order, frozen=True, tag="population"):
     Connections come from `source`, a loopback address, and the next ones: 5,000 nodes each.
     """
 
-    host: str
-    port: int
+    door: Door
     source: str
     numbers: tuple[int, ...]
     tags: tuple[str, ...]

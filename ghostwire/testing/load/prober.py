@@ -21,6 +21,7 @@ import msgspec
 from ghostwire.errors import GhostwireError, UnavailableError
 from ghostwire.model.node import NodeFacts
 from ghostwire.testing.load.caller import Caller
+from ghostwire.testing.load.door import Door
 from ghostwire.testing.load.kinds import is_answer
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.wire import codec
@@ -41,8 +42,7 @@ AGAIN_S: Final = 0.1
 class Meet(msgspec.Struct, frozen=True, kw_only=True, tag_field="order", tag="meet"):
     """Join: nodes by their numbers, with their pre-auth keys and the name of the peer that each will ask for."""
 
-    host: str
-    port: int
+    door: Door
     numbers: tuple[int, ...]
     keys: tuple[str, ...]
     peers: tuple[str, ...]
@@ -81,11 +81,11 @@ class Asker:
     `left` says that the server has closed its connection.
     """
 
-    def __init__(self, host: str, port: int, number: int, key: str, peer: str) -> None:
+    def __init__(self, door: Door, number: int, key: str, peer: str) -> None:
         self.due: deque[float] = deque()
         self.left = False
         self.caller: Caller | None = None
-        self._host, self._port = host, port
+        self._door = door
         self._netmap = NetMap()
         self._who = Credentials(
             node_private=clamp(os.urandom(32)),
@@ -98,8 +98,8 @@ class Asker:
     def connect(self) -> None:
         """Stand by a session and a map. Raises UnavailableError."""
         self.left = False
-        self.caller = Caller(self._host, self._port)
-        self._session = ClientSession(self._who, self._netmap, f"http://{self._host}:{self._port}")
+        self.caller = Caller(self._door)
+        self._session = ClientSession(self._who, self._netmap, self._door.origin, self.caller.spki)
         self._stands = False
         while not self._stands:
             for payload in self.caller.read():
@@ -151,7 +151,7 @@ class Bare:
     def __init__(self, port: int) -> None:
         self.due: deque[float] = deque()
         self.left = False
-        self.caller = Caller("127.0.0.1", port)
+        self.caller = Caller(Door("127.0.0.1", port))
         self._query = codec.encode(Query(id=1, name="sim-1"))
 
     def ask(self, due: float) -> None:
@@ -199,7 +199,7 @@ class Prober:
     def _obey(self, order: Meet | Again | Ask) -> Asked:
         if isinstance(order, Meet):
             for number, key, peer in zip(order.numbers, order.keys, order.peers, strict=True):
-                self._lost.append(Asker(order.host, order.port, number, key, peer))
+                self._lost.append(Asker(order.door, number, key, peer))
             self._connect(time.monotonic() + 60.0)
             return Asked()
         if isinstance(order, Again):

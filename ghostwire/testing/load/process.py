@@ -21,6 +21,7 @@ import uvloop
 from ghostwire.server.process import raise_file_limit
 from ghostwire.testing.load import orders
 from ghostwire.testing.load.counting import Counting
+from ghostwire.testing.load.door import Door
 from ghostwire.testing.load.link import upgrade_request
 from ghostwire.testing.load.node import SimNode
 
@@ -38,8 +39,7 @@ class Process:
         self.loop = asyncio.get_running_loop()
         self.counting = Counting()
         self.request = b""
-        self.origin = ""
-        self.server = ("", 0)
+        self.door = Door("", 0)
         self._nodes: list[SimNode] = []
         self._roaming: Iterator[SimNode] = iter(())
 
@@ -79,9 +79,8 @@ class Process:
             say(self._count())
 
     def _settle(self, order: orders.Population) -> None:
-        self.server = (order.host, order.port)
-        self.request = upgrade_request(f"{order.host}:{order.port}")
-        self.origin = f"http://{order.host}:{order.port}"
+        self.door = order.door
+        self.request = upgrade_request(order.door.authority)
         first = IPv4Address(order.source)
         for place, (number, tag) in enumerate(zip(order.numbers, order.tags, strict=True)):
             source = str(first + place // NODES_AN_ADDRESS)

@@ -12,6 +12,7 @@ from typing import Any, Self
 import msgspec
 
 from ghostwire.errors import InternalError
+from ghostwire.testing.load.door import Door
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.prober import Again, Ask, Asked, Meet
 
@@ -34,13 +35,11 @@ class Questions:
     ) -> None:
         self._stack.close()
 
-    def meet(
-        self, host: str, port: int, numbers: range, key: Callable[[int], str], neighbour: Callable[[int], int]
-    ) -> None:
+    def meet(self, door: Door, numbers: range, key: Callable[[int], str], neighbour: Callable[[int], int]) -> None:
         """Join with these nodes; each will ask for its neighbour."""
         keys = tuple(map(key, numbers))
         peers = tuple(f"sim-{neighbour(number)}" for number in numbers)
-        self._done(Meet(host=host, port=port, numbers=tuple(numbers), keys=keys, peers=peers))
+        self._done(Meet(door=door, numbers=tuple(numbers), keys=keys, peers=peers))
 
     def again(self, within_s: float) -> None:
         """Come back to a server that was restarted."""

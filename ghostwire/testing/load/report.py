@@ -106,6 +106,7 @@ class Report(_Part, frozen=True, kw_only=True):
 
     nodes: int
     workers: int
+    tls: bool = False
     join: Join
     steady: Steady | None = None
     change: Change | None = None

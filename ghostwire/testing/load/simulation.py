@@ -53,6 +53,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int
     visible: int = 200
     workers: int | None = None
+    tls: bool = False
     scenarios: frozenset[str] = frozenset(SCENARIOS)
     seconds: float | None = None
     hostile: float = 0.0
@@ -64,7 +65,7 @@ def simulate(plan: Plan, dial: Dial, tell: Tell) -> tuple[Report, Trace]:
     workers = enough_workers(plan.nodes) if plan.workers is None else plan.workers
     with (
         tempfile.TemporaryDirectory(prefix="ghostwire-simulate-") as folder,
-        Subject(Path(folder), dial, workers) as subject,
+        Subject(Path(folder), dial, workers, tls=plan.tls) as subject,
         Questions() as questions,
     ):
         stage = Stage(topology, subject, questions, tell)
@@ -89,6 +90,7 @@ def _play(plan: Plan, stage: Stage) -> Report:
     return Report(
         nodes=plan.nodes,
         workers=subject.workers,
+        tls=subject.tls,
         join=joined,
         steady=steady,
         change=change,

@@ -15,7 +15,7 @@ from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.orders import Progress
 from ghostwire.testing.load.questions import Questions
 from ghostwire.testing.load.report import Clients, Curve, Hostile, Sample, Trace
-from ghostwire.testing.load.subject import HOST, Shares, Subject
+from ghostwire.testing.load.subject import Shares, Subject
 from ghostwire.testing.load.topology import HUB_TAG, Topology
 
 ASKERS: Final = 100
@@ -93,10 +93,9 @@ class Stage:
         self.subject.kill()
         self.subject.start()
         bare = self.subject.settled()
-        self.fleet.populate(HOST, self.subject.port, self.topology.tag, keys)
+        self.fleet.populate(self.subject.door, self.topology.tag, keys)
         self.questions.meet(
-            HOST,
-            self.subject.port,
+            self.subject.door,
             self.askers,
             lambda number: keys[self.topology.tag(number)],
             self.topology.neighbour,

@@ -15,6 +15,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from ghostwire.errors import InternalError
+from ghostwire.testing.load.door import Door
 from ghostwire.testing.processes import Child
 
 HOST: Final = "127.0.0.1"
@@ -67,13 +68,13 @@ class Shares:
 class Subject:
     """One server's processes, run after run. Without workers it is a single one."""
 
-    def __init__(self, folder: Path, dial: Dial, workers: int = 0) -> None:
-        self.workers = workers
+    def __init__(self, folder: Path, dial: Dial, workers: int = 0, *, tls: bool = False) -> None:
+        self.workers, self.tls = workers, tls
         self._folder = folder
         self._dial = dial
         self._child: Child | None = None
         self._leads: dict[psutil.Process, bool] = {}
-        self.port = 0
+        self.door = Door(HOST, 0, tls)
 
     def __enter__(self) -> Self:
         (self._folder / "server").mkdir(mode=0o700)
@@ -89,13 +90,13 @@ class Subject:
 
     def start(self) -> None:
         """Start it, at the port that it had before, and wait until it is ready."""
-        words = ["serve", "--data", str(self._folder / "server"), "--listen", f"{HOST}:{self.port}"]
-        words += ["--tls", "off", "--log-level", "warn"]
+        words = ["serve", "--data", str(self._folder / "server"), "--listen", self.door.authority]
+        words += ["--tls", "on" if self.tls else "off", "--log-level", "warn"]
         if self.workers:
             words += ["--workers", str(self.workers)]
         self._child = Child.start(words, self._folder / "server.log", name="the server")
         found = self._child.until("ready", self._ready, PATIENCE_S)
-        self.port = int(found["listen"].rpartition(":")[2])
+        self.door = Door(HOST, int(found["listen"].rpartition(":")[2]), self.tls)
 
     def stop(self) -> None:
         """End it as an operator would."""

@@ -56,7 +56,7 @@ def test_what_was_aimed_at_stands_beside_what_was_measured() -> None:
 def test_the_page_shows_figures_aims_and_who_used_the_cores_and_loads_nothing() -> None:
     page = render(FOUND, TRACE)
     assert page.count('class="not"') == 4
-    assert "(1.5 the leader&#x27;s, 1 its workers&#x27;)" in page
+    assert "(1.5 the leader&#x27;s, 1.0 its workers&#x27;)" in page
     assert page.count("<svg") == 5
     assert page.count("<polyline") == 1 + 1 + 3 + 2 + 1
     assert "&lt;join&gt;" in page
