@@ -159,9 +159,10 @@ class Series:
 
         def read(reader: Reader) -> dict[int, Sums]:
             sources = [each.known for each in (self._tail, self._rolled) if each is not None]
-            found = set[int]().union(*(keys.sampled(reader.connection, each, among, since, until) for each in sources))
+            of_each = (keys.sampled(reader.connection, each, among, since, until, most) for each in sources)
+            found = set[int]().union(*of_each)
             if len(found) > most:
-                raise ValidationError(f"{len(found)} keys have something of that time, {most} are summed up at once")
+                raise ValidationError(f"more than {most} keys have something of that time: ask for some of them")
             each_of = ((key, self._sums(reader, key, since, until, generation)) for key in sorted(found))
             return {key: buckets.regroup(sums, until - since, since) for key, sums in each_of if len(sums.at)}
 
