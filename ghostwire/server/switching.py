@@ -16,7 +16,9 @@ _PR_SET_TIMERSLACK: Final = 29
 
 
 def hurry() -> None:
-    """Set both, for this thread and those that it starts (prctl(2))."""
+    """Set both, for this thread and those that it starts (prctl(2); other kernels than Linux have no slack to set)."""
     sys.setswitchinterval(SWITCH_S)
+    if sys.platform != "linux":
+        return
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_TIMERSLACK, SLACK_NS, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl(PR_SET_TIMERSLACK): {os.strerror(ctypes.get_errno())}")
