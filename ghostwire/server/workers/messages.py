@@ -13,7 +13,6 @@ import msgspec
 
 from ghostwire.coordinator import commands
 from ghostwire.coordinator.effects import MapFrom
-from ghostwire.errors import ResourceExhaustedError
 from ghostwire.model import flow
 from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeMetrics
@@ -21,7 +20,7 @@ from ghostwire.model.position import Position
 from ghostwire.server.port import PortCounts
 
 MOST_KEPT: Final = 4096
-"""Rules, and peers, that a node may tell of until the leader hears it."""
+"""Rules, and peers, of which a node's counts are kept until the leader hears them."""
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -43,7 +42,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     def after(self, before: Beat) -> Beat:
         """The same with what an earlier one says that was not told yet.
 
-        Raises `ResourceExhaustedError` where that is of more rules or peers than are kept.
+        Counts are hints: where they would be of more rules or peers than are kept, those of the earlier one stay alone.
         """
         if not (before.metrics or before.hits or before.flows):
             return self
@@ -51,7 +50,7 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
         flow.add(flows, self.flows)
         hits = dict(Counter(before.hits) + Counter(self.hits))
         if max(len(hits), len(flows)) > MOST_KEPT:
-            raise ResourceExhaustedError(f"more than {MOST_KEPT} rules or peers are told of: some of it later")
+            hits, flows = before.hits, before.flows
         return Beat(self.node, self.session, self.metrics or before.metrics, hits, flows)
 
 

@@ -24,7 +24,6 @@ from ghostwire.errors import (
     InternalError,
     NotFoundError,
     PermissionDeniedError,
-    ResourceExhaustedError,
     UnavailableError,
     ValidationError,
 )
@@ -157,11 +156,7 @@ class Remote:
             answer(None, NotFoundError("this session is over: open another one"))
             return
         beat, before = Beat(node, session, heard.metrics, heard.hits, heard.flows), self._beats.get(node)
-        try:
-            self._beats[node] = beat if before is None else beat.after(before)
-        except ResourceExhaustedError as error:
-            answer(None, error)
-            return
+        self._beats[node] = beat if before is None else beat.after(before)
         found = self.replication.check(node, live.slot, heard, self.clock().mono)
         answer(found.position, None)
         if found.left is not None:
