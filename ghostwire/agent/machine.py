@@ -17,13 +17,14 @@ from ghostwire.agent.backoff import Backoff, fraction
 from ghostwire.agent.effects import Dial, Effect, Forget, HangUp, Keep, KeepMap, Measure, Quit, Say, Transmit, Tune
 from ghostwire.agent.flows import Flows
 from ghostwire.agent.hits import RuleHits
+from ghostwire.agent.join import Join
 from ghostwire.agent.memory import KeptMap, Memory
 from ghostwire.agent.plan import Plan
 from ghostwire.agent.reckoning import Reckoning
 from ghostwire.agent.refusals import advice, is_lasting, leads_elsewhere
 from ghostwire.errors import GhostwireError, UnavailableError, WireError
 from ghostwire.model.flow import Flow
-from ghostwire.model.node import NodeFacts, NodeMetrics
+from ghostwire.model.node import NodeMetrics
 from ghostwire.model.time import SECOND, Now
 from ghostwire.wire.client_session import ClientSession, Credentials, Event, MapChanged
 from ghostwire.wire.keys import clamp, public_key
@@ -49,16 +50,6 @@ KEEP_S: Final = 300.0
 """Times and tokens are written this often at least."""
 LOOK_S: Final = 30.0
 """The wall clock may jump; what hangs on it is looked at this often at least."""
-
-
-class Join(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was told: facts to report, and a pre-auth key where the node is to be registered with one."""
-
-    facts: NodeFacts
-    preauth_key: str | None = None
-
-    def __repr__(self) -> str:
-        return "<Join redacted>"
 
 
 class Machine:
@@ -347,13 +338,7 @@ class Machine:
     def _rotated(self, session: ClientSession, now: Now) -> None:
         self._rotating = False
         own = session.credentials
-        self._remember(
-            now,
-            node_private=own.node_private,
-            next_private=b"",
-            token=own.token,
-            key_born=self.utc(now),
-        )
+        self._remember(now, node_private=own.node_private, next_private=b"", token=own.token, key_born=self.utc(now))
         self._say("info", "this node has a new key")
         self._tune(now)
         self._schedule_rotation(now)

@@ -12,7 +12,8 @@ from ghostwire.agent.io import clock
 from ghostwire.agent.io.connection import Connection, connect
 from ghostwire.agent.io.folder import Folder
 from ghostwire.agent.io.store import FILE, KEY_FILE, LocalStore
-from ghostwire.agent.machine import Join, Machine
+from ghostwire.agent.join import Join
+from ghostwire.agent.machine import Machine
 from ghostwire.agent.memory import Memory
 from ghostwire.errors import NotFoundError, UnavailableError
 from ghostwire.model.node import NodeFacts

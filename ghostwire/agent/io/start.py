@@ -23,7 +23,8 @@ from ghostwire.agent.io.journal import Journal, logger
 from ghostwire.agent.io.runner import Runner
 from ghostwire.agent.io.store import LocalStore
 from ghostwire.agent.io.tunnel import TunnelDriver
-from ghostwire.agent.machine import Join, Machine
+from ghostwire.agent.join import Join
+from ghostwire.agent.machine import Machine
 from ghostwire.agent.memory import Memory
 from ghostwire.agent.traffic import Ledger
 from ghostwire.agent.wishes import Wishes

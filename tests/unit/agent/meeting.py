@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from ghostwire.agent.effects import Dial, Effect, HangUp, Keep, Quit, Transmit, Tune
-from ghostwire.agent.machine import Join, Machine
+from ghostwire.agent.join import Join
+from ghostwire.agent.machine import Machine
 from ghostwire.agent.memory import Memory
 from ghostwire.model.filter import SightEnd
 from ghostwire.model.node import NodeFacts

@@ -3,7 +3,7 @@
 import msgspec
 
 from ghostwire.agent.effects import Dial, Transmit
-from ghostwire.agent.machine import Join
+from ghostwire.agent.join import Join
 from ghostwire.agent.plan import DropPeer
 from ghostwire.model.node import NodeFacts
 from ghostwire.wire.messages import HelloBody, Pending, Refusal, RegisterBody

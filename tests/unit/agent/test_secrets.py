@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from ghostwire.agent.effects import Keep, Transmit, Tune
-from ghostwire.agent.machine import Join
+from ghostwire.agent.join import Join
 from ghostwire.agent.memory import Memory
 from ghostwire.agent.plan import SetKey
 from ghostwire.model.node import NodeFacts
