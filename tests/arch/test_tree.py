@@ -17,6 +17,8 @@ PUBLIC_SOURCES = re.compile(
     r'|registry\+https://github\.com/rust-lang/crates\.io-index)"'
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE = {".py", ".pyi", ".pyx", ".pxd", ".rs", ".sql"}
+LONGEST = 500
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
@@ -51,6 +53,11 @@ def test_every_compiled_module_has_layout_face_and_twin() -> None:
 def test_no_name_says_nothing() -> None:
     vague = [path for path in tracked() if VAGUE & {Path(piece).stem for piece in path.relative_to(ROOT).parts}]
     assert not vague
+
+
+def test_no_file_has_grown_too_long() -> None:
+    lengths = {path: path.read_bytes().count(b"\n") for path in tracked() if path.suffix in CODE}
+    assert not [f"{path.relative_to(ROOT)}: {lines}" for path, lines in lengths.items() if lines > LONGEST]
 
 
 def test_versions_agree() -> None:

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import random
 import signal
-import socket
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import psutil
 import websockets
 
 from ghostwire.cli.admin import Admin
@@ -29,6 +25,7 @@ from ghostwire.server.workers.stations import SOCKET
 from ghostwire.wire.client_session import MapChanged
 from ghostwire.wire.messages import Refusal, ServerBye
 from ghostwire.wire.netmap import NetMap, Peer, Profile
+from tests.integration.cutting import cut, may_cut
 from tests.integration.node_client import NodeClient, credentials
 from tests.integration.workers import Workers
 from tests.reference.netmap import ReferenceMaps, Shown
@@ -47,10 +44,6 @@ OWNERS: Final[tuple[dict[str, Any], ...]] = (
     {"tags": ["tag:web", "tag:db"]},
 )
 POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
-_GETFD: Final = 438
-"""pidfd_getfd(2), which Python does not name."""
-_TRACE: Final = 1 << 19
-"""CAP_SYS_PTRACE: what it takes, since the server lets nobody look into its processes."""
 
 _profile = msgspec.msgpack.Decoder(Profile)
 
@@ -447,38 +440,6 @@ async def until(what: Callable[[], bool], name: str, seconds: float = PATIENCE_S
     while not what():
         assert asyncio.get_running_loop().time() < deadline, f"not within {seconds:g} s: {name}"
         await asyncio.sleep(0.02)
-
-
-def may_cut() -> bool:
-    """Whether this process may reach into another one's descriptors."""
-    lines = dict(line.split(":\t") for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
-    return bool(int(lines["CapEff"], 16) & _TRACE)
-
-
-def cut(pid: int, path: Path) -> None:
-    """Shut every connection that a process has accepted at a Unix socket, for both ends."""
-    for connection in _accepted(pid, path):
-        with connection:
-            connection.shutdown(socket.SHUT_RDWR)
-
-
-def _accepted(pid: int, path: Path) -> Iterator[socket.socket]:
-    handle = os.pidfd_open(pid)
-    libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        for found in psutil.Process(pid).net_connections("unix"):
-            if found.laddr != str(path):
-                continue
-            number = libc.syscall(_GETFD, handle, found.fd, 0)
-            if number < 0:
-                raise OSError(ctypes.get_errno(), "pidfd_getfd")
-            shared = socket.socket(fileno=number)
-            if shared.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                shared.close()
-            else:
-                yield shared
-    finally:
-        os.close(handle)
 
 
 Act = Callable[[Story], Awaitable[None]]
