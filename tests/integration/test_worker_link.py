@@ -20,6 +20,7 @@ from ghostwire.server.listen import local, public
 from ghostwire.server.listen.endpoint import Endpoint
 from ghostwire.server.port import World
 from ghostwire.server.workers import relay, remote, stations
+from ghostwire.server.workers.messages import Mark
 from ghostwire.server.workers.worker import Worker
 from ghostwire.testing.crash.faults import Fault, FaultVFS
 from ghostwire.wire.client_session import MapChanged
@@ -264,6 +265,22 @@ async def test_a_feed_that_cannot_be_followed_begins_anew(pair: Pair, monkeypatc
     assert (len(pair.server.driver.outlet), pair.worker.remote.replication.mismatches) == (3, 0)
     for node in nodes:
         await node.socket.close()
+
+
+async def test_nodes_are_answered_while_the_leader_says_much(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "TURN_S", 0.0)
+    node = await pair.join("a")
+    (station,) = pair.server.stations._stations.values()
+    for number in range(5000, 10_000):
+        station.say(Mark(number))
+    await until(lambda: bool(pair.worker.remote._heard))
+    await alive(node)
+    assert len(pair.worker.remote._heard) > 200
+    await until(lambda: not pair.worker.remote._heard and not station.end.link.lag)
+    other = await pair.join("b")
+    await node.until_peers("b")
+    for each in (node, other):
+        await each.socket.close()
 
 
 async def test_a_full_disk_refuses_who_joins_and_leaves_the_others_alone(pair: Pair, disk: FaultVFS) -> None:

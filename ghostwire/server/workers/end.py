@@ -67,6 +67,14 @@ class Stream(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    def listen(self, now: bool) -> None:
+        """Take what comes, or leave it where it is for a while."""
+        if self._transport is not None:
+            if now:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
     def cut(self, reason: str) -> None:
         """End it: what was under way comes again on the next one."""
         if self._transport is not None:
@@ -137,6 +145,11 @@ class End:
         """Have the other end take this one for a stranger: what it said cannot be followed."""
         self.link.other = b""
         self.cut(reason)
+
+    def listen(self, now: bool) -> None:
+        """Take batches, or leave them to the other end for a while, which sees that they are not confirmed."""
+        if self._stream is not None:
+            self._stream.listen(now)
 
     def lost(self, stream: Stream) -> bool:
         """A stream is gone; whether it was the one that carried the link."""

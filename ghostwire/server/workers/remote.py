@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.commands import Command, SessionClosed, SetEndpoints
@@ -67,6 +70,8 @@ DIAL_S: Final = 0.05
 """Between two attempts to reach the leader."""
 FAULT_S: Final = 1.0
 """How long to wait where what it said could not be followed."""
+TURN_S: Final = 0.0005
+"""How long one turn of the event loop deals with what the leader says."""
 BEATS_S: Final = 5.0
 """How long signs of life wait to be told together."""
 CUT_S: Final = 1.0
@@ -87,6 +92,8 @@ class Remote:
         self.reached = asyncio.Event()
         """Set while a leader is at the other end."""
         self._end = End(world.entropy(16), self._batch)
+        self._heard: deque[Any] = deque()
+        self._following = False
         self._held: Position | None = None
         self._pause_s = DIAL_S
         self._op = 0
@@ -212,12 +219,34 @@ class Remote:
     def _batch(self, payload: bytes) -> None:
         self._heard_at = self.clock().mono
         try:
-            for message in LEADER_BATCH.decode(payload):
+            self._heard += LEADER_BATCH.decode(payload)
+        except msgspec.MsgspecError as error:
+            self._lose_track(error)
+        if not self._following:
+            self._follow()
+
+    def _follow(self) -> None:
+        """Deal with some of what the leader has said: nodes that ask have their turn in between."""
+        until = time.monotonic() + TURN_S
+        try:
+            while self._heard:
+                message = self._heard.popleft()
                 self._acts[type(message)](message)
+                if time.monotonic() >= until:
+                    break
         except Exception as error:
-            self._world.observer.event("critical", "feed.fault", error=f"{type(error).__name__}: {error}")
-            self._pause_s = FAULT_S
-            self._end.begin_anew("what the leader said could not be followed")
+            self._lose_track(error)
+        if self._following is not bool(self._heard):
+            self._following = not self._following
+            self._end.listen(not self._following)
+        if self._following:
+            self._loop.call_soon(self._follow)
+
+    def _lose_track(self, error: Exception) -> None:
+        self._world.observer.event("critical", "feed.fault", error=f"{type(error).__name__}: {error}")
+        self._pause_s = FAULT_S
+        self._heard.clear()
+        self._end.begin_anew("what the leader said could not be followed")
 
     def _answered(self, op: int, value: Any, error: GhostwireError | None = None) -> None:
         answer = self._asked.pop(op, None)
@@ -302,6 +331,7 @@ class Remote:
         known = self._end.carried_by(stream, greeting)
         self._world.observer.event("info", "leader.reached", known=known)
         if not known:
+            self._heard.clear()
             self.replication.begin()
             self._refuse_all("the coordinator has started again")
             live = [(session.node, session.session) for session in self.fanout.sessions()]
@@ -322,8 +352,8 @@ class Remote:
         while True:
             await asyncio.sleep(BEAT_S)
             now = self.clock().mono
-            if now - before > 2 * BEAT_S:
-                self._heard_at = now  # it was this process that stood still
+            if now - before > 2 * BEAT_S or self._following:
+                self._heard_at = now  # it was this process that stood still, or has not come to what was said
             before = now
             if not self._end.stands:
                 continue
