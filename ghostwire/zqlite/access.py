@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import apsw
 
-from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError
+from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError, ValidationError
 from ghostwire.zqlite import (
     bootstrap,
     changelog,
@@ -315,6 +315,12 @@ class Access:
     def _check(self) -> None:
         if self._closed is not None:
             raise UnavailableError("the store is closed")
+        try:
+            ours = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            ours = False
+        if not ours:
+            raise ValidationError("this store belongs to the event loop that opened it; other threads have db.read()")
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: GhostwireError | None) -> None:

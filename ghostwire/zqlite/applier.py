@@ -352,7 +352,7 @@ class Applier:
         """The caller's error."""
         if isinstance(error, apsw.AuthError) and self._guard.denial:
             return PermissionDeniedError(f"a statement may not {self._guard.denial}")
-        return faults.translate(error)
+        return faults.of_statement(error)
 
     def _own_script(self, script: Script) -> Result:
         """One statement of the store's own, whose rows enter the log like any other."""

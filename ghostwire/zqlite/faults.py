@@ -49,6 +49,13 @@ def translate(error: Exception) -> GhostwireError:
     return InternalError(f"unexpected {type(error).__name__} in the store: {text}")
 
 
+def of_statement(error: Exception) -> GhostwireError:
+    """The same where nothing but a caller's statement was run: a key that is missing is a parameter without a value."""
+    if isinstance(error, KeyError):
+        return ValidationError(f"no value was given for the parameter {error}")
+    return translate(error)
+
+
 def _database(text: str) -> GhostwireError:
     return DatabaseError(f"the store failed: {text}")
 
@@ -67,7 +74,7 @@ _TABLE = (
         ),
         ValidationError,
     ),
-    ((KeyError,), lambda name: ValidationError(f"no value was given for the parameter {name}")),
+    ((apsw.CursorClosedError,), lambda _: UnavailableError("this read is over: read within its `with`")),
     ((apsw.FullError,), lambda _: ResourceExhaustedError(_FULL)),
     ((apsw.AuthError,), lambda text: PermissionDeniedError(f"the store does not let statements do this: {text}")),
     ((apsw.InterruptError,), lambda _: UnavailableError("the statement was interrupted at its deadline")),

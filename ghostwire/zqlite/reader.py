@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import apsw
 
-from ghostwire.errors import GhostwireError, PermissionDeniedError, ValidationError
+from ghostwire.errors import GhostwireError, PermissionDeniedError, UnavailableError, ValidationError
 from ghostwire.zqlite import faults
 from ghostwire.zqlite.guard import Guard
 from ghostwire.zqlite.rows import Row, fetch, into, shape
@@ -32,7 +32,7 @@ class Reader:
         self._watch = watch
         self._alert = watch.alert
         self._guard = Guard(connection)
-        self._execute = connection.cursor().execute
+        self._statement = self._execute = connection.cursor().execute
         self._shapes: dict[str, Callable[[Any], Row]] = {}
         self._streams: set[apsw.Cursor] = set()
         self._blobs: list[apsw.Blob] = []
@@ -47,7 +47,7 @@ class Reader:
                 make = self._shape(text, cursor)
             rows = list(map(make, cursor.fetchall()))
         except Exception as error:
-            raise self.explain(error) from error
+            raise self._refusal(error) from error
         if (took := clock() - started) > self._alert:
             self._watch.tell("query", took, text, len(rows))
         return rows
@@ -64,7 +64,7 @@ class Reader:
             values = cursor.fetchone()
             row = None if values is None else (self._shapes.get(text) or self._shape(text, cursor))(values)
         except Exception as error:
-            raise self.explain(error) from error
+            raise self._refusal(error) from error
         if (took := clock() - started) > self._alert:
             self._watch.tell("query", took, text, values is not None)
         return row
@@ -75,7 +75,7 @@ class Reader:
         try:
             values = self._execute(text, params).fetchone()
         except Exception as error:
-            raise self.explain(error) from error
+            raise self._refusal(error) from error
         if (took := clock() - started) > self._alert:
             self._watch.tell("query", took, text, values is not None)
         return None if values is None else values[0]
@@ -84,9 +84,9 @@ class Reader:
         """The rows of one SELECT for each of `many` parameters, one after the other."""
         started = clock()
         try:
-            rows = fetch(self.connection.cursor().executemany(text, many))
+            rows = fetch(self._begun().cursor().executemany(text, many))
         except Exception as error:
-            raise self.explain(error) from error
+            raise self._refusal(error) from error
         if (took := clock() - started) > self._alert:
             self._watch.tell("query", took, text, len(rows))
         return rows
@@ -99,7 +99,7 @@ class Reader:
         try:
             steps: list[Any] = self._execute(f"EXPLAIN QUERY PLAN {text}", params, can_cache=False).fetchall()
         except Exception as error:
-            raise self.explain(error) from error
+            raise self._refusal(error) from error
         for number, parent, _, detail in steps:
             depth[number] = depth.get(parent, -1) + 1
             lines.append("  " * depth[number] + detail)
@@ -111,9 +111,9 @@ class Reader:
         Raises ValidationError where there is none. Sealed values have no pieces.
         """
         try:
-            blob = self.connection.blob_open("main", table, column, rowid, False)
+            blob = self._begun().blob_open("main", table, column, rowid, False)
         except Exception as error:
-            raise self.explain(error) from error
+            raise self._refusal(error) from error
         self._blobs.append(blob)
         return blob
 
@@ -121,7 +121,7 @@ class Reader:
         """The rows of a SELECT one by one, as SQLite finds them. It ends with the read transaction at the latest."""
         make: type[Row] | None = None
         started, count = clock(), 0
-        cursor = self.connection.cursor()
+        cursor = self._begun().cursor()
         self._streams.add(cursor)
         try:
             for values in cursor.execute(text, params):
@@ -129,8 +129,8 @@ class Reader:
                     make = shape(cursor.get_description())
                 count += 1
                 yield make(values)
-        except apsw.Error as error:
-            raise self.explain(error) from error
+        except (apsw.Error, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise self._refusal(error) from error
         finally:
             self._streams.discard(cursor)
             cursor.close(True)
@@ -140,6 +140,7 @@ class Reader:
     def begin(self) -> None:
         """Start the transaction; its moment is that of the first read."""
         self._shapes.clear()  # a statement's columns stay as they are within one transaction only
+        self._execute = self._statement
         self._own("BEGIN")
 
     def alive(self) -> bool:
@@ -156,6 +157,7 @@ class Reader:
                 self._streams.pop().close(True)
             while self._blobs:
                 self._blobs.pop().close(True)
+            self._execute = _over
             if self.connection.in_transaction:
                 self._own("ROLLBACK")  # on the cursor of the queries: it ends one that was not read to its end
             return True
@@ -169,6 +171,9 @@ class Reader:
             return ValidationError("a query only reads: use execute to write")
         return faults.translate(error)
 
+    def _refusal(self, error: Exception) -> GhostwireError:
+        return faults.of_statement(error) if isinstance(error, KeyError) else self.explain(error)
+
     def _shape(self, text: str, cursor: apsw.Cursor) -> Callable[[Any], Row]:
         """The class of a statement's rows, kept until the next transaction."""
         try:
@@ -177,9 +182,19 @@ class Reader:
             return Row
         return make
 
+    def _begun(self) -> apsw.Connection:
+        if self._execute is _over:
+            _over()
+        return self.connection
+
     def _own(self, text: str) -> None:
         self._guard.trusting = True
         try:
-            self._execute(text, prepare_flags=_OWN)
+            self._statement(text, prepare_flags=_OWN)
         finally:
             self._guard.trusting = False
+
+
+def _over(*_: Any, **_options: Any) -> Any:
+    """Stands for a connection that others may be using by now."""
+    raise UnavailableError("this read is over: read within its `with`")

@@ -10,6 +10,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ import pytest
 from ghostwire import zqlite
 from ghostwire.errors import ConflictError, PermissionDeniedError, UnavailableError, ValidationError
 from ghostwire.testing.crash import Recorder
+from ghostwire.zqlite import Operation, Statement
 
 KEY = bytes(range(32))
 
@@ -81,6 +83,10 @@ async def test_errors_name_the_fault_and_leave_nothing(db: zqlite.Store) -> None
         await db.execute("INSERT INTO t(v) VALUES (:v)", {"w": "b"})
     with pytest.raises(ValidationError, match="no value was given for the parameter 'v'"):
         await db.query("SELECT :v", {})
+    with pytest.raises(ValidationError, match="no value was given for the parameter 'v'"):
+        await anext(db.stream("SELECT :v", {}))
+    with pytest.raises(ValidationError, match="dict or a sequence"):
+        await anext(db.stream("SELECT ?", 5))  # type: ignore[arg-type]
     with pytest.raises(ConflictError):
         await db.executemany("INSERT INTO t(v) VALUES (?)", [("c",), ("a",)])
     with pytest.raises(ValidationError):
@@ -110,6 +116,52 @@ async def test_read_is_one_moment(db: zqlite.Store) -> None:
         assert r.query_one("SELECT a FROM t WHERE a = ?", (2,)) is None
         assert r.query_many("SELECT ? AS x", [(1,), (2,)]) == [(1,), (2,)]
         assert [row["a"] for row in r.stream("SELECT a FROM t UNION ALL SELECT 5")] == [1, 5]
+
+
+async def test_a_read_that_is_over_answers_no_more(db: zqlite.Store) -> None:
+    await db.execute("CREATE TABLE t(a)")
+    await db.executemany("INSERT INTO t VALUES (?)", [(1,), (2,)])
+    with db.read() as reader:
+        rows = reader.stream("SELECT a FROM t")
+        assert next(rows) == (1,)
+    late: list[Callable[[], object]] = [
+        lambda: reader.query("SELECT a FROM t"),
+        lambda: reader.query_one("SELECT a FROM t"),
+        lambda: reader.query_many("SELECT a FROM t", [()]),
+        lambda: reader.blob("t", "a", 1),
+        lambda: next(reader.stream("SELECT a FROM t")),
+        lambda: next(rows),
+    ]
+    for read in late:
+        with pytest.raises(UnavailableError, match="this read is over"):
+            read()
+    with db.read() as again:
+        assert again.value("SELECT count(*) FROM t") == 2
+
+
+async def test_another_event_loop_is_refused(db: zqlite.Store) -> None:
+    await db.execute("CREATE TABLE t(a)")
+
+    async def write() -> None:
+        async with db.transaction() as tx:
+            await tx.execute("INSERT INTO t VALUES (1)")
+
+    async def submit() -> None:
+        await db.submit(Operation("x", "", (Statement("INSERT INTO t VALUES (1)"),)))
+
+    async def query() -> None:
+        await db.query("SELECT * FROM t")
+
+    async def follow() -> None:
+        async for _ in db.changes(0):
+            return
+
+    for asked in (write, submit, query, follow):
+        with pytest.raises(ValidationError, match="belongs to the event loop that opened it"):
+            await asyncio.to_thread(asyncio.run, asked())
+    with pytest.raises(ValidationError, match="belongs to the event loop that opened it"):
+        await asyncio.to_thread(db.submit, Operation("x", "", ()))
+    assert await db.query("SELECT count(*) FROM t") == [(0,)]
 
 
 async def test_one_file_is_left_and_opens_under_another_name(tmp_path: Path) -> None:
