@@ -33,7 +33,7 @@ MOST_GAPS: Final = 8
 """Slots between those of one change that it is not about, as far as filling ranges is quicker than picking slots."""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One change of maps: after it the coordinator stood at (`boot`, `seq`, `vseq`).
 
     `touched` are node ids, `owners` those whose nodes they are or were, `affected` slots. With nothing touched, the
@@ -110,12 +110,11 @@ class ChangeWindow:
         position when durable changes of maps came after the mark, needs a whole map.
         """
         told = mark is not None and (mark.seq == seq or since <= QUIET)
+        boots: dict[bytes, bytes] = {}
         for change in changes:
-            affected = BitMap.deserialize(change.affected)
+            affected, boot = BitMap.deserialize(change.affected), boots.setdefault(change.boot, change.boot)
             self._next = change.number
-            self._append(
-                Entry(change.number, change.boot, change.seq, change.vseq, change.touched, change.owners, affected)
-            )
+            self._append(Entry(change.number, boot, change.seq, change.vseq, change.touched, change.owners, affected))
         if self._entries:
             first = self._entries[0]
             # The change before it may have led to the same position: whoever holds an earlier one may have missed that.

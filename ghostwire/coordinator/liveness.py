@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from ghostwire.coordinator.agenda import Agenda, Due
 from ghostwire.coordinator.settings import Settings
@@ -16,8 +17,7 @@ EARLY_S: Final = 1e-6
 Turn = Literal["grace", "offline"] | None
 
 
-@dataclass(slots=True)
-class Presence:
+class Presence(msgspec.Struct, gc=False):
     """What may be lost of a node. Monotonic times in seconds, `last_seen` and `token_expires` in UTC nanoseconds."""
 
     online: bool = False

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from pyroaring import BitMap
 
+from ghostwire._native import token
 from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.node import Node
@@ -44,7 +45,7 @@ class Outlook:
             return encode_part(Filter(rules=self._rules(slot), ends=ends))
         if self._kept_at != self._numbers.turn or len(self._kept) >= MOST_KEPT:
             self._kept, self._kept_at = {}, self._numbers.turn
-        key = self._engine.filter_key(slot)
+        key = token.blake3(self._engine.filter_key(slot))
         found = self._kept.get(key)
         if found is None:
             found = self._kept[key] = encode_part(Filter(rules=self._rules(slot)))

@@ -10,7 +10,7 @@ from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeMetrics
 
 
-class NodeSeen(msgspec.Struct, frozen=True, kw_only=True):
+class NodeSeen(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What may be lost of one node, as it is flushed to the history store; the newest one of a node counts.
 
     `class_id` is the number under which its class is known in maps. `last_seen` and `token_expires` are UTC
@@ -45,7 +45,7 @@ class NodeFlows(msgspec.Struct, frozen=True, kw_only=True):
     flows: dict[int, Flow]
 
 
-class MapChange(msgspec.Struct, frozen=True, kw_only=True):
+class MapChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One change of maps, kept so that nodes can resume across a restart. Its key is `number`, which only grows.
 
     `boot`, `seq` and `vseq` are the position after it; `touched` the nodes that changed, `owners` the owners whose

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from pyroaring import BitMap64
+
 from ghostwire.coordinator.agenda import Agenda, Due
 from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.effects import Flush
@@ -36,7 +38,7 @@ class VolatileStream:
         self._window = window
         self._agenda = agenda
         self._hits = hits
-        self._dirty: set[int] = set()
+        self._dirty = BitMap64()
         self.vseq = 0
 
     def step(self) -> int:
@@ -61,7 +63,7 @@ class VolatileStream:
     def flush(self, position: Position, utc: int, flows: tuple[NodeFlows, ...]) -> Flush:
         """Everything since the last flush, `flows` with it. It holds at `position`, at which the caller stands."""
         self._agenda.cancel(Due.FLUSH, _NOBODY)
-        facts = tuple(self._fact(node) for node in sorted(self._dirty) if node in self._state.nodes)
+        facts = tuple(self._fact(node) for node in self._dirty if node in self._state.nodes)
         self._dirty.clear()
         changes = self._window.take_fresh()
         mark = FlushMark(

@@ -25,7 +25,7 @@ class PreauthKey(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
 
 
-class SessionToken(msgspec.Struct, frozen=True, kw_only=True):
+class SessionToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node's session token: one live per node, sliding."""
 
     node_id: int

@@ -14,7 +14,7 @@ NodeStatus = Literal["active", "maintenance", "offline"]
 _ALIKE: Final = ("node_type", "region", "country", "os", "agent_version", "home_relay", "status")
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The durable part of a node. Times are UTC nanoseconds, 0 for never.
 
     `id` is stable and never given again; `slot` (below 2**22) indexes sets and arrays and is used again after

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
+from pyroaring import BitMap64
 
 
 class RecoveryStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +25,7 @@ class Recovery:
     __slots__ = ("_expected", "_last", "_missing", "_started")
 
     def __init__(self, expected: Iterable[int], mono: float) -> None:
-        self._missing = set(expected)
+        self._missing = BitMap64(expected)
         self._expected = len(self._missing)
         self._started = mono
         self._last: float | None = None

@@ -191,8 +191,16 @@ class Feed:
         return e.RowSet(group.number, self._groups.numbers(seen).serialize())
 
     def _maps_changed(self, entry: Entry, affected: bytes | None, seen: int = 0) -> e.Event:
-        number, boot, seq, vseq, touched, owners, _ = entry
-        return e.MapsChanged(number, boot, seq, vseq, touched, owners, affected, seen)
+        return e.MapsChanged(
+            number=entry.number,
+            boot=entry.boot,
+            seq=entry.seq,
+            vseq=entry.vseq,
+            touched=entry.touched,
+            owners=entry.owners,
+            affected=affected,
+            seen=seen,
+        )
 
 
 def _paged(begun: e.Begun, standing: Iterator[e.Event], position: Position) -> Iterator[e.Batch]:
