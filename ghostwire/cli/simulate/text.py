@@ -116,9 +116,13 @@ def _storm(storm: report.Storm) -> str:
 
 def _hostile(hostile: report.Hostile) -> str:
     tries = ", ".join(f"{name} {count}" for name, count in sorted(hostile.tries.items()))
+    times = ""
+    if hostile.query_p99_ms is not None and hostile.calm_p99_ms:
+        times = f" ({hostile.query_p99_ms / hostile.calm_p99_ms:.1f} times)"
     return (
         f"{hostile.connections} connections ({tries}): queries of others p99 {ms(hostile.query_p99_ms)}, "
-        f"before {ms(hostile.calm_p99_ms)}; {hostile.sessions_lost} sessions lost"
+        f"before {ms(hostile.calm_p99_ms)}{times}, of a bare uvloop server meanwhile {ms(hostile.raw_uvloop_p99_ms)}; "
+        f"{hostile.sessions_lost} sessions lost"
     )
 
 

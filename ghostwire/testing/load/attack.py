@@ -34,6 +34,7 @@ def attack(stage: Stage, connections: int) -> Hostile:
         process.stdin.flush()
         stage.fleet.wait(WARM_UP_S)
         under = stage.questions.ask(rate, ATTACK_S)
+        raw = stage.questions.ask_bare(rate, CALM_S)
         said, _ = process.communicate()
     stage.keep("query while some mean harm", under)
     stage.settle()
@@ -42,5 +43,6 @@ def attack(stage: Stage, connections: int) -> Hostile:
         tries=msgspec.json.decode(said, type=Attacked).tries,
         query_p99_ms=under.percentile(99),
         calm_p99_ms=calm.percentile(99),
+        raw_uvloop_p99_ms=raw.percentile(99),
         sessions_lost=stage.count().lost + stage.questions.missing(),
     )

@@ -148,12 +148,17 @@ class Clients(_Part, frozen=True, kw_only=True):
 
 
 class Hostile(_Part, frozen=True, kw_only=True):
-    """Clients that meant harm: how often each played its part, and what the others had of it."""
+    """Clients that meant harm: how often each played its part, and what the others had of it.
+
+    `calm_p99_ms` is of the same queries before, `raw_uvloop_p99_ms` of a bare server that nobody harms, meanwhile: what
+    those who mean harm take of the machine.
+    """
 
     connections: int
     tries: dict[str, int]
     query_p99_ms: float | None
     calm_p99_ms: float | None
+    raw_uvloop_p99_ms: float | None
     sessions_lost: int
 
 
