@@ -1,11 +1,14 @@
 """`ghostwire simulate`: the real verb against a real server."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 NODES = 1000
@@ -33,6 +36,29 @@ FIGURES = {
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ghostwire.cli", "simulate", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.mark.integration
+def test_a_page_that_cannot_be_written_is_told_before_the_rehearsal(tmp_path: Path) -> None:
+    done = run("--nodes", "20", "--report", str(tmp_path / "none" / "page.html"))
+    assert done.returncode == 2
+    assert "page.html: No such file or directory" in done.stderr
+
+
+@pytest.mark.integration
+def test_a_signal_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ghostwire.cli", "simulate", "--nodes", "20"]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stderr=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("ghostwire-simulate-*/server/admin.sock")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        others = psutil.Process(child.pid).children(recursive=True)
+        assert others
+        child.terminate()
+        assert child.wait(60) == 130
+    assert psutil.wait_procs(others, timeout=60)[1] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.integration

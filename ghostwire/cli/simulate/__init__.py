@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,10 @@ def command(
     chosen = frozenset(ALL if "all" in scenarios else scenarios)
     if workers is not None and nodes > ALONE * max(workers, 1):
         raise click.UsageError(f"{nodes} nodes need more workers: one process holds {ALONE} sessions")
+    if page is not None:
+        _require_writable(page)
+    # A signal ends it as Ctrl-C does: nothing that it made stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = Plan(
         nodes=nodes,
         visible=visible,
@@ -122,6 +127,14 @@ def command(
             click.echo(f"{name}: {click.unstyle(value)}", err=True)
     screen.show(msgspec.to_builtins(found), as_json, lambda: text.render(found, trace))
     return 0 if holds(found, trace) else 1
+
+
+def _require_writable(page: Path) -> None:
+    """Raise `click.BadParameter` where the page could not be written at the end."""
+    try:
+        page.touch()
+    except OSError as error:
+        raise click.BadParameter(f"cannot write {page}: {error.strerror}", param_hint="--report") from error
 
 
 def holds(found: Report, trace: Trace) -> bool:
