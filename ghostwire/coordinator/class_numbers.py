@@ -17,7 +17,7 @@ class ClassNumbers:
     """
 
     def __init__(self, first: int) -> None:
-        self.next = first
+        self._fresh = [first]
         self.turn = 0
         """Moves whenever another class has a number, or one has it no longer."""
         self._of: NDArray[np.uint32] = np.zeros(1024, dtype=np.uint32)
@@ -52,8 +52,31 @@ class ClassNumbers:
 
     def all(self) -> dict[int, int]:
         """The number of every present node, by slot."""
-        slots = np.flatnonzero(self._of)
-        return dict(zip(slots.tolist(), self._of[slots].tolist(), strict=True))
+        return by_slot(self._of)
+
+    def copied(self) -> NDArray[np.uint32]:
+        """The same as they are now, as an array with 0 where nobody is."""
+        return self._of.copy()
+
+    @property
+    def next(self) -> int:
+        """The next number to be given."""
+        return self._fresh[0]
+
+    def set_aside(self, count: int) -> int:
+        """Give so many numbers to nobody; the first of them."""
+        first = self._fresh[0]
+        self._fresh[0] += count
+        return first
+
+    def take_back(self, first: int, count: int, given: int) -> None:
+        """Of numbers that were set aside only so many were given: the others are to be, unless some were meanwhile."""
+        if self._fresh[0] == first + count:
+            self._fresh[0] = first + given
+
+    def give_like(self, other: ClassNumbers) -> None:
+        """Give the numbers from here on that the other would give: none is given twice."""
+        self._fresh = other._fresh
 
     def inhabited(self, engine_classes: tuple[int, ...]) -> tuple[int, ...]:
         """The numbers of an engine's classes, sorted; a class without members has none."""
@@ -69,8 +92,7 @@ class ClassNumbers:
         if within:
             self._enter(slot, engine_class, next(iter(within)))
             return False
-        self._enter(slot, engine_class, self.next)
-        self.next += 1
+        self._enter(slot, engine_class, self.set_aside(1))
         return True
 
     def place(self, slot: int, engine_class: int) -> bool:
@@ -112,6 +134,12 @@ class ClassNumbers:
     def _turn(self) -> None:
         self.turn += 1
         self._inhabited.clear()
+
+
+def by_slot(numbers: NDArray[np.uint32]) -> dict[int, int]:
+    """Numbers in an array by their places; 0 is none."""
+    slots = np.flatnonzero(numbers)
+    return dict(zip(slots.tolist(), numbers[slots].tolist(), strict=True))
 
 
 def _grown(known: NDArray[np.uint32], slot: int) -> NDArray[np.uint32]:

@@ -156,16 +156,16 @@ class Coordinator:
         core.reservations.hold((BUILDING,))
         self._building = command, attempt
         self._last_build += 1
-        core.views.begin_aside(unbuilt.text, unbuilt.bindings)
+        standing = core.views.begin_aside(unbuilt.text, unbuilt.bindings)
         core.effects.append(
             BuildPolicy(
                 build=self._last_build,
                 text=unbuilt.text,
                 bindings=dict(unbuilt.bindings),
                 census=core.views.census(now.utc),
-                standing=core.views.standing(unbuilt.bindings),
+                standing=standing,
                 ends=unbuilt.ends,
-                against=core.views.in_force() if unbuilt.is_compared else None,
+                is_compared=unbuilt.is_compared,
             )
         )
 
@@ -270,6 +270,7 @@ def _handlers(core: Core, talk: Conversations, time: Timekeeper) -> dict[type[c.
         c.AdoptSession: lambda m, now, claim: talk.adopt(m, now),
         c.SessionClosed: lambda m, now, claim: talk.closed(m, now),
         c.HeartbeatNode: lambda m, now, claim: talk.heartbeat(m, now),
+        c.HearNodes: lambda m, now, claim: talk.hear(m, now),
         c.SetEndpoints: lambda m, now, claim: talk.set_endpoints(m, now),
         c.ResyncNode: lambda m, now, claim: talk.resync(m, now),
         c.OrderRotation: lambda m, now, claim: talk.order_rotation(m),

@@ -9,11 +9,11 @@ import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.census import Census
+from ghostwire.coordinator.policy_successor import Standing
 from ghostwire.coordinator.snapshot import NodeFlows
 from ghostwire.errors import GhostwireError
 from ghostwire.model.change import Write
 from ghostwire.model.position import Position
-from ghostwire.policy import Engine
 
 
 class Persist(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,19 +99,17 @@ class RestSlot(msgspec.Struct, frozen=True, kw_only=True):
 class BuildPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Build a policy aside (`ghostwire.coordinator.policy_building`), on a thread; then `PolicyBuilt`.
 
-    `bindings` say whom names mean; without them who is called so. `standing` is the engine in force where names mean
-    the same in it: it is only asked whether it could take over the rules that differ, and whether the policy's own
-    tests would hold then. The connections of nodes in the slots `ends` are to be judged. With `against`, a policy's
-    text and what its names mean, it is to be said whether access is taken away only.
+    `bindings` say whom names mean; without them who is called so. `standing` is the policy in force. The connections
+    of nodes in the slots `ends` are to be judged; with `is_compared` it is to be said whether access is only lost.
     """
 
     build: int
     text: str
     bindings: dict[str, int]
     census: Census
-    standing: Engine | None = None
+    standing: Standing
     ends: frozenset[int] = frozenset()
-    against: tuple[str, dict[str, int]] | None = None
+    is_compared: bool = False
 
 
 Effect = Persist | Reply | Refuse | Push | Send | CloseSession | Flush | RestSlot | BuildPolicy

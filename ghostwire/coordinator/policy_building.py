@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.commands import PolicyBuilt
 from ghostwire.coordinator.effects import BuildPolicy
 from ghostwire.coordinator.policy_aside import Built
 from ghostwire.coordinator.policy_diff import Meaning, only_removes
+from ghostwire.coordinator.policy_successor import Successor
 from ghostwire.coordinator.views import policy_of
 from ghostwire.errors import GhostwireError, InternalError, ValidationError
 from ghostwire.policy import Engine, Policy
@@ -26,13 +26,17 @@ def build_policy(effect: BuildPolicy) -> PolicyBuilt:
 
 def _built(effect: BuildPolicy, policy: Policy) -> Built:
     standing = effect.standing
-    if standing is not None and effect.against is None and standing.can_edit(policy):
-        failure = _failure(lambda: standing.check_instead(policy, effect.census.at))
+    if standing.names_hold and not effect.is_compared and standing.engine.can_edit(policy):
+        failure = _failure(lambda: standing.engine.check_instead(policy, effect.census.at))
         return Built(policy, None, _judge(effect, policy), failure)
     directory = effect.census.directory()
     engine = directory.build(policy, effect.bindings)
-    removes = effect.against is not None and _only_removes(effect, engine, directory)
-    return Built(policy, engine, engine, _failure(engine.check), removes)
+    failure = _failure(engine.check)
+    before = standing.compiled(policy_of(standing.text), directory)
+    removes = effect.is_compared and only_removes(
+        Meaning(standing.text, before), Meaning(effect.text, engine), directory
+    )
+    return Built(policy, Successor.of(engine, before, standing), engine, failure, removes)
 
 
 def _failure(check: Callable[[], None]) -> str | None:
@@ -49,9 +53,3 @@ def _judge(effect: BuildPolicy, policy: Policy) -> Engine | None:
         return None
     around = effect.census.directory(lambda node: node.slot in effect.ends or bool(node.approved_routes))
     return around.build(policy, effect.bindings)
-
-
-def _only_removes(effect: BuildPolicy, engine: Engine, directory: Directory) -> bool:
-    text, bindings = effect.against or ("", {})
-    before = Meaning(text, directory.build(policy_of(text), bindings))
-    return only_removes(before, Meaning(effect.text, engine), directory)

@@ -11,6 +11,7 @@ from ghostwire.coordinator.change_window import ChangeWindow
 from ghostwire.coordinator.decision import Decision, answers_nothing
 from ghostwire.coordinator.maps import LARGEST_DELTA
 from ghostwire.coordinator.network_mapper import NetworkMapper
+from ghostwire.coordinator.outlook import Sights
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import BINDINGS, Views, bindings_of, bindings_value
 from ghostwire.model.access import AccessRequest
@@ -83,20 +84,22 @@ class PolicyControl:
         return self._follow(lambda: self._views.edit(policy), among)
 
     def _exchange(self) -> BitMap:
-        """It is another altogether: a look at everybody."""
-        slots, by_slot = self._views.slots, self._state.node_by_slot
-        before, outlook = self._views.sights(slots), self._views.outlook
-        self._views.rebind()
-        after, now = self._views.sights(slots), self._views.outlook
-        changed = BitMap(slot for slot in slots if self._mapper.refresh(by_slot[slot]))
-        affected = BitMap(changed)
-        for slot in slots - changed:
-            seen = after.of(slot)
-            if seen != before.of(slot) or seen.intersect(changed) or now.part(slot) != outlook.part(slot):
+        """It is another altogether: whose maps that changes is known of all but those of whom it was not foreseen."""
+        by_slot, left, outlook = self._state.node_by_slot, self._views.engine, self._views.outlook
+        affected, unsure = (slots & self._views.slots for slots in self._views.rebind())
+        changed = BitMap(slot for slot in affected | unsure if self._mapper.refresh(by_slot[slot]))
+        affected = (affected - unsure) | changed | self._views.sights(changed & unsure).everyone()
+        affected &= self._views.slots
+        doubtful = unsure - affected
+        before, after = Sights(left, doubtful), self._views.sights(doubtful)
+        for slot in doubtful:
+            if before.of(slot) != after.of(slot) or outlook.part(slot) != self._views.outlook.part(slot):
                 affected.add(slot)
+        self._views.journal.moved(affected, everyone=True)
         if affected:
             self._window.add(self._mapper.position, (), (), affected)
-            self._tell({slot: before.of(slot) for slot in affected}, changed)
+            seen = Sights(left, (slot for slot in affected if self._is_live(by_slot[slot])))
+            self._tell({slot: seen.of(slot) for slot in seen}, changed)
         return affected
 
     def users_changed(self, *, nodeless: bool) -> BitMap:
@@ -108,6 +111,7 @@ class PolicyControl:
             if self._views.know_users():
                 return BitMap()
             self._views.rebind()
+            self._views.journal.moved(self._views.slots, everyone=True)
             return self._tell_whole(BitMap(self._views.slots))
         return self._follow(self._views.set_users)
 

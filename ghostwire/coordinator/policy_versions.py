@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from ghostwire.coordinator.access_standing import grants
 from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RevertPolicy, RollbackPolicy
 from ghostwire.coordinator.decision import Decision, Unbuilt
 from ghostwire.coordinator.names import printable
@@ -169,7 +168,8 @@ class PolicyVersions:
         found: list[GhostwireError] = []
         if built.failure is not None:
             found.append(ValidationError(f"the policy's own tests: {built.failure}"))
-        found.extend(self._cuts(built.judge, command.connections, utc))
+        if self._ends(command.connections):
+            found.extend(self._cuts(self._views.judge(built, utc), command.connections))
         if built.only_removes:
             found.append(
                 ConflictError("this version only takes access away, and unless confirmed it would be given back")
@@ -185,13 +185,11 @@ class PolicyVersions:
         ends = (at.get(address) for connection in known for address in (connection.source, connection.target))
         return frozenset(node.slot for node in ends if node is not None)
 
-    def _cuts(self, judge: Engine | None, connections: Iterable[Connection], utc: int) -> list[GhostwireError]:
+    def _cuts(self, judge: Engine | None, connections: Iterable[Connection]) -> list[GhostwireError]:
         """The asker's own connections over the mesh that a policy would cut."""
         if judge is None:
             return []
         found: list[GhostwireError] = []
-        judge.turn(utc)
-        judge.set_access(grants(self._state, judge, utc))
         for connection in connections:
             source = self._state.node_by_address.get(connection.source)
             if source is None:

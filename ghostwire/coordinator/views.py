@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from pyroaring import BitMap
@@ -13,7 +13,8 @@ from ghostwire.coordinator.census import Census, policy_facts, served_routes, us
 from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.coordinator.journal import Journal
 from ghostwire.coordinator.outlook import Outlook, Sights
-from ghostwire.coordinator.policy_aside import Aside, Built
+from ghostwire.coordinator.policy_aside import Aside, Built, Change
+from ghostwire.coordinator.policy_successor import Standing
 from ghostwire.coordinator.state import State
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
@@ -62,13 +63,20 @@ def bindings_of_version(kept: bytes, number: int) -> dict[str, int]:
     return bindings if kept_for == number else {}
 
 
-def bindings_value(number: int, bindings: dict[str, int]) -> bytes:
+def bindings_value(number: int, bindings: Mapping[str, int]) -> bytes:
     """What the setting keeps, with the number of the policy that it is for."""
     return msgspec.msgpack.encode((number, dict(sorted(bindings.items()))))
 
 
 def _is_called(user: User | None, name: str) -> bool:
     return user is not None and name in (user.name, f"{user.name}@", user.email)
+
+
+class Foreseen(NamedTuple):
+    """Whose maps an exchange of the policy changes, and of whom that is not known."""
+
+    affected: BitMap
+    unsure: BitMap
 
 
 class Views:
@@ -85,6 +93,7 @@ class Views:
         self._aside: Aside | None = None
         self.bound = 0
         """Moves whenever names of the policy may have come to mean users."""
+        self._bindings: tuple[int, dict[str, int]] = (-1, {})
         self.version = 0
         """Moves with every change that may have changed a filter, or a class, of a node other than the one changed."""
 
@@ -99,25 +108,28 @@ class Views:
         self.outlook = Outlook(self._engine, numbers, self._state.node_by_slot)
         """What nodes see and let in now."""
 
-    def rebind(self) -> None:
-        """Exchange the policy for the one in force now; classes keep the numbers that they can.
+    def rebind(self) -> Foreseen:
+        """Exchange the policy for the one in force now; classes keep the numbers that they can. Whose maps are others.
 
         It is compiled here and now unless it was built aside, and its names mean the users that they would mean now.
         """
-        known = self.numbers.all()
         ready = self._ready()
-        if ready is None or ready.engine is None or not self._names_hold(ready.engine):
+        successor = None if ready is None else ready.successor
+        if successor is None or not self._names_hold(successor.engine):
+            foreseen = Foreseen(BitMap(), BitMap(self.slots))
+            known = self.numbers.all()
             self._engine = self._build()
+            self.adopt(known, self.numbers.next)
         else:
-            self._engine = ready.engine
-            self._engine.turn(self.at)
-            self._grant()
+            late = successor.come_to(self.at, grants(self._state, successor.engine, self.at))
+            foreseen = Foreseen(successor.affected, self._unsure() | late)
+            self._engine = successor.engine
+            self._number(successor.numbers)
+        self._engine.take_moved()
         self._looks_at_each = self._engine.tells_nodes_apart
         self.bound += 1
         self.version += 1
-        self.adopt(known, self.numbers.next)
-        self._engine.take_moved()
-        self.journal.moved(self.slots, everyone=True)
+        return foreseen
 
     def _build(self) -> Engine:
         """The policy in force over the nodes that are present, as of the log's time, with the access that stands."""
@@ -130,17 +142,24 @@ class Views:
 
     # A policy that is built aside.
 
-    def begin_aside(self, text: str, bindings: Mapping[str, int]) -> None:
-        """A policy is being built over the `census` as it is now: from here on it follows what changes."""
-        self._aside = Aside(text, bindings)
+    def begin_aside(self, text: str, bindings: Mapping[str, int]) -> Standing:
+        """A policy is being built over the `census` as it is now: from here on it follows what changes.
 
-    def in_force(self) -> tuple[str, dict[str, int]]:
-        """The text of the policy in force, and what its names mean."""
-        return text_in_force(self._state), self.bindings
-
-    def standing(self, bindings: Mapping[str, int]) -> Engine | None:
-        """The engine in force, where the names of a policy would mean in it what they are to mean."""
-        return self._engine if self._means(self._engine, bindings) else None
+        The policy in force is for who builds it.
+        """
+        count = len(self.slots)
+        first = self.numbers.set_aside(count)
+        self._aside = Aside(text, bindings, (first, count))
+        return Standing(
+            text=text_in_force(self._state),
+            bindings=self.bindings,
+            at=self._engine.at,
+            access=tuple(grants(self._state, self._engine, self._engine.at)),
+            known=self.numbers.copied(),
+            first=first,
+            engine=self._engine,
+            names_hold=self._means(self._engine, bindings),
+        )
 
     def aside(self, text: str, bindings: Mapping[str, int]) -> Built | None:
         """A policy that was built aside, if it is this one."""
@@ -150,19 +169,46 @@ class Views:
     def aside_built(self, built: Built) -> None:
         """What was begun is built, and catches up."""
         if self._aside is not None:
+            first, count = self._aside.numbers
+            if built.successor is None:
+                self.numbers.take_back(first, count, 0)
+            else:
+                self.numbers.take_back(first, count, built.successor.numbers.next - first)
+                built.successor.numbers.give_like(self.numbers)
             self._aside.arrive(built)
+
+    def judge(self, built: Built, utc: int) -> Engine | None:
+        """Who judges connections under a policy that was built aside, as of a time."""
+        if built.judge is not None:
+            access = grants(self._state, built.judge, utc)
+            if built.successor is not None:
+                self._doubt(built.successor.come_to(utc, access))
+            else:
+                built.judge.turn(utc)
+                built.judge.set_access(access)
+        return built.judge
 
     def end_aside(self) -> None:
         """What was built aside is in force, or not wanted any more."""
+        if self._aside is not None and self._aside.built is None:
+            self.numbers.take_back(*self._aside.numbers, 0)
         self._aside = None
 
     def _ready(self) -> Built | None:
         """The policy in force, if it was built aside."""
         return self.aside(text_in_force(self._state), bindings_of(self._state))
 
-    def _note(self, change: Callable[[Engine], object]) -> None:
+    def _note(self, change: Change) -> None:
         if self._aside is not None:
             self._aside.note(change)
+
+    def _doubt(self, slots: BitMap) -> None:
+        """What is found out of these nodes' maps, by who prepares another policy, may not hold."""
+        if self._aside is not None:
+            self._aside.unsure |= slots
+
+    def _unsure(self) -> BitMap:
+        return BitMap() if self._aside is None else self._aside.unsure
 
     # Windows.
 
@@ -198,6 +244,7 @@ class Views:
         self.slots.add(new.slot)
         renumbered = self.numbers.place(new.slot, self._engine.class_of(new.slot))
         routes = () if old is None else served_routes(old)
+        self._doubt(affected | apart | BitMap([new.slot]))
         if renumbered or facts.routes != routes or self._looks_at_each:
             apart |= affected
         return self._retold(apart, new.slot)
@@ -208,6 +255,7 @@ class Views:
         affected = self._engine.leave(old.slot)
         self._note(lambda engine: engine.leave(old.slot))
         self.slots.discard(old.slot)
+        self._doubt(affected | apart)
         if self.numbers.leave(old.slot) or served_routes(old) or self._looks_at_each:
             apart |= affected
         return self._retold(apart, old.slot)
@@ -232,7 +280,9 @@ class Views:
     def _know_users(self) -> BitMap:
         people = user_facts(self._state.users.values())
         self._note(lambda engine: engine.set_users(people))
-        return self._engine.set_users(people)
+        affected = self._engine.set_users(people)
+        self._doubt(affected)
+        return affected
 
     def edited(self) -> Policy | None:
         """The policy in force, where few of its rules alone have changed and its names mean the same users: `edit`.
@@ -272,9 +322,10 @@ class Views:
 
     def _means(self, engine: Engine, bindings: Mapping[str, int]) -> bool:
         """Whether the names that are bound are bound to these users, or without any as by a fresh look."""
+        bound = self.bindings if engine is self._engine else engine.bindings
         if bindings:
-            return bindings == engine.bindings
-        return all(_is_called(self._state.users.get(user), name) for name, user in engine.bindings.items())
+            return bindings == bound
+        return all(_is_called(self._state.users.get(user), name) for name, user in bound.items())
 
     def _moving_classes(self, change: Callable[[], BitMap]) -> BitMap:
         """Make a change to the engine that may move any node to another class, and count the members anew."""
@@ -286,7 +337,9 @@ class Views:
             now = self._engine.class_of(slot)
             if self.numbers.engine_class(slot) != now:
                 affected.add(slot)
-                self.numbers.place(slot, now)
+                if self.numbers.place(slot, now):
+                    self._doubt(self._engine.visible(slot))
+        self._doubt(affected)
         self.journal.moved(affected, everyone=self._engine.tells_owners != told_owners)
         return affected
 
@@ -303,9 +356,11 @@ class Views:
         return Sights(self._engine, slots)
 
     @property
-    def bindings(self) -> dict[str, int]:
+    def bindings(self) -> Mapping[str, int]:
         """Which user each name of the policy means, as far as names have matched."""
-        return self._engine.bindings
+        if self._bindings[0] != self.bound:
+            self._bindings = (self.bound, self._engine.bindings)
+        return self._bindings[1]
 
     def decide(self, source: int, destination: int, protocol: int, port: int) -> bool:
         """Whether one node may open `protocol` to `port` of another."""

@@ -160,6 +160,14 @@ class Engine(policy_cells.Decisions):
         found = self._core.concerned(policy.core)
         return BitMap() if found is None else self._moved(found)
 
+    def exchanged(self, before: Engine, known: Mapping[int, int], numbers: Mapping[int, int]) -> BitMap:
+        """Return the ids of the nodes whose own class, peers, peers' classes or filter change with this engine.
+
+        It takes the place of one over the same nodes, whose classes are `known` by some numbers, by node, and have
+        others then. Runs without the GIL.
+        """
+        return BitMap.deserialize(self._core.exchanged(before._core, dict(known), dict(numbers)))
+
     def take_moved(self) -> BitMap:
         """Return the ids of the nodes that were put into a class, their own or another, since this was asked last."""
         return BitMap.deserialize(self._core.take_moved())

@@ -8,7 +8,7 @@ pub mod policy {
     use gw_policy::access::{Approved, parse_ip};
     use gw_policy::address::{Address, Span};
     use gw_policy::directory::{Directory, Facts, Node, Tailnet, User};
-    use gw_policy::engine::{Effect, Explanation, Limit, Matrix, Standpoint};
+    use gw_policy::engine::{Effect, Explanation, Limit, Matrix, Numbers, Standpoint};
     use gw_policy::scope::{Bindings, Scope};
     use gw_policy::selector::{Role, Selector};
     use pyo3::exceptions::PyBufferError;
@@ -121,6 +121,17 @@ pub mod policy {
         }
     }
 
+    impl Drop for Engine {
+        /// Taking a large engine apart takes its time, and nobody waits for it.
+        fn drop(&mut self) {
+            let engine = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if engine.is_large() {
+                let whole = std::mem::take(engine);
+                std::thread::spawn(move || drop(whole));
+            }
+        }
+    }
+
     #[pymethods]
     impl Engine {
         /// Compile over users and nodes given as rows, as of a time.
@@ -223,6 +234,22 @@ pub mod policy {
             let new = policy.0.clone();
             let concerned = py.detach(|| self.lock().concerned(&new))?;
             Some(portable(py, &concerned))
+        }
+
+        /// Whose maps are others when this engine takes the place of another, which classes are known by before and
+        /// after, by node.
+        fn exchanged<'py>(
+            &self,
+            py: Python<'py>,
+            before: &Self,
+            known: Numbers,
+            numbers: Numbers,
+        ) -> PyResult<Bound<'py, PyBytes>> {
+            if std::ptr::eq(self, before) {
+                return Err(errors::invalid("an engine does not take its own place"));
+            }
+            let affected = py.detach(|| self.lock().exchanged(&mut before.lock(), &known, &numbers));
+            Ok(portable(py, &affected))
         }
 
         /// Who was put into a class since this was asked last.

@@ -88,8 +88,74 @@ def test_it_is_exchanged_without_being_compiled_again(net: SimNet, monkeypatch: 
     original = Engine.build
     monkeypatch.setattr(Engine, "build", lambda *args, **kwargs: built.append(None) or original(*args, **kwargs))
     begin(net, WEB)
+    net.hold = True
     net.finish_build()
-    assert len(built) == 1
+    assert built
+    built.clear()
+    net.settle()
+    assert in_force(net) == WEB
+    assert not built
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_whose_maps_change_is_found_before_it_comes_into_force(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the exchange nobody is looked at but whom it concerns, however many there are, and who changed meanwhile."""
+    looks: list[int] = []
+    for name in ("standpoint", "filter_key", "class_of", "visible"):
+        original = getattr(Engine, name)
+
+        def look(engine: Engine, slot: int, original: Any = original) -> Any:
+            looks.append(slot)
+            return original(engine, slot)
+
+        monkeypatch.setattr(Engine, name, look)
+    for others in (3, 30):
+        net = SimNet(seed=others)
+        net.ask(ApplyPolicy, text=CLOSED, author="test")
+        bobs = [net.join(f"bobs-{number}", net.key("bob")) for number in range(others)]
+        concerned = {net.join("laptop", net.key("alice")).slot, net.join("web", net.key(None, tags=("tag:web",))).slot}
+        net.hold_builds = True
+        begin(net, GROUP)
+        if late:
+            net.ask(RenameNode, node=bobs[0].id, name="renamed")
+            net.ask(TagNode, node=bobs[1].id, tags=("tag:db",))
+            concerned.add(bobs[1].slot)
+        net.hold = True
+        net.finish_build()
+        looks.clear()
+        net.pushes.clear()
+        net.settle()
+        assert set(looks) <= concerned
+        told = {slot for push in net.pushes for slot in push.slots}
+        assert told == concerned - ({bobs[1].slot} if late else set())
+        net.hold = False
+        check_all(net)
+
+
+@pytest.mark.parametrize("rule", ["alice@", "tag:web", "autogroup:member", "*"])
+def test_who_joins_leaves_and_changes_meanwhile_is_told_what_holds(net: SimNet, rule: str) -> None:
+    """Whatever it was that was found out before, under whichever of the policies they differ."""
+    for text in (WEB, GROUP.replace('["group:a"]', f'["{rule}"]'), GROUP.replace("web:80", "db:5432")):
+        begin(net, text)
+        node = net.join(f"n{len(net.nodes)}", net.key("alice"))
+        net.ask(TagNode, node=node.id, tags=("tag:db",))
+        gone = net.join(f"gone{len(net.nodes)}", net.key(None, tags=("tag:web",)))
+        net.ask(DeleteNode, node=gone.id)
+        reused = net.join(f"reused{len(net.nodes)}", net.key("alice"))
+        net.finish_build()
+        assert in_force(net) == text
+        assert reused.netmap.position is not None
+        check_all(net)
+
+
+def test_numbers_of_classes_are_given_once(net: SimNet) -> None:
+    """Those that are set aside for a policy which does not come about are given to others, and no number is lost."""
+    numbers = net.coordinator._core.views.numbers
+    before = numbers.next
+    for text in ("{", WEB):
+        begin(net, text)
+        net.finish_build()
+    assert net.coordinator._core.views.numbers.next - before <= len(net.nodes)
 
 
 def test_names_mean_users_of_the_moment_it_comes_into_force(net: SimNet) -> None:

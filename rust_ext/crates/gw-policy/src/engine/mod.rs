@@ -16,6 +16,7 @@ mod relink;
 mod requests;
 mod standing;
 mod standpoint;
+mod succession;
 mod trial;
 mod views;
 
@@ -47,6 +48,7 @@ pub use standpoint::Standpoint;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, OnceLock};
+pub use succession::Numbers;
 pub use trial::Grounds;
 use views::Views;
 

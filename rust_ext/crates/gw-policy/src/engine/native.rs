@@ -34,7 +34,7 @@ pub struct NativeRule {
 }
 
 impl NativeRule {
-    fn has_sources(&self) -> bool {
+    pub(super) fn has_sources(&self) -> bool {
         self.same_owner || !self.classes.is_empty() || !self.prefixes.is_empty()
     }
 }
