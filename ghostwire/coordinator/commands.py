@@ -12,6 +12,7 @@ import msgspec
 
 from ghostwire.coordinator.policy_aside import Built
 from ghostwire.errors import GhostwireError
+from ghostwire.model.beat import Beat
 from ghostwire.model.credential import Scope
 from ghostwire.model.flow import Flow
 from ghostwire.model.node import NodeFacts, NodeMetrics
@@ -93,6 +94,12 @@ class HeartbeatNode(Command, frozen=True, kw_only=True):
     metrics: NodeMetrics | None = None
     hits: dict[int, int] = {}
     flows: dict[int, Flow] = {}
+
+
+class HearNodes(Command, frozen=True, kw_only=True):
+    """Signs of life that those who serve the sessions have answered already. Replies `None`."""
+
+    beats: list[Beat]
 
 
 class SetEndpoints(Command, frozen=True, kw_only=True):

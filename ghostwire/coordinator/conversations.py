@@ -10,6 +10,7 @@ from typing import Final
 from ghostwire.coordinator.agenda import Due
 from ghostwire.coordinator.commands import (
     AdoptSession,
+    HearNodes,
     HeartbeatNode,
     OpenSession,
     OrderRotation,
@@ -27,6 +28,7 @@ from ghostwire.coordinator.quota import Quota
 from ghostwire.coordinator.registration import EXPIRED
 from ghostwire.coordinator.reservations import Claim
 from ghostwire.errors import AuthenticationError, ResourceExhaustedError, ValidationError
+from ghostwire.model.beat import Beat
 from ghostwire.model.node import Node
 from ghostwire.model.position import Position
 from ghostwire.model.time import Now
@@ -119,13 +121,7 @@ class Conversations:
         """
         core = self._core
         core.sessions.require(command.node, command.session, core.counters)
-        core.counters.heartbeats["ok"] += 1
-        core.liveness.heard(command.node, now, command.metrics)
-        if command.hits:
-            core.hits.report(command.node, command.hits, now.utc, core.views.engine.has_rule)
-        if command.flows:
-            core.flows.report(command.node, command.flows, self._is_peer_of(command.node))
-        core.volatile.note(command.node, now, core.settings.flush_s)
+        self._hear(command, now)
         if command.position is None:
             return None
         node = core.nodes.get(command.node)
@@ -134,6 +130,26 @@ class Conversations:
             frames, left = core.mapper.bring(node, found.left.held)
             core.effects.append(Send(node=node.id, session=command.session, frames=frames, left=left))
         return found.position
+
+    def hear(self, command: HearNodes, now: Now) -> None:
+        """Note signs of life that were answered already. What a session said that is over by now is only counted."""
+        sessions, counters = self._core.sessions, self._core.counters
+        for beat in command.beats:
+            if sessions.live(beat.node) == beat.session:
+                self._hear(beat, now)
+            else:
+                counters.heartbeats["stale"] += 1
+
+    def _hear(self, said: HeartbeatNode | Beat, now: Now) -> None:
+        """Note a live session's sign of life."""
+        core = self._core
+        core.counters.heartbeats["ok"] += 1
+        core.liveness.heard(said.node, now, said.metrics)
+        if said.hits:
+            core.hits.report(said.node, said.hits, now.utc, core.views.engine.has_rule)
+        if said.flows:
+            core.flows.report(said.node, said.flows, self._is_peer_of(said.node))
+        core.volatile.note(said.node, now, core.settings.flush_s)
 
     def set_endpoints(self, command: SetEndpoints, now: Now) -> None:
         """Note where a node's tunnel may be reached, and show its peers."""

@@ -121,7 +121,7 @@ async def test_heads_that_nodes_return_are_answered_and_forgotten(pair: Pair) ->
 async def test_so_many_counts_of_a_node_are_kept_until_a_leader_hears_them(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ghostwire.server.workers.messages.MOST_KEPT", 4)
+    monkeypatch.setattr("ghostwire.model.beat.MOST_KEPT", 4)
     node = await pair.join("a")
     pair.between.refuses = True
     pair.between.cut()

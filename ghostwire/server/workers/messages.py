@@ -6,21 +6,15 @@ worker's own number for a request, and exactly one answer with it follows.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 import msgspec
 
 from ghostwire.coordinator import commands
 from ghostwire.coordinator.effects import MapFrom
-from ghostwire.model import flow
-from ghostwire.model.flow import Flow
-from ghostwire.model.node import NodeMetrics
+from ghostwire.model.beat import Beat
 from ghostwire.model.position import Position
 from ghostwire.server.port import PortCounts
-
-MOST_KEPT: Final = 4096
-"""Rules, and peers, of which a node's counts are kept until the leader hears them."""
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -28,30 +22,6 @@ class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 # From a worker.
-
-
-class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """A sign of life that a live session gave; what its filter's rules did and peers exchanged since the last."""
-
-    node: int
-    session: int
-    metrics: NodeMetrics | None = None
-    hits: dict[int, int] = {}
-    flows: dict[int, Flow] = {}
-
-    def after(self, before: Beat) -> Beat:
-        """The same with what an earlier one says that was not told yet.
-
-        Counts are hints: where they would be of more rules or peers than are kept, those of the earlier one stay alone.
-        """
-        if not (before.metrics or before.hits or before.flows):
-            return self
-        flows = dict(before.flows)
-        flow.add(flows, self.flows)
-        hits = dict(Counter(before.hits) + Counter(self.hits))
-        if max(len(hits), len(flows)) > MOST_KEPT:
-            hits, flows = before.hits, before.flows
-        return Beat(self.node, self.session, self.metrics or before.metrics, hits, flows)
 
 
 class Beats(_Message, frozen=True):

@@ -30,6 +30,7 @@ from ghostwire.errors import (
     UnavailableError,
     ValidationError,
 )
+from ghostwire.model.beat import Beat
 from ghostwire.model.position import Position
 from ghostwire.server.errors import STATUS
 from ghostwire.server.fanout import Fanout
@@ -43,7 +44,6 @@ from ghostwire.server.workers.messages import (
     LEADER_BATCH,
     SILENT_S,
     At,
-    Beat,
     Beats,
     Broadcast,
     Claims,

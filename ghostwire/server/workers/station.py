@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 from pyroaring import BitMap
 
-from ghostwire.coordinator.commands import AdoptSession, Command, ResyncNode, SessionClosed
+from ghostwire.coordinator.commands import AdoptSession, Command, HearNodes, ResyncNode, SessionClosed
 from ghostwire.coordinator.effects import KeyRotated, MapFrom, SessionOpened
 from ghostwire.coordinator.replica import Batch, encode_batch
 from ghostwire.errors import GhostwireError, InternalError, NotFoundError
@@ -37,7 +37,6 @@ from ghostwire.server.workers.messages import (
     Returned,
     Told,
 )
-from ghostwire.wire.messages import Heartbeat
 
 UNTAKEN_BYTES: Final = 8 * 1024 * 1024
 """What may be on its way to a worker before its requests wait."""
@@ -196,9 +195,7 @@ class Station:
         self.say(Refused(op, error.code, error.message, error.retry_after))
 
     def _beats(self, beats: Beats) -> None:
-        for beat in beats.beats:
-            heard = Heartbeat(metrics=beat.metrics, hits=beat.hits, flows=beat.flows)
-            self._coordination.heartbeat(beat.node, beat.session, heard, _unheard)
+        self._coordination.submit(lambda op: HearNodes(op=op, actor="worker", beats=beats.beats), _unheard)
 
     def _report(self, report: Report) -> None:
         self.counts = report.counts

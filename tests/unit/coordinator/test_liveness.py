@@ -3,8 +3,9 @@
 import pytest
 
 from ghostwire.coordinator import Settings
-from ghostwire.coordinator.commands import DeleteNode, HeartbeatNode, SessionClosed, SetEndpoints
+from ghostwire.coordinator.commands import DeleteNode, HearNodes, HeartbeatNode, SessionClosed, SetEndpoints
 from ghostwire.errors import NotFoundError, ValidationError
+from ghostwire.model.beat import Beat
 from ghostwire.model.node import NodeMetrics
 from ghostwire.testing.simnet import SimNet, SimNode
 
@@ -138,6 +139,27 @@ def test_a_late_end_of_an_old_connection_says_nothing_of_the_new_one(net: SimNet
     assert net.coordinator.view.session(b.id) == b.session
     with pytest.raises(NotFoundError):
         net.ask(HeartbeatNode, node=b.id, session=old)
+
+
+def test_signs_of_life_that_were_answered_elsewhere_count_for_live_sessions_only(net: SimNet) -> None:
+    a, b = pair(net)
+    old = b.session
+    net.connect(b)
+    net.advance(50)
+    before = dict(net.coordinator.view.counters.heartbeats)
+    metrics = NodeMetrics(load_factor=0.5)
+    beats = [Beat(a.id, a.session, metrics), Beat(b.id, old, metrics), Beat(99, 1, metrics)]
+    assert net.ask(HearNodes, beats=beats) is None
+    view = net.coordinator.view
+    assert {how: count - before[how] for how, count in view.counters.heartbeats.items() if count != before[how]} == {
+        "ok": 1,
+        "stale": 2,
+    }
+    assert view.metrics(a.id) == metrics
+    assert view.metrics(b.id) is None
+    net.advance(55)
+    assert not view.health(a.id).in_grace_period
+    assert view.health(b.id).in_grace_period
 
 
 def test_after_a_start_nodes_have_two_minutes_to_come_back_unnoticed(net: SimNet) -> None:
