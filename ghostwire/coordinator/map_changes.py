@@ -102,8 +102,9 @@ class MapChanges:
             (lost, Parts(), gone),
             (retold - gained - lost, Parts(), ()),
         ):
-            self._push(viewers & orphaned, shown_parts, gone_peers, dropped, retold)
-            self._push(viewers - orphaned, shown_parts, gone_peers, (), retold)
+            if viewers:
+                self._push(viewers & orphaned, shown_parts, gone_peers, dropped, retold)
+                self._push(viewers - orphaned, shown_parts, gone_peers, (), retold)
 
     def _orphaned(self, before: _Sight, after: _Sight, lost: BitMap) -> tuple[BitMap, tuple[int, ...]]:
         """Those who see no node of the old owner any more, and who that was."""
@@ -121,7 +122,7 @@ class MapChanges:
         self._mapper.push(viewers - retold, parts, gone, dropped)
         by_filter: dict[bytes, BitMap] = {}
         for slot in viewers & retold:
-            by_filter.setdefault(self._mapper.rules_part(slot), BitMap()).add(slot)
+            by_filter.setdefault(self._mapper.filter_at(slot), BitMap()).add(slot)
         for rules, slots in by_filter.items():
             self._mapper.push(slots, msgspec.structs.replace(parts, filter=rules), gone, dropped)
 

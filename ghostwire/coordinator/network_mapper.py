@@ -7,7 +7,7 @@ affected: on finding them, that is, since they all share the bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from pyroaring import BitMap
@@ -28,6 +28,9 @@ from ghostwire.model.node import Node
 from ghostwire.model.position import Position
 from ghostwire.wire.messages import Parts
 from ghostwire.wire.netmap import Dns, Network, Relays, encode_part, part_hash
+
+RECENT_FILTERS: Final = 256
+"""Nodes whose filters are kept for those who ask again."""
 
 
 class Brought(NamedTuple):
@@ -65,7 +68,7 @@ class NetworkMapper:
         self.position = Position(log=b"", seq=0, boot=b"", vseq=0)
         self.maps = Maps(self, self.fragments, window)
         self._own_digests = KeptDigests()
-        self._filter: tuple[tuple[int, int, int], bytes] = ((0, 0, 0), b"")
+        self._filters: dict[int, tuple[tuple[int, int], bytes]] = {}
 
     def begin(self, settings: Settings, position: Position) -> None:
         """Encode what all maps share and every present node's part."""
@@ -136,10 +139,6 @@ class NetworkMapper:
     def peer_ids(self, node: Node) -> BitMap:
         """The slots of a node's peers."""
         return self._views.visible(node.slot) if node.slot in self._views.slots else BitMap()
-
-    def rules_part(self, slot: int) -> bytes:
-        """A node's inbound filter, and until when it sees whom, encoded."""
-        return self._views.outlook.part(slot)
 
     # Changes.
 
@@ -243,9 +242,19 @@ class NetworkMapper:
         """What that adds to a digest."""
         return self.profiles.digest(user)
 
+    def filter_at(self, slot: int) -> bytes:
+        """The `filter` of the node that is present in a slot."""
+        return self.filter_part(self._state.node_by_slot[slot])
+
     def filter_part(self, node: Node) -> bytes:
-        """A node's `filter`. The last one is kept: what happens to a node asks for it several times in a row."""
-        version = (node.id, node.version, self._views.version)
-        if self._filter[0] != version:
-            self._filter = (version, self.rules_part(node.slot))
-        return self._filter[1]
+        """A node's inbound filter, and until when it sees whom, encoded.
+
+        The last ones are kept: what happens to a node asks for its filter several times in a row.
+        """
+        version = (node.version, self._views.version)
+        found = self._filters.get(node.id)
+        if found is None or found[0] != version:
+            if len(self._filters) >= RECENT_FILTERS:
+                self._filters.clear()
+            found = self._filters[node.id] = (version, self._views.outlook.part(node.slot))
+        return found[1]

@@ -126,7 +126,7 @@ class Feed:
         """Bring the filters of these up to date: who has another one."""
         for slot in gone:
             self._filters.set(slot, None)
-        return BitMap(slot for slot in slots if self._filters.set(slot, self._mapper.rules_part(slot)))
+        return BitMap(slot for slot in slots if self._filters.set(slot, self._mapper.filter_at(slot)))
 
     def _redrawn(self, first: int, seeing: BitMap) -> list[Group]:
         """The groups whose rows may be others: those that began, and those of nodes that see others."""
