@@ -62,6 +62,17 @@ def join(parts: list[Sums]) -> Sums:
     return Sums(at[order], samples, column("sums"), column("least"), column("most"))
 
 
+def whole(parts: Sums, since: int) -> Sums:
+    """All of them as one stretch from `since` on."""
+    return Sums(
+        np.array([since]),
+        parts.samples.sum(keepdims=True),
+        tuple(values.sum(keepdims=True) for values in parts.sums),
+        tuple(values.min(keepdims=True) for values in parts.least),
+        tuple(values.max(keepdims=True) for values in parts.most),
+    )
+
+
 def regroup(parts: Sums, step_ns: int, origin: int = 0) -> Sums:
     """The same in longer stretches, counted from `origin`. A stretch belongs where it starts.
 

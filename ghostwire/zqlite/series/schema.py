@@ -27,6 +27,7 @@ MOST_TEXT: Final = 1024
 BLOCK_BYTES: Final = 64 * 1024
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_RESERVED: Final = ("zq_", "sqlite_")
 _CODES: Final[dict[Kind, str]] = {"integer": "i", "real": "f", "text": "t"}
 _Integer = Annotated[int, msgspec.Meta(ge=FIRST, le=END)]
 Text = Annotated[str, msgspec.Meta(max_length=MOST_TEXT)]
@@ -55,11 +56,16 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     keep_rolled_ns: int = 90 * DAY_NS
 
     def check(self) -> None:
-        """Raises ValidationError for names or lengths of time that cannot be."""
+        """Raises ValidationError for names, kinds or lengths of time that cannot be."""
         names = [self.key, "at", *(column.name for column in self.columns)]
         wrong = [name for name in (self.name, *names) if not _NAME.fullmatch(name)]
         if wrong:
             raise ValidationError(f"{wrong[0]!r} cannot be a name in a series: use a-z, 0-9 and _, a letter first")
+        if self.name.startswith(_RESERVED):
+            raise ValidationError(f"{self.name!r} cannot be the name of a series: zq_ and sqlite_ are taken")
+        unknown = [column.kind for column in self.columns if column.kind not in _CODES]
+        if unknown:
+            raise ValidationError(f"series {self.name}: a column is integer, real or text, not {unknown[0]!r}")
         if len(set(names)) < len(names):
             raise ValidationError(f"series {self.name}: two columns share a name (the time's is `at`)")
         if not 1 <= len(self.columns) <= MOST_COLUMNS:

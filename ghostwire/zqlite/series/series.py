@@ -11,7 +11,7 @@ import numpy as np
 
 from ghostwire.errors import ConflictError, ValidationError
 from ghostwire.zqlite.series import buckets, columns, insert, keys, retention, table, tables, tail, window
-from ghostwire.zqlite.series.schema import END, Schema, Text
+from ghostwire.zqlite.series.schema import END, FIRST, Schema, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,8 +111,8 @@ class Series:
             ]
         except (TypeError, ValueError, OverflowError) as error:
             raise ValidationError(f"a column does not fit the series {schema.name}: {error}") from error
-        if any(len(column) != len(times) for column in given):
-            raise ValidationError("the columns have one length")
+        if any(np.ndim(column) != 1 or len(column) != len(times) for column in (times, *given)):
+            raise ValidationError("the times and each column are one list, all of one length")
         if (times[1:] <= times[:-1]).any():
             raise ValidationError("the times of a load go up, each only once")
         await self._db.work(lambda applier: self._tail.load(applier, key, times, given))
@@ -153,8 +153,8 @@ class Series:
 
         What only the roll-up still has counts in. Raises ValidationError where that are more than `most` keys.
         """
-        if since >= until or among.step != 1 or not among:
-            raise ValidationError("totals are of some keys, without gaps, over some time")
+        if since >= until or among.step != 1 or not FIRST <= among.start < among.stop <= END + 1:
+            raise ValidationError("totals are of some keys of 64 bits, without gaps, over some time")
         generation = self._shelf.directory.generation
 
         def read(reader: Reader) -> dict[int, Sums]:
@@ -164,7 +164,7 @@ class Series:
             if len(found) > most:
                 raise ValidationError(f"more than {most} keys have something of that time: ask for some of them")
             each_of = ((key, self._sums(reader, key, since, until, generation)) for key in sorted(found))
-            return {key: buckets.regroup(sums, until - since, since) for key, sums in each_of if len(sums.at)}
+            return {key: buckets.whole(sums, since) for key, sums in each_of if len(sums.at)}
 
         return await self._db.run(read)
 

@@ -109,6 +109,7 @@ class _Cursor:
             else:
                 since = max(since, value + (operator == ">")) if operator in "=>=" else since
                 until = min(until, value + (operator != "<")) if operator in "=<=" else until
+        possible = possible and since < until
         self._rows = self._read(series, key, since, until) if possible and isinstance(series, str) else iter(())
         self._at = 0
         self.Next()

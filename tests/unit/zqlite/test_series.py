@@ -16,6 +16,7 @@ from ghostwire import zqlite
 from ghostwire.errors import ConflictError, DatabaseError, NotFoundError, ValidationError
 from ghostwire.zqlite import series
 from ghostwire.zqlite.series import Column, Schema
+from ghostwire.zqlite.series.schema import END
 from tests.unit.zqlite.conftest import KEY
 
 SECOND = 1_000_000_000
@@ -115,6 +116,8 @@ async def test_many_samples_of_one_key_at_once(db: zqlite.Store) -> None:
         ([1, 1 << 70], [[1.0, 2.0], [1, 2], ["a", "b"]]),
         ([1, 2], [[1.0, 2.0], [1, 2], ["a", "b" * 1025]]),
         ([1, 2], [[1.0, 2.0], [1, 2], ["a", "\ud800"]]),
+        ([[1, 2]], [[[1.0, 2.0]], [[1, 2]], ["a"]]),
+        ([1, 2], [[[1.0], [2.0]], [1, 2], ["a", "b"]]),
     ],
 )
 async def test_a_load_that_does_not_fit_is_refused_whole(db: zqlite.Store, at: list[int], values: list[Any]) -> None:
@@ -165,9 +168,14 @@ async def test_names_and_schemas(db: zqlite.Store) -> None:
         Schema(name="x", columns=(Column("a", "real"),) * 2),
         Schema(name="x", columns=tuple(Column(f"a{at}", "real") for at in range(32))),
         Schema(name="x", columns=(Column("a", "real"),), keep_rolled_ns=1),
+        Schema(name="x", columns=(Column("a", "blob"),)),  # type: ignore[arg-type]
+        Schema(name="sqlite_x", columns=(Column("a", "real"),)),
+        Schema(name="zq_x", columns=(Column("a", "real"),)),
     ):
         with pytest.raises(ValidationError):
             await series.create(db, wrong)
+    names = await db.query("SELECT name FROM zq_series ORDER BY id")
+    assert names == [("load",), ("load_rolled",)], "what was refused has left something"
 
 
 async def test_in_sql(db: zqlite.Store) -> None:
@@ -186,7 +194,7 @@ async def test_in_sql(db: zqlite.Store) -> None:
     assert row[0] == 2
     counts = await db.query("SELECT node, count(*) FROM load GROUP BY node ORDER BY node")
     assert [tuple(row) for row in counts] == [(-3, 1), (7, SIZE + 8), (8, 2)]
-    for nothing in ("node = 7 AND node = 8", "node = NULL", "at = 1.5", "at > 'x'"):
+    for nothing in ("node = 7 AND node = 8", "node = NULL", "at = 1.5", "at > 'x'", f"at > {END}", "at < -9e99"):
         row = await db.query_one(f"SELECT count(*) FROM load WHERE {nothing}")
         assert row is not None
         assert row[0] == 0, nothing
@@ -245,6 +253,25 @@ async def test_summaries_over_steps(db: zqlite.Store) -> None:
     assert not len((await load.summary(9, 0, SECOND, SECOND)).at)
     with pytest.raises(ValidationError):
         await load.summary(7, 0, 10**18, 1)
+
+
+async def test_totals_of_many_keys(db: zqlite.Store) -> None:
+    load = await made(db)
+    for key in (-3, 7, 8):
+        await load.append(samples(key, *range(SIZE + 20)))
+    found = await load.totals(range(100), 10 * SECOND, 50 * SECOND, 2)
+    assert list(found) == [7, 8]
+    assert (found[7].at.tolist(), found[7].samples.tolist()) == ([10 * SECOND], [40])
+    assert found[8].sums[0].tolist() == [sum(at / 4 for at in range(10, 50))]
+    assert (found[8].least[1].tolist(), found[8].most[1].tolist()) == ([10_000], [49_000])
+    ever = await load.totals(range(-(1 << 63), 1 << 63), -(1 << 63), (1 << 63) - 1, 3)
+    assert [(key, *sums.samples.tolist()) for key, sums in ever.items()] == [(at, SIZE + 20) for at in (-3, 7, 8)]
+    assert await load.totals(range(9), 10**18, 2 * 10**18, 1) == {}
+    with pytest.raises(ValidationError, match="more than 2 keys"):
+        await load.totals(range(-9, 9), 0, SECOND, 2)
+    for among, since in ((range(0, 9, 2), 0), (range(9, 9), 0), (range(1 << 64), 0), (range(9), SECOND)):
+        with pytest.raises(ValidationError, match="totals are of some keys"):
+            await load.totals(among, since, SECOND, 9)
 
 
 async def test_what_is_old_becomes_a_roll_up_and_then_nothing(db: zqlite.Store) -> None:
