@@ -1,7 +1,8 @@
 """Everything that docs/scale.md says, measured again: `python -m bench.load [--nodes N] [--into DIR]`.
 
 At 50,000 nodes it takes about half an hour on two cores, most of it the rehearsal; nothing else should run meanwhile.
-Each part is a process of its own; the next one runs also where one fails, and the exit code says whether any did.
+Each part is a process of its own, and what it prints is kept in DIR, too. The next one runs also where one fails; the
+exit code says whether any did.
 """
 
 from __future__ import annotations
@@ -27,15 +28,26 @@ def parts(nodes: int, into: Path) -> dict[str, list[str]]:
     }
 
 
+def run(words: list[str], into: Path) -> int:
+    """Run one part; its exit code."""
+    with into.open("w") as kept, subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as part:
+        assert part.stdout is not None
+        for line in part.stdout:
+            print(line, end="", flush=True)
+            kept.write(line)
+    return part.returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=50_000)
     parser.add_argument("--into", type=Path, default=Path())
     given = parser.parse_args()
+    given.into.mkdir(parents=True, exist_ok=True)
     failed = []
     for name, words in parts(given.nodes, given.into).items():
         print(f"== {name}: python {' '.join(words)}", flush=True)
-        if subprocess.run([sys.executable, *words], check=False).returncode:
+        if run(words, given.into / f"{name}.txt"):
             failed.append(name)
     print(f"failed: {', '.join(failed)}" if failed else "all parts passed")
     return int(bool(failed))
