@@ -76,10 +76,10 @@ class Acceptor:
             task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, connection: socket.socket, protocol: Accepted) -> None:
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         timeout = self._handshake_s if self._context is not None else None
         try:
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=timeout
             )
