@@ -24,6 +24,9 @@ class Limits:
     unproved_s: float = 20.0
     """How long a node connection may stay without a session."""
     connections: int = 18_000
+    http_connections: int = 1024
+    """Of those, connections that are no node's."""
+    http_connections_per_address: int = 256
     messages_per_s: float = 50.0
     """Frames a second that one session may send on average, after a burst of `messages_burst`."""
     messages_burst: int = 200

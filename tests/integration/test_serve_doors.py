@@ -17,7 +17,7 @@ from ghostwire.coordinator.settings import Settings
 from ghostwire.server import Limits, ServeOptions, Server
 from ghostwire.server.rest import front
 from tests.api.node import Node
-from tests.api.operators import call, local
+from tests.api.operators import call, local, remote
 from tests.integration.recorder import Recorder
 
 LIMITS = Limits(head_s=0.3, head_bytes=2000, handshakes=3, body_bytes=5000, body_s=0.5)
@@ -203,6 +203,23 @@ async def test_one_endless_header_is_refused(server: Server) -> None:
     writer.write(b"x" * 2500)
     assert b" 431 " in await asyncio.wait_for(reader.read(), 10)
     writer.close()
+
+
+async def test_http_leaves_nodes_their_places(tmp_path: Path) -> None:
+    async with Server(tls(tmp_path, http_connections=3, http_connections_per_address=2)) as server:
+        key = await call(server, "POST", "/v1/preauth-keys", json={"user": "alice"})
+        clients = [remote(server, None) for _ in range(3)]
+        answers = [await client.get("/v1/health/live") for client in clients]
+        assert [answer.status_code for answer in answers] == [200, 200, 503]
+        assert answers[2].headers["retry-after"] == "5"
+        async with Node(server.url, server.pin) as node:
+            await node.register(key["key"])
+        for client in clients:
+            await client.aclose()
+        await until(lambda: server.public.admission.open == 0)
+        assert server.public.admission.http == 0
+        async with remote(server, None) as client:
+            assert (await client.get("/v1/health/live")).status_code == 200
 
 
 async def test_handshakes_are_bounded_and_counted(server: Server) -> None:

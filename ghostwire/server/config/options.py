@@ -108,6 +108,8 @@ def limits(config: Config) -> Limits:
         handshakes_per_address=bounds.handshakes_per_address,
         unproved_s=bounds.unproved_time,
         connections=bounds.connections,
+        http_connections=bounds.http_connections,
+        http_connections_per_address=bounds.http_connections_per_address,
         messages_per_s=bounds.messages_per_second,
         messages_burst=bounds.messages_burst,
         unread_bytes=bounds.unread_size,

@@ -1,4 +1,4 @@
-"""How many connections may stand, in all and before anyone knows whose they are."""
+"""How many connections may stand: in all, before anyone knows whose they are, and for HTTP."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from ghostwire.server.options import Limits
 class Admission:
     """Counts connections. One that is admitted is `known` once and `gone` once.
 
-    An HTTP connection is known when its first request is complete, a node's when its session stands.
+    An HTTP connection is known when its first request is complete, a node's when its session stands. HTTP, which a
+    stranger may keep open, has places of its own: it leaves nodes theirs.
     """
 
-    __slots__ = ("_by_address", "_limits", "open", "refused", "unknown")
+    __slots__ = ("_by_address", "_http_by_address", "_limits", "http", "open", "refused", "unknown")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._by_address: Counter[str] = Counter()
+        self._http_by_address: Counter[str] = Counter()
         self.open = 0
         self.unknown = 0
+        self.http = 0
         self.refused = 0
 
     def admit(self, address: str, *, shared: bool = False) -> bool:
@@ -42,10 +45,32 @@ class Admission:
     def known(self, address: str) -> None:
         """It is known now who or what this connection is for."""
         self.unknown -= 1
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        _count_down(self._by_address, address)
+
+    def admit_http(self, address: str, *, shared: bool = False) -> bool:
+        """Whether one that is admitted may stay for HTTP; if so it ends by `gone_http`. `shared` as in `admit`."""
+        bounds = self._limits
+        if self.http >= bounds.http_connections or (
+            not shared and self._http_by_address.get(address, 0) >= bounds.http_connections_per_address
+        ):
+            self.refused += 1
+            return False
+        self.http += 1
+        self._http_by_address[address] += 1
+        return True
+
+    def gone_http(self, address: str) -> None:
+        """An HTTP connection has ended."""
+        self.http -= 1
+        _count_down(self._http_by_address, address)
+        self.gone()
 
     def gone(self) -> None:
         """A connection has ended."""
         self.open -= 1
+
+
+def _count_down(counts: Counter[str], address: str) -> None:
+    counts[address] -= 1
+    if not counts[address]:
+        del counts[address]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from functools import partial
+from typing import Final, NamedTuple, cast
 
 from ghostwire.errors import GhostwireError, WireError
 from ghostwire.server.errors import status_of
@@ -13,6 +14,8 @@ from ghostwire.server.listen.admission import Admission
 from ghostwire.server.listen.head import END, Head, parse, refusal, upgrade_answer
 from ghostwire.server.listen.hosts import Doors
 from ghostwire.server.options import Limits
+
+HTTP_RETRY_S: Final = 5
 
 
 class Arrival:
@@ -101,9 +104,7 @@ class Router(Accepted):
         if head is not None and head.opens_session:
             self._open_session(head, self._data[end + len(END) :])
         else:
-            self._routes.admission.known(self._address)
-            met = Met(self._address, self._secure, self._since)
-            self._hand_over(self._routes.http(met, self._routes.admission.gone), self._data)
+            self._serve_http()
 
     def eof_received(self) -> bool:
         """Half a head is no request."""
@@ -121,6 +122,15 @@ class Router(Accepted):
         self._transport = None
         self._routes.admission.known(self._address)
         self._routes.admission.gone()
+
+    def _serve_http(self) -> None:
+        admission, address = self._routes.admission, self._address
+        if not admission.admit_http(address, shared=self._routes.doors.trusts(address)):
+            self._refuse(503, "more HTTP connections than may stand: come back later", retry_after=HTTP_RETRY_S)
+            return
+        admission.known(address)
+        met = Met(address, self._secure, self._since)
+        self._hand_over(self._routes.http(met, partial(admission.gone_http, address)), self._data)
 
     def _open_session(self, head: Head, rest: bytes) -> None:
         doors, peer = self._routes.doors, self._address
@@ -150,7 +160,7 @@ class Router(Accepted):
     def _late(self) -> None:
         self._refuse(408, f"no request within {self._routes.limits.head_s:g} s")
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(refusal(status, detail))
+            self._transport.write(refusal(status, detail, retry_after))
             self._transport.close()

@@ -26,6 +26,21 @@ def test_one_address_cannot_take_every_place_and_a_trusted_proxy_may() -> None:
     assert (admission.open, admission.unknown) == (0, 0)
 
 
+def test_http_has_places_of_its_own() -> None:
+    admission = Admission(Limits(http_connections=3, http_connections_per_address=2))
+    for address in "aaap":
+        assert admission.admit(address)
+        admission.known(address)
+    assert [admission.admit_http("a") for _ in range(3)] == [True, True, False]
+    assert [admission.admit_http("p", shared=True) for _ in range(2)] == [True, False]
+    admission.gone_http("a")
+    assert admission.admit_http("a")
+    assert not admission.admit_http("b")
+    for address in "aap":
+        admission.gone_http(address)
+    assert (admission.http, admission.open) == (0, 0)
+
+
 @given(st.lists(st.floats(0, 5), max_size=60), st.integers(1, 10), st.integers(1, 10))
 def test_a_bucket_lets_through_no_more_than_its_rate_and_burst(pauses: list[float], rate: int, burst: int) -> None:
     bucket = Bucket(rate, burst, 0.0)
