@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,7 +13,7 @@ from hypothesis.stateful import initialize, invariant, multiple, precondition, r
 
 from ghostwire.coordinator import Coordinator, Settings
 from ghostwire.coordinator.map_pages import full_frames
-from ghostwire.coordinator.replica import Batch, Replica, decode_batch, encode_batch
+from ghostwire.coordinator.replica import Batch, Replica, decode_batch, encode_batch, feed
 from ghostwire.errors import NotFoundError
 from ghostwire.model.node import Node
 from ghostwire.testing.simnet import SimNet
@@ -64,14 +65,24 @@ class ReplicatedHistories(Histories):
         window=st.sampled_from([4, 64]),
         coalesce_s=st.sampled_from([0.0, 0.2]),
         text=st.sampled_from(POLICIES),
+        small=st.sampled_from([0, feed.SMALL]),
     )
-    def begin(self, seed: int, window: int, coalesce_s: float, text: str) -> Any:
-        """Begin with some nodes: a history that has to make them first seldom gets far."""
+    def begin(self, seed: int, window: int, coalesce_s: float, text: str, small: int) -> Any:
+        """Begin with some nodes: a history that has to make them first seldom gets far.
+
+        With `small` 0, who saw a change is told by whom they see, as in a network of many scattered nodes.
+        """
+        self.patch = mock.patch.object(feed, "SMALL", small)
+        self.patch.start()
         self.net = SimNet(Settings(window=window, ephemeral_idle_s=300.0, coalesce_s=coalesce_s), seed=seed)
         self.serial = 0
         owners = [{"user": user} for user in USERS] + [{"user": None, "tags": (tag,)} for tag in TAGS]
         self.apply_policy(text)
         return multiple(*(self.join(owner, False, "srv", "", True) for owner in owners * 2))
+
+    def teardown(self) -> None:
+        if hasattr(self, "patch"):
+            self.patch.stop()
 
     @rule()
     def begin_another(self) -> None:

@@ -18,8 +18,8 @@ from ghostwire.model.position import Position
 
 PAGE: Final = 512
 """Events of one batch of a snapshot."""
-FEW: Final = 64
-"""So many slots, or fewer, are named one by one; more of them by whom they see, where that says who they are."""
+SMALL: Final = 160
+"""Bytes of a set of slots that are not worth a shorter way of saying who is in it."""
 
 
 class Feed:
@@ -158,16 +158,20 @@ class Feed:
                 yield e.ProfileGone(user)
 
     def _maps_changes(self) -> Iterator[e.Event]:
-        """The changes of maps since the last ones told. Most are seen by whoever sees one node, and are told so."""
+        """The changes of maps since the last ones told.
+
+        Most are seen by whoever sees one node, and are told so where these are scattered.
+        """
         window = self._core.window
         if self._told == window.upcoming:
             return
         if self._told < window.oldest:
             yield e.ChangesBegun(window.reaches(), window.oldest)
         for entry in window.since(self._told):
+            affected = entry.affected.serialize()
             node = self._core.state.nodes.get(entry.touched[0]) if len(entry.touched) == 1 else None
-            if node is None or len(entry.affected) <= FEW or self._mapper.peer_ids(node) != entry.affected:
-                yield self._maps_changed(entry, entry.affected.serialize())
+            if node is None or len(affected) <= SMALL or self._mapper.peer_ids(node) != entry.affected:
+                yield self._maps_changed(entry, affected)
             else:
                 yield self._maps_changed(entry, None, node.slot)
         self._told = window.upcoming

@@ -111,7 +111,7 @@ class Refused(_Message, frozen=True):
 
 
 class Broadcast(_Message, frozen=True):
-    """One frame for the live sessions of these slots (a roaring bitmap in its portable format)."""
+    """One frame for those of these slots (a roaring bitmap in its portable format) that have a live session here."""
 
     slots: bytes
     frame: bytes

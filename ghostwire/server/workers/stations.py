@@ -119,11 +119,12 @@ class Stations:
         return sum(station.end.link.lag for station in self._stations.values())
 
     def push(self, effect: Push) -> None:
-        """Send one frame to all that live of these slots."""
+        """Send one frame to all that live of these slots: each worker picks its own out of what is the same for all."""
+        effect.slots.run_optimize()
+        broadcast = Broadcast(effect.slots.serialize(), effect.frame, effect.urgent)
         for station in self._stations.values():
-            slots = effect.slots & station.slots
-            if slots:
-                station.say(Broadcast(slots.serialize(), effect.frame, effect.urgent))
+            if effect.slots.intersect(station.slots):
+                station.say(broadcast)
 
     def deliver(self, effect: Send) -> None:
         """Send a session its own frames, after everything that was pushed before."""
