@@ -391,7 +391,12 @@ class Applier:
         self._wrote = True
         self._capture.settle()
         text = spatial.drop(self.connection, part.text) if part.drops else None
-        self._cursor.execute(text or self.sealer.definition(part, self.own), params).fetchall()
+        text = text or self.sealer.definition(part, self.own)
+        self._guard.reshaping = text != part.text
+        try:
+            self._cursor.execute(text, params).fetchall()
+        finally:
+            self._guard.reshaping = False
         self._guard.trusting = True
         try:
             if columns.mentions(part.text):

@@ -35,7 +35,9 @@ _PRIMARY = re.compile(r"\bPRIMARY\s+KEY\b", re.IGNORECASE)
 _LISTED = re.compile(r"\bPRIMARY\s+KEY\s*\(([^()]*)\)", re.IGNORECASE)
 _NOT_HERE = re.compile(r"\b(PRIMARY|REFERENCES|CHECK|COLLATE|DEFAULT|GENERATED|AS)\b", re.IGNORECASE)
 _ONCE = re.compile(r"\bUNIQUE\b", re.IGNORECASE)
-_DEFAULT = re.compile(r"\b(DEFAULT|GENERATED)\b", re.IGNORECASE)
+_DEFAULT = re.compile(r"\b(DEFAULT\b|GENERATED\b|AS(?=\s*\())", re.IGNORECASE)
+_CHECK = re.compile(r"\bCHECK\b", re.IGNORECASE)
+_NAME = re.compile(NAME)
 _REQUIRED = re.compile(r"\bNOT\s+NULL\b", re.IGNORECASE)
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
 _BRACKETS = re.compile(r"\([^()]*\)")
@@ -137,6 +139,11 @@ def plan(text: str) -> Plan | None:
         return None
     if tail.strip().strip(";").strip():
         raise ValidationError(f"table {name}: ENCRYPTED and COMPRESSED do not go with {tail.strip()}")
+    sealed = frozenset(column.name.lower() for column in columns if column.kind)
+    for constraint in constraints:
+        _refuse_naming(name, sealed, constraint)
+    for column in columns:
+        _refuse_checking(name, sealed, column)
     key = _primary(columns, constraints)
     definitions = [f"{quote(column.name)} {column.text}" for column in columns]
     definitions += [f"{quote(column.column.mac)} BLOB" for column in columns if column.unique]
@@ -163,6 +170,38 @@ def definition(table: str, text: str) -> Definition:
         text = "BLOB NOT NULL" if _REQUIRED.search(rest) else "BLOB"
         return Definition(name, kind, text, _ONCE.search(rest) is not None)
     return Definition(name, 0, text[found.end() :].strip())
+
+
+def refuse_checking(table: SealedTable, column: Definition) -> None:
+    """Raises ValidationError where a column of `table` has a CHECK of sealed values: SQLite sees them sealed."""
+    _refuse_checking(table.name, frozenset(each.name.lower() for each in table.sealed), column)
+
+
+def _refuse_checking(table: str, sealed: frozenset[str], column: Definition) -> None:
+    for found in _CHECK.finditer(blank(column.text)):
+        _refuse_naming(table, sealed, column.text[found.start() :])
+
+
+def _refuse_naming(table: str, sealed: frozenset[str], constraint: str) -> None:
+    """Refuse a constraint that names a sealed column in its first bracket, which is about columns of this table."""
+    masked = blank(constraint)
+    start = masked.find("(") + 1
+    names = {bare(name).lower() for name in _NAME.findall(masked[start : _closing(masked, start)])}
+    for name in sorted(names & sealed):
+        raise ValidationError(
+            f"column {table}.{name}: {constraint.strip()} does not go with sealed columns, which take NOT NULL and "
+            "UNIQUE where they are defined"
+        )
+
+
+def _closing(masked: str, at: int) -> int:
+    """Where the bracket that is open before `at` closes."""
+    depth = 1
+    for here in range(at, len(masked)):
+        depth += (masked[here] == "(") - (masked[here] == ")")
+        if not depth:
+            return here
+    return len(masked)
 
 
 def _pieces(text: str, masked: str, at: int) -> tuple[list[tuple[str, str]], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import apsw
 
+from ghostwire.zqlite.columns import SUFFIX
 from ghostwire.zqlite.layout import is_internal
 
 _HARMLESS_PRAGMAS = frozenset(
@@ -54,6 +55,11 @@ _TABLE_IS_SECOND = {
     apsw.SQLITE_DROP_TRIGGER: "drop a trigger of",
     apsw.SQLITE_ALTER_TABLE: "alter",
 }
+_HALVES = {
+    apsw.SQLITE_DROP_TABLE: "drop",
+    apsw.SQLITE_DROP_VIEW: "drop",
+    apsw.SQLITE_ALTER_TABLE: "alter",
+}
 _NEVER = {
     apsw.SQLITE_TRANSACTION: "begin or end transactions by SQL: use db.transaction()",
     apsw.SQLITE_SAVEPOINT: "use savepoints by SQL: use db.transaction()",
@@ -70,11 +76,13 @@ class Guard:
     """The authorizer of one connection. SQLite asks it when it compiles a statement, never while one runs.
 
     `trusting` is set while one of the store's own statements compiles; `denial` says what was refused last. `sealed`
-    are the tables, in small letters, that only the triggers of their views may put rows into.
+    are the tables, in small letters, that only the triggers of their views may put rows into; such a table and its view
+    are dropped and altered together, while `reshaping` is set.
     """
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.trusting = False
+        self.reshaping = False
         self.sealed: frozenset[str] = frozenset()
         self.denial = ""
         connection.authorizer = self._authorize
@@ -84,14 +92,18 @@ class Guard:
     ) -> int:
         if self.trusting:
             return apsw.SQLITE_OK
-        reason = _refusal(action, first or "", second) or self._unsealed(action, (first or "").lower(), trigger)
+        name = (second if action == apsw.SQLITE_ALTER_TABLE else first) or ""
+        reason = _refusal(action, first or "", second) or self._unsealed(action, name.lower(), trigger)
         if not reason:
             return apsw.SQLITE_OK
         self.denial = reason
         return apsw.SQLITE_DENY
 
     def _unsealed(self, action: int, table: str, trigger: str | None) -> str:
-        """Why a statement may not put rows into a table of sealed values, or an empty string."""
+        """Why a statement may not touch one half of a table with sealed columns, or an empty string."""
+        if action in _HALVES and not self.reshaping and not self.sealed.isdisjoint((table, table + SUFFIX)):
+            name = table.removesuffix(SUFFIX)
+            return f"{_HALVES[action]} one half of {name}, which has sealed columns: DROP TABLE and ALTER TABLE {name}"
         sealing = (f"{table}_insert", f"{table}_update")
         if action not in _PUTS or table not in self.sealed or (trigger or "").lower() in sealing:
             return ""

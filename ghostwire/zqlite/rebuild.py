@@ -23,7 +23,7 @@ import msgspec
 
 from ghostwire._native import token
 from ghostwire.errors import ConflictError, NotFoundError, ValidationError
-from ghostwire.zqlite import changelog, layout
+from ghostwire.zqlite import changelog, layout, sql
 from ghostwire.zqlite.changelog import SCHEMA
 from ghostwire.zqlite.columns import blank
 from ghostwire.zqlite.layout import GENERATED, Layout, quote
@@ -330,7 +330,7 @@ def _renamed(form: Rebuild) -> str:
     masked = blank(form.sql)
     head = _TABLE_HEAD.match(masked)
     name = form.sql[head.start(1) : head.end(1)].strip('"') if head else ""
-    if head is None or name.lower() != form.table.lower():
+    if head is None or name.lower() != form.table.lower() or len(sql.parts(form.sql)) != 1:
         raise ValidationError(f"the new form of {form.table} is one CREATE TABLE {form.table}(...)")
     if _REFERS.search(masked):
         raise ValidationError(f"table {form.table}: a table with foreign keys of its own cannot be rebuilt")

@@ -26,6 +26,7 @@ from ghostwire.zqlite.columns import (
     definition,
     fresh_id,
     quote,
+    refuse_checking,
 )
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def alter(table: SealedTable, text: str) -> tuple[str, SealedTable]:
         added = definition(table.name, text[head.end() + found.end() :].rstrip().rstrip(";"))
         if added.unique:
             raise ValidationError(f"column {table.name}.{added.name}: UNIQUE goes with a new table only")
+        refuse_checking(table, added)
         now = _with(table, added)
         change = f"{act} ADD COLUMN {quote(added.name)} {added.text}"
     else:

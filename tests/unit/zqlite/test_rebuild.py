@@ -144,6 +144,7 @@ async def test_a_table_without_row_ids(db: zqlite.Store) -> None:
     [
         (Rebuild("nobody", "CREATE TABLE nobody(a)"), NotFoundError, "no table nobody"),
         (Rebuild("node", "CREATE TABLE other(a)"), ValidationError, "one CREATE TABLE node"),
+        (Rebuild("node", "CREATE TABLE node(a); DROP TABLE node"), ValidationError, "one CREATE TABLE node"),
         (
             Rebuild("node", "CREATE TABLE node(id PRIMARY KEY, n) WITHOUT ROWID"),
             ValidationError,

@@ -327,6 +327,12 @@ async def test_no_column_is_plain_that_was_to_be_sealed(db: zqlite.Store, sql: s
         "s ENCRYPTED TEXT DEFAULT 'x'",
         "s ENCRYPTED TEXT REFERENCES other(id)",
         "s ENCRYPTED TEXT, d DEFAULT 5",
+        "s ENCRYPTED TEXT, g AS (s || 'x')",
+        "s ENCRYPTED TEXT, d CHECK (d > 1 AND length(s) < 3)",
+        "s ENCRYPTED TEXT, PRIMARY KEY (s)",
+        "s ENCRYPTED TEXT, UNIQUE (id, s)",
+        's ENCRYPTED TEXT, CONSTRAINT c CHECK (length("s") < 3)',
+        "s ENCRYPTED TEXT, FOREIGN KEY (S) REFERENCES other(id)",
     ],
 )
 async def test_what_does_not_go_together(db: zqlite.Store, column: str) -> None:
@@ -334,3 +340,28 @@ async def test_what_does_not_go_together(db: zqlite.Store, column: str) -> None:
         await db.execute(f"CREATE TABLE t(id INTEGER, {column})")
     with pytest.raises(ValidationError, match="do not go with WITHOUT ROWID"):
         await db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, s ENCRYPTED TEXT) WITHOUT ROWID")
+    key = 'key ENCRYPTED TEXT, n CHECK (n <> "id"), o REFERENCES o(key)'
+    await db.execute(f"CREATE TABLE t(id INTEGER, {key}, PRIMARY KEY (id), CHECK (n <> 'key'))")
+    with pytest.raises(ValidationError, match="does not go with"):
+        await db.execute("ALTER TABLE t ADD COLUMN m CHECK (m <> key)")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TABLE t_sealed",
+        "DROP TABLE main.t_sealed",
+        "DROP VIEW t",
+        'DROP VIEW IF EXISTS main."T"',
+        "ALTER TABLE t_sealed RENAME TO u",
+        "ALTER TABLE t_sealed ADD COLUMN c",
+    ],
+)
+async def test_table_and_view_go_together(db: zqlite.Store, sql: str) -> None:
+    await db.execute("CREATE TABLE t(s ENCRYPTED TEXT)")
+    await db.execute("INSERT INTO t VALUES ('x')")
+    with pytest.raises(PermissionDeniedError, match="one half of t"):
+        await db.execute(sql)
+    assert await db.query("SELECT s FROM t") == [("x",)]
+    await db.execute("DROP TABLE t")
+    assert await db.query("SELECT name FROM sqlite_schema WHERE name LIKE 't%'") == []
