@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 mod blocks;
 mod errors;
 mod policy;
+mod policy_rows;
 mod token;
 mod tunnel;
 

@@ -5,12 +5,11 @@ use pyo3::prelude::*;
 #[pyo3(name = "policy")]
 pub mod policy {
     use crate::errors;
-    use gw_policy::access::{Approved, parse_ip};
-    use gw_policy::address::{Address, Span};
-    use gw_policy::directory::{Directory, Facts, Node, Tailnet, User};
+    use crate::policy_rows::{AccessRow, NodeRow, UserRow, address, approved, node, share, span, user};
+    use gw_policy::access::parse_ip;
+    use gw_policy::directory::{Directory, Node, Tailnet};
     use gw_policy::engine::{Effect, Explanation, Limit, Matrix, Numbers, Standpoint};
     use gw_policy::scope::{Bindings, Scope};
-    use gw_policy::selector::{Role, Selector};
     use pyo3::exceptions::PyBufferError;
     use pyo3::ffi;
     use pyo3::prelude::*;
@@ -20,12 +19,6 @@ pub mod policy {
     use std::ffi::c_int;
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-    /// Id, name, e-mail address, role.
-    type UserRow = (i64, String, String, String);
-    /// Id, owner, tags, addresses, routes, facts.
-    type NodeRow = (u32, Option<i64>, Vec<String>, Vec<String>, Vec<String>, Vec<(String, String)>);
-    /// Number, user, source (none: all of the user's devices), nodes, other destinations, ports, end.
-    type AccessRow = (u32, i64, Option<u32>, Vec<u32>, Vec<String>, Vec<String>, i64);
     /// Classes, same owner, prefixes, destinations, ports, protocols, deny, until, the rule it comes from.
     type FilterRow = (Vec<u32>, bool, Vec<String>, Vec<String>, Vec<(u16, u16)>, Vec<u8>, bool, i64, u64);
     /// Group or nothing, schedule, end, open, next turn.
@@ -452,14 +445,6 @@ pub mod policy {
         PyBytes::new(py, &bytes)
     }
 
-    fn span(text: &str) -> PyResult<Span> {
-        Span::parse(text).ok_or_else(|| errors::invalid(format!("{text:?} is not an address or a prefix")))
-    }
-
-    fn address(text: &str) -> PyResult<Address> {
-        Address::parse(text).ok_or_else(|| errors::invalid(format!("{text:?} is not an address")))
-    }
-
     fn rule_row(rule: Explanation) -> RuleRow {
         let limit = |known: Limit| (known.of, known.schedule, known.expires, known.open, known.turns);
         let place = (rule.section.name(), rule.index, rule.line, rule.column);
@@ -468,46 +453,7 @@ pub mod policy {
         (fits, rule.open, rule.limits.into_iter().map(limit).collect(), rule.conditions, rule.reported)
     }
 
-    /// Have nodes that say the same of themselves share what they say.
-    fn share(said: &mut HashSet<Facts>, node: &mut Node) {
-        match said.get(&node.facts) {
-            Some(known) => node.facts = known.clone(),
-            None => _ = said.insert(node.facts.clone()),
-        }
-    }
-
     fn standpoint_row(standpoint: Standpoint) -> StandpointRow {
         (standpoint.identity, standpoint.place, standpoint.owner)
-    }
-
-    fn approved((number, user, source, nodes, names, ip, until): AccessRow) -> PyResult<Approved> {
-        let source = source.map_or(Selector::Bearer(user), Selector::Device);
-        let mut destinations: Vec<Selector> = nodes.into_iter().map(Selector::Device).collect();
-        for name in &names {
-            match Selector::parse(name) {
-                selector @ (Selector::Tag(_) | Selector::Span(_)) => destinations.push(selector),
-                _ => return Err(errors::invalid(format!("{name:?} is neither a tag nor a prefix"))),
-            }
-        }
-        let ip = ip.iter().map(|text| parse_ip(text).map_err(errors::invalid)).collect::<PyResult<_>>()?;
-        Ok(Approved { number, source, destinations, ip, until })
-    }
-
-    fn user((id, name, email, role): UserRow) -> User {
-        User { id, name: name.into(), email: email.into(), role: Role::parse(&role) }
-    }
-
-    fn node((id, owner, tags, addresses, routes, facts): NodeRow) -> PyResult<Node> {
-        if id >= 1 << 22 {
-            return Err(errors::invalid(format!("node id {id} is not below 2^22")));
-        }
-        let tags: Vec<Box<str>> = tags.into_iter().map(Into::into).collect();
-        let addresses = addresses.iter().map(|text| address(text)).collect::<PyResult<_>>()?;
-        let facts = facts.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let mut node = Node { id, name: "".into(), owner, tags, addresses, facts, ..Node::default() };
-        for route in &routes {
-            node.add_route(span(route)?);
-        }
-        Ok(node)
     }
 }
