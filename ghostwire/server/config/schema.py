@@ -148,11 +148,11 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
     body_size: Annotated[Size, Meta(description="Largest body of a request.")] = Size(1024 * 1024)
     body_time: Annotated[Duration, Meta(description="Time for a request's body to arrive.")] = Duration(30)
     handshakes: Annotated[int, Meta(description="Connections that may stand before their first request.", ge=1)] = 512
-    handshakes_per_address: Annotated[int, Meta(description="The same for one address.", ge=1)] = 256
+    handshakes_per_address: Annotated[int, Meta(description="The same for one address (IPv6: /64).", ge=1)] = 256
     unproved_time: Annotated[Duration, Meta(description="How long a node may take to prove its key.")] = Duration(20)
     connections: Annotated[int, Meta(description="Connections in all.", ge=1)] = 18_000
     http_connections: Annotated[int, Meta(description="Of those, connections that are no node's.", ge=1)] = 1024
-    http_connections_per_address: Annotated[int, Meta(description="The same for one address.", ge=1)] = 256
+    http_connections_per_address: Annotated[int, Meta(description="The same for one address (IPv6: /64).", ge=1)] = 256
     messages_per_second: Annotated[float, Meta(description="Frames a second of one session, on average.", gt=0)] = 50.0
     messages_burst: Annotated[int, Meta(description="Frames that one session may send at once.", ge=1)] = 200
     unread_size: Annotated[Size, Meta(description="What may wait for a slow reader before it is resynced.")] = Size(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from ipaddress import IPv6Address
 
 from ghostwire.server.options import Limits
 
@@ -18,8 +20,8 @@ class Admission:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._by_address: Counter[str] = Counter()
-        self._http_by_address: Counter[str] = Counter()
+        self._by_address = _Sources()
+        self._http_by_address = _Sources()
         self.open = 0
         self.unknown = 0
         self.http = 0
@@ -33,36 +35,36 @@ class Admission:
         if (
             self.open >= self._limits.connections
             or self.unknown >= self._limits.handshakes
-            or (not shared and self._by_address.get(address, 0) >= self._limits.handshakes_per_address)
+            or (not shared and self._by_address.count(address) >= self._limits.handshakes_per_address)
         ):
             self.refused += 1
             return False
         self.open += 1
         self.unknown += 1
-        self._by_address[address] += 1
+        self._by_address.add(address)
         return True
 
     def known(self, address: str) -> None:
         """It is known now who or what this connection is for."""
         self.unknown -= 1
-        _count_down(self._by_address, address)
+        self._by_address.remove(address)
 
     def admit_http(self, address: str, *, shared: bool = False) -> bool:
         """Whether one that is admitted may stay for HTTP; if so it ends by `gone_http`. `shared` as in `admit`."""
         bounds = self._limits
         if self.http >= bounds.http_connections or (
-            not shared and self._http_by_address.get(address, 0) >= bounds.http_connections_per_address
+            not shared and self._http_by_address.count(address) >= bounds.http_connections_per_address
         ):
             self.refused += 1
             return False
         self.http += 1
-        self._http_by_address[address] += 1
+        self._http_by_address.add(address)
         return True
 
     def gone_http(self, address: str) -> None:
         """An HTTP connection has ended."""
         self.http -= 1
-        _count_down(self._http_by_address, address)
+        self._http_by_address.remove(address)
         self.gone()
 
     def gone(self) -> None:
@@ -70,7 +72,29 @@ class Admission:
         self.open -= 1
 
 
-def _count_down(counts: Counter[str], address: str) -> None:
-    counts[address] -= 1
-    if not counts[address]:
-        del counts[address]
+class _Sources:
+    """How many connections there are from where. IPv6 addresses of one /64 are one: each customer has all of one."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: Counter[str | bytes] = Counter()
+
+    def count(self, address: str) -> int:
+        return self._counts.get(_source(address), 0)
+
+    def add(self, address: str) -> None:
+        self._counts[_source(address)] += 1
+
+    def remove(self, address: str) -> None:
+        source = _source(address)
+        self._counts[source] -= 1
+        if not self._counts[source]:
+            del self._counts[source]
+
+
+def _source(address: str) -> str | bytes:
+    if ":" in address:
+        with suppress(ValueError):
+            return IPv6Address(address).packed[:8]
+    return address

@@ -26,6 +26,17 @@ def test_one_address_cannot_take_every_place_and_a_trusted_proxy_may() -> None:
     assert (admission.open, admission.unknown) == (0, 0)
 
 
+def test_addresses_of_one_customer_are_one() -> None:
+    admission = Admission(Limits(handshakes_per_address=2, http_connections_per_address=1))
+    assert [admission.admit(f"2001:db8::{host:x}") for host in range(3)] == [True, True, False]
+    assert admission.admit("2001:db8:0:1::")
+    admission.known("2001:db8::ffff")
+    assert admission.admit("2001:db8::9")
+    assert [admission.admit_http(f"2001:db8::{host:x}") for host in range(2)] == [True, False]
+    admission.gone_http("2001:db8:0:0:1::")
+    assert admission.admit_http("2001:db8::")
+
+
 def test_http_has_places_of_its_own() -> None:
     admission = Admission(Limits(http_connections=3, http_connections_per_address=2))
     for address in "aaap":
