@@ -26,6 +26,12 @@ class Case:
         """How many calls the performance gate counts; 0 where it has nothing to say."""
         return getattr(self.family, "gate_calls", 0) if self.method.startswith("time_") else 0
 
+    @property
+    def at_least(self) -> float | None:
+        """What the ratio must reach that it tracks; None where nothing is demanded of it."""
+        found: float | None = getattr(self.family, "at_least", {}).get(self.method)
+        return found
+
     def prepared(self) -> Callable[[], Any]:
         """The method, bound to an instance that was set up."""
         instance = self.family()

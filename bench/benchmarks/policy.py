@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pyroaring import BitMap
 
 from bench import policies
+from bench.cases import least_cpu
 from ghostwire.policy import Engine, NodeFacts, Policy
+from tests.reference.policy import Twin
 
 QUESTIONS = 200_000
 MOST_CLASSES = 100
@@ -132,10 +134,38 @@ class Guarded:
             decide(source, target, protocol, port)
 
 
+class AgainstTwin:
+    """How many times the slow twin's time that of a decision is, in the small network; answers are compared first."""
+
+    at_least: ClassVar = {"track_batch": 100_000, "track_single": 30_000}
+
+    def setup(self) -> None:
+        network = policies.identity(rules=2_000, nodes=2_000)
+        self.engine, self.twin = network.engine(), Twin(network.document or {}, network.users, network.nodes)
+        draw = np.random.default_rng(3)
+        nodes = [draw.integers(0, 2_000, 100_000, dtype=np.uint32) for _ in range(2)]
+        self.asked = *nodes, np.full(100_000, 6, np.uint8), np.full(100_000, 443, np.uint16)
+        self.singly = list(zip(*(column[:20_000].tolist() for column in self.asked), strict=True))
+        for question in self.singly[:20]:
+            assert self.twin.decide(*question) == self.engine.decide(*question)
+
+    def track_batch(self) -> float:
+        return self._theirs() / (least_cpu(lambda: self.engine.decide_many(*self.asked)) / len(self.asked[0]))
+
+    def track_single(self) -> float:
+        decide = self.engine.decide
+        return self._theirs() / (least_cpu(lambda: [decide(*each) for each in self.singly]) / len(self.singly))
+
+    def _theirs(self) -> float:
+        decide = self.twin.decide
+        return least_cpu(lambda: [decide(*each) for each in self.singly[:50]], 2) / 50
+
+
 class AgainstRoaring:
     """Ratios to pyroaring over the identity network; answers are compared first."""
 
     timeout = 600
+    at_least: ClassVar = {"track_batch": 20, "track_single": 6}
 
     def setup(self) -> None:
         self.ours = Decide()

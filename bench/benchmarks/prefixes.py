@@ -6,6 +6,8 @@ Answers are compared first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pytricia
@@ -20,6 +22,7 @@ class Prefixes:
     """Build in milliseconds, bytes a prefix, nanoseconds a look-up, and how many times that pytricia takes."""
 
     timeout = 300
+    at_least: ClassVar = {"track_batch_against_pytricia": 70, "track_single_against_pytricia": 6}
 
     def setup(self) -> None:
         draw = np.random.default_rng(1)
@@ -49,16 +52,20 @@ class Prefixes:
         return self._against_pytricia(self.track_single_ns)
 
     def _against_pytricia(self, ours: Callable[[], float]) -> float:
+        asked, get = self.asked[:50_000].tolist(), self._theirs.get
+        found = [get(address, intervals.NOTHING) for address in asked]
+        assert found == self.table.find_many(self.asked[:50_000]).tolist()
+        ratios = []
+        for _ in range(5):  # side by side, so that both meet the same noise
+            theirs = least_cpu(lambda: [get(address, intervals.NOTHING) for address in asked], 2) / len(asked) * 1e9
+            ratios.append(theirs / ours())
+        return sorted(ratios)[len(ratios) // 2]
+
+    @cached_property
+    def _theirs(self) -> pytricia.PyTricia:
         table = pytricia.PyTricia(32)
         networks, lengths, values = self.given
         masks = ~((np.uint64(1) << (np.uint64(32) - lengths.astype(np.uint64))) - np.uint64(1))
         for row in zip((networks & masks.astype(np.uint32)).tolist(), lengths.tolist(), values.tolist(), strict=True):
             table.insert(*row)
-        asked, get = self.asked[:50_000].tolist(), table.get
-        found = [get(address, intervals.NOTHING) for address in asked]
-        assert found == self.table.find_many(self.asked[:50_000]).tolist()
-        ratios = []
-        for _ in range(5):  # side by side, so that both meet the same noise
-            theirs = least_cpu(lambda: [get(address, intervals.NOTHING) for address in asked]) / len(asked) * 1e9
-            ratios.append(theirs / ours())
-        return sorted(ratios)[len(ratios) // 2]
+        return table
