@@ -1,7 +1,6 @@
 """Maps: whole ones, deltas, and what a delta costs as the network grows while those affected stay the same."""
 
 import base64
-import random
 from collections import deque
 
 import msgspec
@@ -9,12 +8,9 @@ import orjson
 
 from bench.cases import calls_for, timed
 from bench.networks import EVERYONE, Network
+from bench.pages import page
 from ghostwire.coordinator.commands import ResyncNode, SetEndpoints
 from ghostwire.model.position import Position
-from ghostwire.testing.load.topology import Topology
-from ghostwire.wire import codec
-from ghostwire.wire.messages import MapFull, Parts
-from ghostwire.wire.netmap import Peer, encode_part
 from ghostwire.wire.packed_map import packed
 
 ROUNDS = 9
@@ -135,24 +131,8 @@ class Packed:
     gate_calls = 20
 
     def setup(self) -> None:
-        source, topology = random.Random(1), Topology(50_000, 200)
-        peers = {
-            1 + n: encode_part(
-                Peer(
-                    id=1 + n,
-                    name=f"n{n}",
-                    key=source.randbytes(32),
-                    ipv4=f"100.{64 + (n >> 16)}.{n >> 8 & 255}.{n & 255}",
-                    ipv6=f"fd7a:115c:a1e0::{n:x}",
-                    class_id=1 + n % 2_500,
-                    tags=(topology.tag(n),),
-                    endpoints=(f"192.0.2.{source.randrange(256)}:{source.randrange(1024, 65536)}",),
-                )
-            )
-            for n in range(5_000, 5_201)
-        }
-        self.page = codec.encode(MapFull(page=1, parts=Parts(peers=peers)))
-        self.keys = 32 * len(peers)
+        self.page = page(5_000, 201)
+        self.keys = 32 * 201
 
     def time_pack(self) -> None:
         packed(self.page)

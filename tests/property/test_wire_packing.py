@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import random
-
 import msgspec
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.pages import page
 from ghostwire.errors import WireError
-from ghostwire.testing.load.topology import Topology
 from ghostwire.wire import codec, packing
 from ghostwire.wire.columns import Column, Columns, restore, transpose
-from ghostwire.wire.messages import MAX_SERVER_FRAME, MapColumns, MapFull, Parts
-from ghostwire.wire.netmap import Peer, encode_part
+from ghostwire.wire.messages import MAX_SERVER_FRAME, MapColumns, MapFull
 from ghostwire.wire.packed_map import packed, plain_page
 
 words = st.text(max_size=12)
@@ -37,26 +34,6 @@ def unpacked(frame: bytes) -> MapFull:
         message = plain_page(message)
     assert isinstance(message, MapFull)
     return message
-
-
-def peer(number: int, topology: Topology, source: random.Random) -> Peer:
-    return Peer(
-        id=1 + number,
-        name=f"n{number}",
-        key=source.randbytes(32),
-        ipv4=f"100.{64 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
-        ipv6=f"fd7a:115c:a1e0::{number:x}",
-        class_id=1 + number % 2_500,
-        tags=(topology.tag(number),),
-        online=number % 7 > 0,
-        endpoints=(f"192.0.2.{source.randrange(256)}:{source.randrange(1024, 65536)}",),
-    )
-
-
-def page(first: int, count: int) -> bytes:
-    source, topology = random.Random(first), Topology(50_000, 200)
-    peers = {1 + n: encode_part(peer(n, topology, source)) for n in range(first, first + count)}
-    return codec.encode(MapFull(page=1, parts=Parts(peers=peers)))
 
 
 @given(st.lists(parts, max_size=40, unique_by=lambda part: msgspec.msgpack.decode(part)["id"]))
