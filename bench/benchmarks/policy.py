@@ -224,6 +224,33 @@ class Compile:
     track_parse.unit = track_compile.unit = track_visible_all.unit = "s"  # type: ignore[attr-defined]
 
 
+class Filters:
+    """The packet filter of one node in the original's shape, the first after a change, in milliseconds."""
+
+    params = ("identity", "mixed")
+    timeout = 600
+
+    def setup(self, name: str) -> None:
+        self.engine, self.nodes = network(name).engine(), network(name).nodes
+
+    def track_filter(self, name: str) -> float:
+        return sorted(self._filter(node) for node in self.nodes[:9])[4]
+
+    def track_sources(self, name: str) -> float:
+        """How many addresses the same filters name, to which their time is in proportion."""
+        filters = [self.engine.packet_filter(node.id) for node in self.nodes[:9]]
+        return sorted(sum(len(rule["SrcIPs"]) for rule in found) for found in filters)[4]
+
+    def _filter(self, node: NodeFacts) -> float:
+        self.engine.leave(self.nodes[-1].id)
+        self.engine.join(self.nodes[-1])
+        start = perf_counter()
+        self.engine.packet_filter(node.id)
+        return (perf_counter() - start) * 1e3
+
+    track_filter.unit = "ms"  # type: ignore[attr-defined]
+
+
 class Changes:
     """A node that joins a known class, in microseconds, and one edited rule with its rows, in milliseconds."""
 

@@ -339,10 +339,9 @@ pub mod policy {
         }
 
         fn packet_filter(&self, id: u32) -> PyResult<String> {
-            self.over(
-                |scope, node| gw_policy::shapes::filter(&gw_policy::filter::Filters::new(scope).of(node)).to_string(),
-                id,
-            )
+            let engine = self.lock();
+            let rules = engine.packet_filter(id).ok_or_else(|| errors::unknown_node(id))?;
+            Ok(gw_policy::shapes::filter(&rules).to_string())
         }
 
         fn ssh_rules(&self, id: u32) -> PyResult<String> {

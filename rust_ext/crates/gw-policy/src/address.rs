@@ -101,7 +101,7 @@ impl Span {
         }
     }
 
-    fn low(&self) -> Address {
+    pub fn low(&self) -> Address {
         Address { v6: self.v6, bits: self.first }
     }
 

@@ -67,7 +67,7 @@ fn named(scope: &Scope<'_>, text: &str) -> Result<Spans, String> {
 
 /// A name in a test need not occur in a rule, so it may not be bound: look users up by name here.
 fn bound(scope: &Scope<'_>, selector: &Selector) -> Spans {
-    let Selector::User(name) = selector else { return scope.resolve_now(selector).spans };
+    let Selector::User(name) = selector else { return scope.spans_of(selector) };
     let own = |node: &&Node| scope.directory.owner(node).is_some_and(|owner| owner.is_called(name));
     let nodes = scope.directory.nodes.iter().filter(own);
     nodes.flat_map(|node| node.addresses.iter().map(|address| address.span())).collect()
@@ -113,7 +113,7 @@ fn covers(scope: &Scope<'_>, rule: &Rule, source: &Span, targets: &Spans, port: 
             Selector::Own => own(scope, rule, source, targets),
             Selector::Any => from(scope, rule, source),
             _ => {
-                let spans = &scope.resolve(*id).spans;
+                let spans = scope.spans(*id);
                 targets.as_slice().iter().any(|target| spans.overlaps(target)) && from(scope, rule, source)
             }
         })
@@ -128,7 +128,7 @@ fn speaks(access: &Access, protocols: &[u8]) -> bool {
 fn from(scope: &Scope<'_>, rule: &Rule, source: &Span) -> bool {
     rule.sources.iter().any(|id| match scope.selector(*id) {
         Selector::DangerAll => true,
-        _ => scope.resolve(*id).spans.overlaps(source),
+        _ => scope.spans(*id).overlaps(source),
     })
 }
 

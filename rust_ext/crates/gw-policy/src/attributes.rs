@@ -48,6 +48,6 @@ pub fn is_target(scope: &Scope<'_>, entry: &NodeAttr, node: &Node) -> bool {
     entry.targets.iter().any(|id| match scope.selector(*id) {
         Selector::Any => true,
         selector if selector.is_identity() => scope.is_identity(selector, node),
-        _ => node.addresses.iter().any(|address| scope.resolve(*id).spans.contains(*address)),
+        _ => node.addresses.iter().any(|address| scope.spans(*id).contains(*address)),
     })
 }

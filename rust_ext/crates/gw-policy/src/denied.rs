@@ -6,6 +6,7 @@ use crate::model::{Rule, SelectorId};
 use crate::ports::{ALL_PORTS, DEFAULT_PROTOCOLS, Ports, Protocols, has_ports};
 use crate::scope::Scope;
 use crate::selector::Selector;
+use std::rc::Rc;
 
 /// What may not come in to one node.
 struct Denial {
@@ -66,28 +67,26 @@ fn targets(scope: &Scope<'_>, id: SelectorId, node: &Node) -> Spans {
         Selector::Internet => scope.internet.clone(),
         selector if selector.is_identity() => all().filter(|_| scope.is_identity(selector, node)).collect(),
         _ => {
-            let resolved = scope.resolve(id);
-            let whole = resolved.spans.as_slice().iter().any(|span| node.is_in(span));
-            let served = resolved.spans.as_slice().iter().filter(|span| scope.serves_span(span, node)).copied();
+            let spans = scope.spans(id);
+            let whole = spans.as_slice().iter().any(|span| node.is_in(span));
+            let served = spans.as_slice().iter().filter(|span| scope.serves_span(span, node)).copied();
             all().filter(|_| whole).chain(served).collect()
         }
     }
 }
 
 fn sources(scope: &Scope<'_>, rule: &Rule) -> Spans {
-    let nodes = || scope.directory.nodes.iter().filter(|node| scope.posture_holds(&rule.postures, node));
     let mut found: Vec<Span> = Vec::new();
     for id in &rule.sources {
         let selector = scope.selector(*id);
-        let named: Vec<&Node> = match selector {
-            Selector::DangerAll | Selector::Any => nodes().collect(),
-            selector if selector.is_identity() => nodes().filter(|node| scope.is_identity(selector, node)).collect(),
-            _ => {
-                let spans = scope.resolve(*id);
-                nodes().filter(|node| spans.spans.as_slice().iter().any(|span| node.is_in(span))).collect()
-            }
+        let named: Rc<[u32]> = match selector {
+            Selector::DangerAll | Selector::Any => (0..scope.directory.nodes.len() as u32).collect(),
+            selector if selector.is_identity() => scope.bearers(*id),
+            _ => scope.directory.within(&scope.spans(*id)).into(),
         };
-        found.extend(named.iter().flat_map(|node| node.addresses.iter().map(|address| address.span())));
+        let named = named.iter().map(|index| &scope.directory.nodes[*index as usize]);
+        let holders = named.filter(|node| scope.posture_holds(&rule.postures, node));
+        found.extend(holders.flat_map(|node| node.addresses.iter().map(|address| address.span())));
         if !rule.postures.is_empty() {
             continue;
         }
@@ -98,7 +97,7 @@ fn sources(scope: &Scope<'_>, rule: &Rule) -> Spans {
                 found.extend(scope.all_routes());
             }
             selector if selector.is_identity() => {}
-            _ => found.extend(scope.resolve(*id).spans.as_slice()),
+            _ => found.extend(scope.spans(*id).as_slice()),
         }
     }
     found.into_iter().collect()

@@ -3,7 +3,7 @@ use crate::address::{Address, Span, Spans, default_pools};
 use crate::selector::Role;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct User {
@@ -48,6 +48,8 @@ pub struct Directory {
     /// What `*` means as a source.
     pub pools: Spans,
     by_node: FxHashMap<u32, usize>,
+    /// Addresses in order, and the indices of the nodes that have them, from when they are asked for.
+    by_address: OnceLock<Vec<(Address, u32)>>,
     by_user: FxHashMap<i64, usize>,
 }
 
@@ -101,7 +103,31 @@ impl Directory {
         nodes.sort_by_key(|node| node.id);
         let by_node = nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect();
         let by_user = users.iter().enumerate().map(|(index, user)| (user.id, index)).collect();
-        Self { users, nodes, tailnet, pools: default_pools(), by_node, by_user }
+        Self { users, nodes, tailnet, pools: default_pools(), by_node, by_address: OnceLock::new(), by_user }
+    }
+
+    /// The index of a node.
+    pub fn index(&self, id: u32) -> Option<u32> {
+        self.by_node.get(&id).map(|index| *index as u32)
+    }
+
+    /// The indices of the nodes that have an address in `spans`, in order.
+    pub fn within(&self, spans: &Spans) -> Vec<u32> {
+        let known = self.by_address.get_or_init(|| {
+            let nodes = self.nodes.iter().zip(0..);
+            let pairs = nodes.flat_map(|(node, index)| node.addresses.iter().map(move |address| (*address, index)));
+            let mut known: Vec<(Address, u32)> = pairs.collect();
+            known.sort_unstable();
+            known
+        });
+        let inside = spans.as_slice().iter().flat_map(|span| {
+            let first = known.partition_point(|(address, _)| (address.v6, address.bits) < (span.v6, span.first));
+            known[first..].iter().take_while(|(address, _)| span.contains(*address))
+        });
+        let mut found: Vec<u32> = inside.map(|(_, index)| *index).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     pub fn node(&self, id: u32) -> Option<&Node> {

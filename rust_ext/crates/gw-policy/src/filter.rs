@@ -1,12 +1,12 @@
 //! The packet filter of a node in the service's shape.
-use crate::address::Span;
+use crate::address::{Address, Span};
 use crate::directory::Node;
 use crate::model::{Access, Capabilities, Rule, SelectorId};
 use crate::ports::{Ports, Protocols};
 use crate::scope::Scope;
 use crate::selector::Selector;
 use rustc_hash::FxHashMap;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 /// Capabilities that come with another one in the opposite direction.
@@ -14,6 +14,11 @@ const COMPANIONS: [(&str, &str); 2] = [
     ("tailscale.com/cap/drive", "tailscale.com/cap/drive-sharer"),
     ("tailscale.com/cap/relay", "tailscale.com/cap/relay-target"),
 ];
+
+/// Whether a rule gives capabilities to its sources, too.
+pub fn has_companions(rule: &Rule) -> bool {
+    rule.app.iter().any(|(name, _)| COMPANIONS.iter().any(|(capability, _)| name == capability))
+}
 
 /// One rule as sent. It carries ports or capabilities, never both.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,11 +32,15 @@ pub struct FilterRule {
 /// Rules with equal sources and protocols are one.
 type Merge = (Rc<[String]>, Protocols);
 
+/// The sources that a rule names, and its postures.
+type Names<'a> = (&'a [SelectorId], &'a [u32]);
+
 /// What all nodes' filters share.
 pub struct Filters<'a> {
     scope: &'a Scope<'a>,
     rules: Vec<&'a Rule>,
-    sources: Vec<OnceCell<Rc<[String]>>>,
+    /// The sources of rules, by what these name.
+    sources: RefCell<FxHashMap<Names<'a>, Rc<[String]>>>,
     routes: OnceCell<Vec<Span>>,
     /// Where each pair of sources and protocols first occurs in the policy.
     places: OnceCell<FxHashMap<Merge, usize>>,
@@ -40,8 +49,7 @@ pub struct Filters<'a> {
 impl<'a> Filters<'a> {
     pub fn new(scope: &'a Scope<'a>) -> Self {
         let rules: Vec<&Rule> = scope.accepts().collect();
-        let sources = rules.iter().map(|_| OnceCell::new()).collect();
-        Self { scope, rules, sources, routes: OnceCell::new(), places: OnceCell::new() }
+        Self { scope, rules, sources: RefCell::default(), routes: OnceCell::new(), places: OnceCell::new() }
     }
 
     /// The rules of one node, in order, without what is denied.
@@ -56,7 +64,7 @@ impl<'a> Filters<'a> {
         let mut found: Vec<(usize, FilterRule)> = Vec::new();
         let mut places: FxHashMap<Merge, usize> = FxHashMap::default();
         for (index, rule) in self.rules.iter().enumerate() {
-            for emitted in self.rule(index, rule, node) {
+            for emitted in self.rule(rule, node) {
                 if !emitted.grants.is_empty() {
                     found.push((index, emitted));
                     continue;
@@ -90,7 +98,7 @@ impl<'a> Filters<'a> {
             for (index, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.via.is_empty()) {
                 for access in &rule.access {
                     if access.targets.iter().any(|(id, _)| *self.scope.selector(*id) != Selector::Own) {
-                        places.entry((self.sources(index, rule), access.protocols.clone())).or_insert(index);
+                        places.entry((self.sources(rule), access.protocols.clone())).or_insert(index);
                     }
                 }
             }
@@ -99,21 +107,21 @@ impl<'a> Filters<'a> {
         places.get(key).copied()
     }
 
-    fn rule(&self, index: usize, rule: &Rule, node: &Node) -> Vec<FilterRule> {
+    fn rule(&self, rule: &'a Rule, node: &Node) -> Vec<FilterRule> {
         let mut found = Vec::new();
         if rule.sources.is_empty() || rule.destinations.is_empty() {
             return found;
         }
         for access in &rule.access {
-            self.access(index, rule, access, node, &mut found);
+            self.access(rule, access, node, &mut found);
         }
         if !rule.app.is_empty() && rule.via.is_empty() {
-            self.grants(index, rule, node, &mut found);
+            self.grants(rule, node, &mut found);
         }
         found
     }
 
-    fn access(&self, index: usize, rule: &Rule, access: &Access, node: &Node, found: &mut Vec<FilterRule>) {
+    fn access(&self, rule: &'a Rule, access: &Access, node: &Node, found: &mut Vec<FilterRule>) {
         let own = |id: SelectorId| *self.scope.selector(id) == Selector::Own;
         for part in access.targets.chunk_by(|(left, _), (right, _)| own(*left) == own(*right)) {
             let mut targets = Vec::new();
@@ -125,7 +133,7 @@ impl<'a> Filters<'a> {
             if targets.is_empty() {
                 continue;
             }
-            let sources = if own(part[0].0) { self.own_sources(rule, node) } else { self.sources(index, rule) };
+            let sources = if own(part[0].0) { self.own_sources(rule, node) } else { self.sources(rule) };
             if !sources.is_empty() {
                 found.push(FilterRule { sources, targets, protocols: access.protocols.clone(), grants: Vec::new() });
             }
@@ -154,16 +162,21 @@ impl<'a> Filters<'a> {
                 }
             }
             _ => {
-                let resolved = scope.resolve(id);
                 let here = |span: &&Span| (!routed && node.is_in(span)) || scope.serves_span(span, node);
-                resolved.spans.as_slice().iter().filter(here).map(ToString::to_string).collect()
+                scope.spans(id).as_slice().iter().filter(here).map(ToString::to_string).collect()
             }
         }
     }
 
     /// The sources of a rule, each text once.
-    fn sources(&self, index: usize, rule: &Rule) -> Rc<[String]> {
-        self.sources[index].get_or_init(|| self.source_texts(rule).into()).clone()
+    fn sources(&self, rule: &'a Rule) -> Rc<[String]> {
+        let names = (&rule.sources[..], &rule.postures[..]);
+        if let Some(known) = self.sources.borrow().get(&names) {
+            return known.clone();
+        }
+        let found: Rc<[String]> = self.source_texts(rule).into();
+        self.sources.borrow_mut().insert(names, found.clone());
+        found
     }
 
     fn source_texts(&self, rule: &Rule) -> Vec<String> {
@@ -195,21 +208,23 @@ impl<'a> Filters<'a> {
     /// Addresses of devices stay apart, also where they happen to be neighbours. Under a posture an address counts
     /// only as that of a node that holds it.
     fn source_spans(&self, rule: &Rule, id: SelectorId) -> Vec<Span> {
-        let resolved = self.scope.resolve(id);
-        if !self.scope.selector(id).is_identity() && rule.postures.is_empty() {
-            return resolved.spans.as_slice().to_vec();
+        let scope = self.scope;
+        let addresses = |nodes: &[u32]| -> Vec<Address> {
+            let nodes = nodes.iter().map(|index| &scope.directory.nodes[*index as usize]);
+            nodes
+                .filter(|node| scope.posture_holds(&rule.postures, node))
+                .flat_map(|node| node.addresses.clone())
+                .collect()
+        };
+        if scope.selector(id).is_identity() {
+            return addresses(&scope.bearers(id)).iter().map(|address| address.span()).collect();
         }
-        if !self.scope.selector(id).is_identity() {
-            let nodes = self.scope.directory.nodes.iter();
-            let holders = nodes.filter(|node| self.scope.posture_holds(&rule.postures, node));
-            let addresses = holders.flat_map(|node| &node.addresses);
-            return addresses.filter(|one| resolved.spans.contains(**one)).map(|one| one.span()).collect();
+        let spans = scope.spans(id);
+        if rule.postures.is_empty() {
+            return spans.as_slice().to_vec();
         }
-        let nodes = resolved.nodes.iter().map(|index| &self.scope.directory.nodes[*index as usize]);
-        nodes
-            .filter(|node| self.scope.posture_holds(&rule.postures, node))
-            .flat_map(|node| node.addresses.iter().map(|address| address.span()))
-            .collect()
+        let inside = addresses(&scope.directory.within(&spans));
+        inside.iter().filter(|address| spans.contains(**address)).map(|address| address.span()).collect()
     }
 
     /// `*` as a source: the pools, and each approved subnet route, also one inside another.
@@ -226,14 +241,14 @@ impl<'a> Filters<'a> {
         texts.into()
     }
 
-    fn grants(&self, index: usize, rule: &Rule, node: &Node, found: &mut Vec<FilterRule>) {
+    fn grants(&self, rule: &'a Rule, node: &Node, found: &mut Vec<FilterRule>) {
         let own = |id: &&SelectorId| *self.scope.selector(**id) == Selector::Own;
         let sides: [Vec<SelectorId>; 2] = [
             rule.destinations.iter().filter(|id| !own(id)).copied().collect(),
             rule.destinations.iter().filter(own).copied().collect(),
         ];
         for (side, destinations) in sides.iter().enumerate().filter(|(_, destinations)| !destinations.is_empty()) {
-            let sources = if side == 1 { self.own_sources(rule, node) } else { self.sources(index, rule) };
+            let sources = if side == 1 { self.own_sources(rule, node) } else { self.sources(rule) };
             if side == 1 && sources.is_empty() {
                 continue;
             }
@@ -267,9 +282,9 @@ impl<'a> Filters<'a> {
                 }
             }
             _ => {
-                let resolved = self.scope.resolve(id);
-                let inside = node.addresses.iter().filter(|address| resolved.spans.contains(**address));
-                let served = resolved.spans.as_slice().iter().filter(|span| node.serves(span));
+                let spans = self.scope.spans(id);
+                let inside = node.addresses.iter().filter(|address| spans.contains(**address));
+                let served = spans.as_slice().iter().filter(|span| node.serves(span));
                 inside.map(|address| address.span().cidr()).chain(served.map(Span::cidr)).collect()
             }
         }

@@ -119,7 +119,7 @@ impl<'a> Peers<'a> {
             Selector::Any => true,
             Selector::Internet | Selector::Own => false,
             selector if selector.is_identity() => false,
-            _ => self.scope.resolve(*id).spans.overlaps(route),
+            _ => self.scope.spans(*id).overlaps(route),
         })
     }
 

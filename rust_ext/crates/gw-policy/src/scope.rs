@@ -6,7 +6,7 @@ use crate::error::Fault;
 use crate::model::{Policy, Rule, SelectorId};
 use crate::selector::Selector;
 use crate::window::Instant;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -30,14 +30,6 @@ impl Bindings {
     }
 }
 
-/// What a name resolves to.
-#[derive(Debug, Default)]
-pub struct Resolved {
-    /// Indices into the directory's nodes.
-    pub nodes: Vec<u32>,
-    pub spans: Spans,
-}
-
 pub struct Scope<'a> {
     pub policy: &'a Policy,
     pub directory: &'a Directory,
@@ -53,18 +45,31 @@ pub struct Scope<'a> {
     access: Vec<Rule>,
     names: Vec<Selector>,
     reads_attributes: bool,
-    resolved: RefCell<FxHashMap<SelectorId, Rc<Resolved>>>,
+    /// What was found out so far, or is known from elsewhere.
+    bearers: RefCell<Bearers>,
+    spans: RefCell<FxHashMap<SelectorId, Rc<Spans>>>,
+    held: RefCell<FxHashMap<(u32, u32), bool>>,
 }
+
+/// The nodes that bear identities, as indices into the directory, in order.
+pub type Bearers = FxHashMap<SelectorId, Rc<[u32]>>;
 
 impl<'a> Scope<'a> {
     /// The policy as it is at one time.
     pub fn new(policy: &'a Policy, directory: &'a Directory, bindings: &'a Bindings, at: Instant) -> Self {
-        let (denials, open) = policy
-            .rules
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|rule: &&Rule| rule.is_open(at))
-            .partition(|rule| rule.denies());
+        let rules = policy.rules.iter().map(AsRef::as_ref).filter(|rule: &&Rule| rule.is_open(at));
+        Self::of(policy, rules, directory, bindings, at)
+    }
+
+    /// The same of some rules only, which are in force.
+    pub fn of(
+        policy: &'a Policy,
+        rules: impl Iterator<Item = &'a Rule>,
+        directory: &'a Directory,
+        bindings: &'a Bindings,
+        at: Instant,
+    ) -> Self {
+        let (denials, open) = rules.partition(|rule| rule.denies());
         Self {
             policy,
             directory,
@@ -77,8 +82,16 @@ impl<'a> Scope<'a> {
             access: Vec::new(),
             names: Vec::new(),
             reads_attributes: policy.reads_attributes(),
-            resolved: RefCell::default(),
+            bearers: RefCell::default(),
+            spans: RefCell::default(),
+            held: RefCell::default(),
         }
+    }
+
+    /// Take over who bears which name, where that is known.
+    pub fn with_bearers(self, known: Bearers) -> Self {
+        self.bearers.borrow_mut().extend(known);
+        self
     }
 
     /// Let access that was approved count beside the policy's own rules.
@@ -158,60 +171,69 @@ impl<'a> Scope<'a> {
         self.policy.selectors.get(id as usize).unwrap_or_else(|| &self.names[id as usize - known])
     }
 
-    /// The nodes and addresses of a name; each is found once. `*` is the pools, without routes.
-    pub fn resolve(&self, id: SelectorId) -> Rc<Resolved> {
-        if let Some(found) = self.resolved.borrow().get(&id) {
+    /// The nodes that bear an identity, as indices into the directory; each name is looked at once.
+    pub fn bearers(&self, id: SelectorId) -> Rc<[u32]> {
+        if let Some(found) = self.bearers.borrow().get(&id) {
             return found.clone();
         }
-        let found = Rc::new(self.resolve_now(self.selector(id)));
-        self.resolved.borrow_mut().insert(id, found.clone());
+        let selector = self.selector(id);
+        let all = self.directory.nodes.iter().zip(0..);
+        let found: Rc<[u32]> =
+            all.filter(|(node, _)| self.is_identity(selector, node)).map(|(_, index)| index).collect();
+        self.bearers.borrow_mut().insert(id, found.clone());
         found
     }
 
-    pub fn resolve_now(&self, selector: &Selector) -> Resolved {
+    /// The addresses of a name; each is looked at once. `*` is the pools, without routes.
+    pub fn spans(&self, id: SelectorId) -> Rc<Spans> {
+        if let Some(found) = self.spans.borrow().get(&id) {
+            return found.clone();
+        }
+        let selector = self.selector(id);
+        let found = Rc::new(match selector.is_identity() {
+            true => self.addresses(self.bearers(id).iter().map(|index| &self.directory.nodes[*index as usize])),
+            false => self.spans_of(selector),
+        });
+        self.spans.borrow_mut().insert(id, found.clone());
+        found
+    }
+
+    /// The addresses of what need not be a name of the policy.
+    pub fn spans_of(&self, selector: &Selector) -> Spans {
         match selector {
-            Selector::Any | Selector::DangerAll => {
-                let nodes = (0..self.directory.nodes.len() as u32).collect();
-                Resolved { nodes, spans: self.directory.pools.clone() }
-            }
-            Selector::Internet => Resolved { nodes: Vec::new(), spans: self.internet.clone() },
+            Selector::Any | Selector::DangerAll => self.directory.pools.clone(),
+            Selector::Internet => self.internet.clone(),
             selector if selector.is_identity() => {
-                let (nodes, chosen) = self.bearers(selector);
-                let spans =
-                    chosen.iter().flat_map(|node| node.addresses.iter().map(|address| address.span())).collect();
-                Resolved { nodes, spans }
+                self.addresses(self.directory.nodes.iter().filter(|node| self.is_identity(selector, node)))
             }
-            selector => match self.policy.spans(selector) {
-                Some(spans) => Resolved { nodes: Vec::new(), spans: spans.iter().copied().collect() },
-                None => Resolved::default(),
-            },
+            selector => self.policy.spans(selector).map_or(Spans::default(), |spans| spans.iter().copied().collect()),
         }
     }
 
-    fn bearers(&self, selector: &Selector) -> (Vec<u32>, Vec<&'a Node>) {
-        let all = self.directory.nodes.iter().enumerate();
-        all.filter(|(_, node)| self.is_identity(selector, node)).map(|(index, node)| (index as u32, node)).unzip()
+    fn addresses<'n>(&self, nodes: impl Iterator<Item = &'n Node>) -> Spans {
+        nodes.flat_map(|node| node.addresses.iter().map(|address| address.span())).collect()
     }
 
     /// Every approved subnet route of the network, each once, in order of the nodes' ids.
     pub fn all_routes(&self) -> Vec<Span> {
-        let mut found: Vec<Span> = Vec::new();
-        for route in self.directory.nodes.iter().flat_map(|node| &node.routes) {
-            if !found.contains(route) {
-                found.push(*route);
-            }
-        }
-        found
+        let mut known: FxHashSet<&Span> = FxHashSet::default();
+        let routes = self.directory.nodes.iter().flat_map(|node| &node.routes);
+        routes.filter(|route| known.insert(route)).copied().collect()
     }
 
     /// Whether the node itself may act under a rule's postures.
     pub fn posture_holds(&self, postures: &[u32], node: &Node) -> bool {
-        if postures.is_empty() {
-            return true;
+        postures.is_empty() || postures.iter().any(|posture| self.holds(*posture, node))
+    }
+
+    fn holds(&self, posture: u32, node: &Node) -> bool {
+        if let Some(known) = self.held.borrow().get(&(posture, node.id)) {
+            return *known;
         }
         let attributes = if self.reads_attributes { crate::attributes::given(self, node) } else { Vec::new() };
-        let holds = |index: &u32| self.policy.postures[*index as usize].1.iter().all(|c| c.holds(node, &attributes));
-        postures.iter().any(holds)
+        let holds = self.policy.postures[posture as usize].1.iter().all(|one| one.holds(node, &attributes));
+        self.held.borrow_mut().insert((posture, node.id), holds);
+        holds
     }
 
     /// Whether a node, or a subnet behind it, is a source of the rule.
@@ -222,8 +244,7 @@ impl<'a> Scope<'a> {
                 if selector.is_identity() || matches!(selector, Selector::Any | Selector::DangerAll) {
                     return self.is_identity(selector, node);
                 }
-                let resolved = self.resolve(*id);
-                resolved.spans.as_slice().iter().any(|span| node.is_in(span) || node.serves(span))
+                self.spans(*id).as_slice().iter().any(|span| node.is_in(span) || node.serves(span))
             })
     }
 
@@ -232,7 +253,7 @@ impl<'a> Scope<'a> {
         rule.sources.iter().any(|id| match self.selector(*id) {
             Selector::Any | Selector::DangerAll => true,
             selector if selector.is_identity() => false,
-            _ => self.resolve(*id).spans.overlaps(route),
+            _ => self.spans(*id).overlaps(route),
         })
     }
 
@@ -249,8 +270,7 @@ impl<'a> Scope<'a> {
                 Selector::Own => false,
                 selector if selector.is_identity() => self.is_identity(selector, node),
                 _ => {
-                    let resolved = self.resolve(*id);
-                    resolved.spans.as_slice().iter().any(|span| node.is_in(span))
+                    self.spans(*id).as_slice().iter().any(|span| node.is_in(span))
                         || self.serves_target(selector, *id, node)
                 }
             }
@@ -267,10 +287,7 @@ impl<'a> Scope<'a> {
             Selector::Internet => !node.exits.is_empty(),
             Selector::Any | Selector::Own => false,
             selector if selector.is_identity() => false,
-            _ => {
-                let resolved = self.resolve(id);
-                resolved.spans.as_slice().iter().any(|span| self.serves_span(span, node))
-            }
+            _ => self.spans(id).as_slice().iter().any(|span| self.serves_span(span, node)),
         }
     }
 

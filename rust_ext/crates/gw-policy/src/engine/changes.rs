@@ -266,7 +266,8 @@ impl Engine {
         let mut clock = Clock::new(self.at);
         let fresh: Vec<Made> = come.into_iter().map(|rule| self.make(rule, &mut clock)).collect();
         fresh.iter().for_each(|made| change.note(made, Standing::Closed));
-        self.in_order &= gone.is_empty() && fresh.is_empty();
+        self.places.take();
+        self.unlinked.take();
         self.rules.splice(gone, fresh);
         self.relink(&change) | given
     }

@@ -3,6 +3,7 @@ mod atoms;
 mod changes;
 mod classes;
 mod ends;
+mod excerpt;
 mod given;
 mod hidden;
 mod learn;
@@ -14,6 +15,7 @@ mod portsets;
 mod queries;
 mod relink;
 mod requests;
+mod sources;
 mod standing;
 mod standpoint;
 mod succession;
@@ -86,8 +88,10 @@ pub struct Engine {
     selectors: Vec<Selector>,
     rules: Vec<Made>,
     next_number: u32,
-    /// Numbers of rules are their places.
-    in_order: bool,
+    /// The places of rules by their numbers, and of those that no link leads to, from when they are asked for until
+    /// rules are edited.
+    places: OnceLock<Vec<u32>>,
+    unlinked: OnceLock<Vec<usize>>,
     /// What was approved beside the policy.
     access: Vec<(Approved, Made)>,
     /// Of each membership of the policy for a time only.
@@ -103,8 +107,14 @@ pub struct Engine {
     said: FxHashSet<Facts>,
     by_owner: FxHashMap<i64, FxHashSet<u32>>,
     by_address: FxHashMap<crate::address::Address, u32>,
+    /// How many addresses nodes have, shared ones counted for each.
+    addresses: usize,
+    /// The nodes that have none.
+    unaddressed: RoaringBitmap,
     /// Approved subnets, and how many nodes serve each.
     routes: BTreeMap<Span, u32>,
+    /// The nodes that do.
+    routers: RoaringBitmap,
     everyone: RoaringBitmap,
     /// Users and nodes as a directory, from when it is asked for until they change.
     kept: OnceLock<Arc<Directory>>,
@@ -195,7 +205,8 @@ impl Engine {
             selectors,
             rules: made,
             next_number,
-            in_order: true,
+            places: OnceLock::new(),
+            unlinked: OnceLock::new(),
             access: Vec::new(),
             memberships,
             at,
@@ -209,7 +220,10 @@ impl Engine {
             said: FxHashSet::default(),
             by_owner: FxHashMap::default(),
             by_address: FxHashMap::default(),
+            addresses: 0,
+            unaddressed: RoaringBitmap::new(),
             routes: BTreeMap::new(),
+            routers: RoaringBitmap::new(),
             everyone: RoaringBitmap::new(),
             kept: OnceLock::new(),
             views: Views::default(),
@@ -254,13 +268,27 @@ impl Engine {
 
     /// A rule by its number.
     fn made(&self, number: u32) -> Option<&Made> {
-        if self.in_order
-            && let Some(made) = self.rules.get(number as usize)
-        {
-            return Some(made);
+        self.at_place(self.place_of(number)?)
+    }
+
+    /// Where a rule stands in order; what was approved beside the policy stands behind its rules.
+    fn place_of(&self, number: u32) -> Option<usize> {
+        let places = self.places.get_or_init(|| {
+            let mut places = vec![u32::MAX; self.next_number as usize];
+            self.rules.iter().zip(0..).for_each(|(made, place)| places[made.number as usize] = place);
+            places
+        });
+        let of_policy =
+            places.get(number as usize).map(|place| *place as usize).filter(|place| *place < self.rules.len());
+        let approved = || self.access.iter().position(|(_, made)| made.number == number);
+        of_policy.or_else(|| Some(self.rules.len() + approved()?))
+    }
+
+    fn at_place(&self, place: usize) -> Option<&Made> {
+        match place.checked_sub(self.rules.len()) {
+            None => self.rules.get(place),
+            Some(place) => self.access.get(place).map(|(_, made)| made),
         }
-        let access = self.access.iter().map(|(_, made)| made);
-        self.rules.iter().chain(access).find(|made| made.number == number)
     }
 
     /// What the policy is applied to. Making it takes as long as there are nodes; it is kept while these stay.
@@ -311,6 +339,13 @@ impl Engine {
         for address in &node.addresses {
             self.by_address.insert(*address, id);
         }
+        self.addresses += node.addresses.len();
+        if node.addresses.is_empty() {
+            self.unaddressed.insert(id);
+        }
+        if !node.routes.is_empty() {
+            self.routers.insert(id);
+        }
         for route in &node.routes {
             *self.routes.entry(*route).or_default() += 1;
         }
@@ -341,6 +376,9 @@ impl Engine {
         if let Some(devices) = node.untagged_owner().and_then(|owner| self.by_owner.get_mut(&owner)) {
             devices.remove(&id);
         }
+        self.addresses -= node.addresses.len();
+        self.unaddressed.remove(id);
+        self.routers.remove(id);
         for address in &node.addresses {
             if self.by_address.get(address) == Some(&id) {
                 self.by_address.remove(address);

@@ -1,10 +1,10 @@
 //! Filters of native nodes: sources named by class, same owner or prefix.
-use super::atoms::{IDENTITY, POSTURE, atom, prefixes};
-use super::classes::meets;
+use super::atoms::{IDENTITY, atom, prefixes};
 use super::ends::{earlier, later};
 use super::links::ClassId;
+use super::sources::needs;
 use super::standing::Standing;
-use super::{Engine, Made};
+use super::{Engine, Made, Slot};
 use crate::address::{Address, Span, internet};
 use crate::directory::Node;
 use crate::model::{Access, Rule, SelectorId};
@@ -61,6 +61,17 @@ impl Engine {
         let Some((node, slot)) = self.nodes.get(&id).zip(self.slots.get(id as usize).copied().flatten()) else {
             return Vec::new();
         };
+        let mut found = Vec::new();
+        for made in self.rules_of(self.naming(node, slot)) {
+            for access in &made.rule.access {
+                self.native_access(made, access, node, &mut found);
+            }
+        }
+        found
+    }
+
+    /// The numbers of the rules that may have a destination at a node: some more than once, and in no order.
+    pub(super) fn naming(&self, node: &Node, slot: Slot) -> Vec<u32> {
         let mut numbers: Vec<u32> = Vec::new();
         for links in [&self.links.deny, &self.links.accept] {
             for class in [slot.identity, slot.place] {
@@ -72,31 +83,15 @@ impl Engine {
                 numbers.extend(links.own.iter().map(|id| links.get(*id).rule));
             }
         }
-        numbers.sort_unstable();
-        numbers.dedup();
-        let mut found = Vec::new();
-        for made in self.rules_of(&numbers) {
-            for access in &made.rule.access {
-                self.native_access(made, access, node, &mut found);
-            }
-        }
-        found
+        numbers
     }
 
-    /// Rules by their numbers, in the order of the policy; what was approved beside it comes last.
-    pub(super) fn rules_of(&self, numbers: &[u32]) -> Vec<&Made> {
-        let asked = |made: &&Made| numbers.binary_search(&made.number).is_ok();
-        let access = self.access.iter().map(|(_, made)| made).filter(asked);
-        if numbers.len() * 8 > self.rules.len() {
-            return self.rules.iter().filter(asked).chain(access).collect();
-        }
-        let place = |number: &u32| match self.in_order {
-            true => Some(*number as usize).filter(|place| *place < self.rules.len()),
-            false => self.rules.iter().position(|made| made.number == *number),
-        };
-        let mut places: Vec<usize> = numbers.iter().filter_map(place).collect();
+    /// Rules by their numbers, in order, each once.
+    pub(super) fn rules_of(&self, numbers: impl IntoIterator<Item = u32>) -> impl Iterator<Item = &Made> {
+        let mut places: Vec<usize> = numbers.into_iter().filter_map(|number| self.place_of(number)).collect();
         places.sort_unstable();
-        places.into_iter().map(|place| &self.rules[place]).chain(access).collect()
+        places.dedup();
+        places.into_iter().filter_map(|place| self.at_place(place))
     }
 
     fn native_access(&self, made: &Made, access: &Access, node: &Node, found: &mut Vec<NativeRule>) {
@@ -188,7 +183,7 @@ impl Engine {
     }
 
     /// Those who are in a group for a time and are now, and until when.
-    fn timed(&self, group: SelectorId) -> impl Iterator<Item = (SelectorId, Instant)> {
+    pub(super) fn timed(&self, group: SelectorId) -> impl Iterator<Item = (SelectorId, Instant)> {
         self.catalog.timed.of(group).iter().filter_map(|known| match self.memberships[known.number] {
             Standing::Open(until) => Some((known.selector, until)),
             Standing::Closed => None,
@@ -256,11 +251,7 @@ impl Engine {
 
     /// The sources of a rule, apart by when they end.
     fn named_sources(&self, rule: &Rule) -> Vec<NativeRule> {
-        let needs: Vec<u32> = rule.postures.iter().map(|posture| atom(*posture, POSTURE)).collect();
-        let meeting = |id: SelectorId| {
-            let classes = self.classes.with_atom(atom(id, IDENTITY)).iter().copied();
-            classes.filter(|class| meets(&needs, &self.classes.get(*class).atoms))
-        };
+        let needs = needs(rule);
         let mut lasting = NativeRule::default();
         if needs.is_empty() && rule.sources.iter().any(|id| self.selectors[*id as usize] == Selector::Any) {
             // Whoever else is named has an address of the network, too.
@@ -272,21 +263,15 @@ impl Engine {
             match &self.selectors[*id as usize] {
                 Selector::DangerAll => lasting.prefixes.extend(["0.0.0.0/0".to_owned(), "::/0".to_owned()]),
                 Selector::Any if wide => {}
-                Selector::Any => {
-                    let holders = needs.iter().flat_map(|need| self.classes.with_atom(*need));
-                    lasting.classes.extend(holders.filter(|class| !self.classes.get(**class).of_addresses));
-                }
+                Selector::Any => lasting.classes.extend(self.meeting(&needs)),
                 selector if selector.is_identity() && wide => {}
                 selector if selector.is_identity() => {
-                    lasting.classes.extend(meeting(*id));
+                    lasting.classes.extend(self.bearing(*id, &needs));
                     for (known, until) in self.timed(*id) {
-                        ending.entry(until).or_default().extend(meeting(known));
+                        ending.entry(until).or_default().extend(self.bearing(known, &needs));
                     }
                 }
-                selector => {
-                    let spans = self.policy.spans(selector).unwrap_or_else(|| [].into());
-                    lasting.prefixes.extend(self.source_prefixes(rule, &spans));
-                }
+                _ => lasting.prefixes.extend(self.source_prefixes(rule, *id)),
             }
         }
         let ending = ending.into_iter().map(|(until, classes)| NativeRule { classes, until, ..NativeRule::default() });
@@ -302,18 +287,20 @@ impl Engine {
 
     /// Prefixes as written; under a posture, the addresses in them of nodes that hold it. A denial that names one
     /// address of a node is about all of them.
-    fn source_prefixes(&self, rule: &Rule, spans: &[Span]) -> Vec<String> {
-        if rule.postures.is_empty() {
-            let written = cidrs(spans.iter().copied());
-            let named = self.nodes.values().filter(|node| rule.denies() && spans.iter().any(|span| node.is_in(span)));
-            let outside = |address: &&Address| !spans.iter().any(|span| span.contains(**address));
-            let others = named.flat_map(|node| node.addresses.iter().filter(outside));
-            return written.into_iter().chain(others.map(|address| address.span().cidr())).collect();
+    fn source_prefixes(&self, rule: &Rule, id: SelectorId) -> Vec<String> {
+        let spans = self.policy.spans(&self.selectors[id as usize]).unwrap_or_else(|| [].into());
+        let written = if rule.postures.is_empty() { cidrs(spans.iter().copied()) } else { Vec::new() };
+        if rule.postures.is_empty() && !rule.denies() {
+            return written;
         }
-        let inside = |address: &Address| spans.iter().any(|span| span.contains(*address));
-        let holders = self.nodes.values().filter(|node| node.addresses.iter().any(inside) && self.holds(rule, node));
-        let addresses = holders.flat_map(|node| node.addresses.iter().filter(|one| rule.denies() || inside(one)));
-        addresses.map(|address| address.span().cidr()).collect()
+        let needs = needs(rule);
+        let addresses = self.inside(id, &needs).flat_map(|node| &node.addresses);
+        let is_meant = |address: &&Address| {
+            let is_inside = spans.iter().any(|span| span.contains(**address));
+            if is_inside { written.is_empty() } else { rule.denies() }
+        };
+        let single: Vec<String> = addresses.filter(is_meant).map(|address| address.span().cidr()).collect();
+        written.into_iter().chain(single).collect()
     }
 
     /// What `*` means as a source: the pools and every approved route.
