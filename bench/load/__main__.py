@@ -23,6 +23,7 @@ def parts(nodes: int, into: Path) -> dict[str, list[str]]:
     return {
         "rehearsal": [*rehearsal, "--json", "--report", str(into / "scale.html")],
         "hostile": [*rehearsal[:-1], str(nodes // 5), "--scenario", "join", "--hostile", "1", "--json"],
+        "tls": [*rehearsal[:-1], str(nodes // 10), "--tls", "--scenario", "join", "--json"],
         "fan-out": ["-m", "bench.load.fanout", str(min(nodes, FANOUT))],
         "growth": ["-m", "bench.load.virtual", *sizes, "--plot", str(into / "growth.svg")],
     }

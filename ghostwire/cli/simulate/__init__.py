@@ -97,6 +97,7 @@ def command(
     from ghostwire.cli.simulate.progress import Progress
     from ghostwire.testing.load.simulation import SCENARIOS as ALL
     from ghostwire.testing.load.simulation import Plan, simulate
+    from ghostwire.testing.load.stage import askers
 
     chosen = frozenset(ALL if "all" in scenarios else scenarios)
     if workers is not None and nodes > ALONE * max(workers, 1):
@@ -114,7 +115,7 @@ def command(
         seconds=seconds,
         hostile=hostile / 100,
     )
-    with Progress(nodes) as progress:
+    with Progress(nodes - askers(nodes)) as progress:
         found, trace = simulate(plan, Admin.local, progress.tell)
     if page is not None:
         from ghostwire.cli.simulate.page import render

@@ -6,9 +6,11 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ghostwire.testing.load import orders
@@ -28,7 +30,10 @@ WHAT: Final = {
 
 
 class Progress:
-    """One line that is redrawn at a terminal; elsewhere one line a scenario."""
+    """Two lines that are redrawn at a terminal, below the scenarios that are over; elsewhere a line for each scenario.
+
+    `nodes` of the network have a session when all is well; those that ask queries are not among them.
+    """
 
     def __init__(self, nodes: int) -> None:
         self._nodes = nodes
@@ -52,26 +57,31 @@ class Progress:
 
     def tell(self, scene: str, progress: orders.Progress) -> None:
         """Show where the clients stand."""
-        if scene != self._scene:
-            self._scene = scene
-            if not self._console.is_terminal:
-                self._console.print(f"{scene}: {WHAT.get(scene, '')}", soft_wrap=True)
         now = time.monotonic()
+        if scene != self._scene:
+            self._turn(scene, now)
         if self._console.is_terminal and now - self._drawn >= REFRESH_S:
             self._drawn = now
             self._live.update(self._picture(progress, now), refresh=True)
 
-    def _picture(self, progress: orders.Progress, now: float) -> Table:
+    def _turn(self, scene: str, now: float) -> None:
+        """One scenario is over, another one begins."""
+        if not self._console.is_terminal:
+            self._console.print(f"{scene}: {WHAT.get(scene, '')}", soft_wrap=True)
+        elif self._scene:
+            self._live.console.print(f"[green]✓[/green] {self._scene}, {now - self._began:.0f} s")
+        self._scene, self._began = scene, now
+
+    def _picture(self, progress: orders.Progress, now: float) -> Group:
         passed = now - self._measured
         if passed >= 1.0:
             self._rate = (progress.deliveries - self._deliveries) / passed
             self._measured, self._deliveries = now, progress.deliveries
-        picture = Table.grid(padding=(0, 2))
-        picture.add_row(
-            f"[bold]{self._scene}[/bold]",
-            WHAT.get(self._scene, ""),
+        counts = Table.grid(padding=(0, 2))
+        counts.add_row(
+            ProgressBar(self._nodes, progress.sessions, width=20),
             f"{progress.sessions:,} of {self._nodes:,} connected",
-            f"{self._rate:,.0f} changes told a second",
+            f"{self._rate:,.0f} told a second",
             f"{now - self._began:.0f} s",
         )
-        return picture
+        return Group(Text.assemble((self._scene, "bold"), ": ", WHAT.get(self._scene, "")), counts)

@@ -32,6 +32,11 @@ Tell = Callable[[str, Progress], None]
 """Told of progress: the scenario's name and where the clients stand."""
 
 
+def askers(nodes: int) -> int:
+    """How many of a network's nodes ask queries."""
+    return min(ASKERS, nodes // 10)
+
+
 @dataclass(slots=True)
 class Spent:
     """CPU seconds: those before, until they are over."""
@@ -48,7 +53,7 @@ class Stage:
 
     def __init__(self, topology: Topology, subject: Subject, questions: Questions, tell: Tell) -> None:
         self.topology, self.subject, self.questions = topology, subject, questions
-        self.askers = range(topology.nodes - min(ASKERS, topology.nodes // 10), topology.nodes)
+        self.askers = range(topology.nodes - askers(topology.nodes), topology.nodes)
         self.fleet = Fleet(self.askers.start, self._watch)
         self.lowest = 0
         shortest_s = Settings().coalesce_s
