@@ -141,7 +141,7 @@ def churn(stage: Stage) -> Churn:
         stage.settle()
     found = stage.count("change under churn")
     windows = "ghostwire_netmap_windows_total"
-    passed = stage.subject.metrics().get(windows, 0.0) - before.get(windows, 0.0)
+    begun = stage.subject.metrics().get(windows, 0.0) - before.get(windows, 0.0)
     told = max(found.deliveries, 1)
     stage.note_clients(delivery_cpu_us=spent.clients_s * 1e6 / told)
     return Churn(
@@ -149,8 +149,8 @@ def churn(stage: Stage) -> Churn:
         deliveries_per_s=found.deliveries / seconds,
         staleness_p50_ms=found.changes.percentile(50),
         staleness_p99_ms=found.changes.percentile(99),
-        messages_per_node_window_max=found.most / passed if passed else None,
-        window_ms=seconds * 1000 / passed if passed else None,
+        messages_per_node_window_max=found.most / begun if begun else None,
+        window_ms=seconds * 1000 / begun if begun else None,
         cpu_us_per_delivery=spent.server.total * 1e6 / told,
         leader_cpu_us_per_delivery=spent.server.leader * 1e6 / told,
         workers_cpu_us_per_delivery=spent.server.workers * 1e6 / told,
