@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 import websockets
 
 from ghostwire.coordinator.settings import Settings
+from ghostwire.policy import Policy
 from ghostwire.server import Limits, ServeOptions, Server
-from ghostwire.server.rest import front
+from ghostwire.server.rest import desk, front
 from tests.api.node import Node
 from tests.api.operators import call, local, remote
 from tests.integration.recorder import Recorder
@@ -359,6 +361,25 @@ async def test_only_so_many_large_bodies_are_read_at_a_time(server: Server) -> N
     for _, writer in coming:
         writer.close()
     await until(lambda: server._http.config.loaded_app._large == 0)
+
+
+async def test_only_so_many_wait_for_what_takes_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, parse = threading.Event(), Policy.parse
+
+    def held_up(text: str) -> Policy:
+        go_on.wait(10)
+        return parse(text)
+
+    monkeypatch.setattr(Policy, "parse", held_up)
+    async with local(server) as client:
+        asked = [
+            asyncio.create_task(client.post("/v1/policy/check", json={"text": '{"acls": []}'}))
+            for _ in range(desk.ASIDES + 1)
+        ]
+        done, waiting = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert [(task.result().status_code, task.result().headers["retry-after"]) for task in done] == [(503, "5")]
+        go_on.set()
+        assert {(await task).status_code for task in waiting} == {200}
 
 
 async def test_a_policy_may_be_far_longer_than_other_bodies(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from litestar.di import NamedDependency
 
 from ghostwire.coordinator import View
 from ghostwire.coordinator.policy_explain import Behind
-from ghostwire.errors import NotFoundError
+from ghostwire.errors import NotFoundError, UnavailableError
 from ghostwire.model.node import Node
 from ghostwire.model.user import User
 from ghostwire.server.driver import Build, Driver
@@ -21,18 +21,22 @@ from ghostwire.server.status import Reporter
 from ghostwire.server.store.store import ServerStore
 
 Found = TypeVar("Found")
+ASIDES: Final = 8
+"""Questions that are answered aside, or wait for that, at a time."""
+ASIDE_RETRY_S: Final = 5.0
 
 
 class Desk:
     """One server's, shared by all requests."""
 
-    __slots__ = ("_trying", "driver", "durable", "exposition", "flows", "metrics", "reporter")
+    __slots__ = ("_asides", "_trying", "driver", "durable", "exposition", "flows", "metrics", "reporter")
 
     def __init__(self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes], store: ServerStore) -> None:
         self.driver, self.reporter = driver, reporter
         self.exposition = exposition
         self.metrics, self.flows, self.durable = store.metrics, store.flows, store.durable
         self._trying = asyncio.Semaphore(1)
+        self._asides = 0
 
     @property
     def view(self) -> View:
@@ -49,9 +53,18 @@ class Desk:
         return await self.driver.ask(build)
 
     async def aside(self, work: Callable[..., Found], *arguments: Any) -> Found:
-        """Do what may take seconds and a lot of memory on another thread, one such thing at a time."""
-        async with self._trying:
-            return await asyncio.to_thread(work, *arguments)
+        """Do what may take seconds and a lot of memory on another thread, one such thing at a time.
+
+        Raises `UnavailableError` where too many wait for their turn: each holds what it asks about.
+        """
+        if self._asides >= ASIDES:
+            raise UnavailableError("too many such questions wait already: come back later", retry_after=ASIDE_RETRY_S)
+        self._asides += 1
+        try:
+            async with self._trying:
+                return await asyncio.to_thread(work, *arguments)
+        finally:
+            self._asides -= 1
 
     def place(self, reference: str) -> tuple[Node, Behind | None]:
         """The node with this id, name or address, or the one that serves a network with it."""
