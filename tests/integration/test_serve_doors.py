@@ -374,7 +374,7 @@ async def test_only_so_many_wait_for_what_takes_long(server: Server, monkeypatch
     async with local(server) as client:
         asked = [
             asyncio.create_task(client.post("/v1/policy/check", json={"text": '{"acls": []}'}))
-            for _ in range(desk.ASIDES + 1)
+            for _ in range(desk.TURNS + 1)
         ]
         done, waiting = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
         assert [(task.result().status_code, task.result().headers["retry-after"]) for task in done] == [(503, "5")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
@@ -21,22 +21,22 @@ from ghostwire.server.status import Reporter
 from ghostwire.server.store.store import ServerStore
 
 Found = TypeVar("Found")
-ASIDES: Final = 8
-"""Questions that are answered aside, or wait for that, at a time."""
-ASIDE_RETRY_S: Final = 5.0
+TURNS: Final = 8
+"""Questions that have their turn, or wait for it, at a time."""
+TURN_RETRY_S: Final = 5.0
 
 
 class Desk:
     """One server's, shared by all requests."""
 
-    __slots__ = ("_asides", "_trying", "driver", "durable", "exposition", "flows", "metrics", "reporter")
+    __slots__ = ("_busy", "_turns", "driver", "durable", "exposition", "flows", "metrics", "reporter")
 
     def __init__(self, driver: Driver, reporter: Reporter, exposition: Callable[[], bytes], store: ServerStore) -> None:
         self.driver, self.reporter = driver, reporter
         self.exposition = exposition
         self.metrics, self.flows, self.durable = store.metrics, store.flows, store.durable
-        self._trying = asyncio.Semaphore(1)
-        self._asides = 0
+        self._busy = asyncio.Lock()
+        self._turns = 0
 
     @property
     def view(self) -> View:
@@ -52,19 +52,25 @@ class Desk:
         """What the coordinator replies to a command. Raises what it refuses with."""
         return await self.driver.ask(build)
 
-    async def aside(self, work: Callable[..., Found], *arguments: Any) -> Found:
-        """Do what may take seconds and a lot of memory on another thread, one such thing at a time.
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One such thing at a time, of those that may take seconds and a lot of memory on another thread.
 
         Raises `UnavailableError` where too many wait for their turn: each holds what it asks about.
         """
-        if self._asides >= ASIDES:
-            raise UnavailableError("too many such questions wait already: come back later", retry_after=ASIDE_RETRY_S)
-        self._asides += 1
+        if self._turns >= TURNS:
+            raise UnavailableError("too many such questions wait already: come back later", retry_after=TURN_RETRY_S)
+        self._turns += 1
         try:
-            async with self._trying:
-                return await asyncio.to_thread(work, *arguments)
+            async with self._busy:
+                yield
         finally:
-            self._asides -= 1
+            self._turns -= 1
+
+    async def aside(self, work: Callable[..., Found], *arguments: Any) -> Found:
+        """Do this on another thread, in its turn. Raises what `turn` does."""
+        async with self.turn():
+            return await asyncio.to_thread(work, *arguments)
 
     def place(self, reference: str) -> tuple[Node, Behind | None]:
         """The node with this id, name or address, or the one that serves a network with it."""

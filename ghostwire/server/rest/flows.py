@@ -58,7 +58,8 @@ class Flows(Controller):
         """
         asked = None if node is None else desk.node(node).id
         times = stretch(since, until, desk.utc)
-        found = await desk.flows.totals(asked, times.since, times.until)
+        async with desk.turn():
+            found = await desk.flows.totals(asked, times.since, times.until)
         return FlowsView(
             since=moment(times.since), until=moment(times.until), flows=[_view(desk, each) for each in found]
         )
