@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from ghostwire.zqlite.watch import Watch
 
+_BESIDE: Final = ("-wal", "-shm", "-journal")
+"""What SQLite puts beside a file."""
 _TABLES: Final = f"""
 CREATE TABLE zq_meta(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE zq_layout(since INTEGER NOT NULL, table_id INTEGER NOT NULL, layout BLOB,
@@ -73,6 +75,7 @@ def open_store(
     `columns` are the ENCRYPTED columns that may be read and written, as `table.column`; all of them when left out. An
     empty file is made a store of its own, or with `found_with` (its settings, secrets in the clear) a copy of another.
     """
+    beside = [name for name in _BESIDE if not Path(f"{lock.path}{name}").exists()]
     try:
         location = locate()
         engine.preflight(location)
@@ -112,9 +115,8 @@ def open_store(
         if lock.created:
             keyring.sync_directory(location.path.parent)
     except BaseException as error:
-        if lock.created:
-            for name in ("", "-wal", "-shm", "-journal"):
-                Path(f"{lock.path}{name}").unlink(missing_ok=True)
+        for name in ("", *beside) if lock.created else beside:
+            Path(f"{lock.path}{name}").unlink(missing_ok=True)
         lock.release()
         if isinstance(error, apsw.Error | OSError):
             raise faults.translate(error) from error

@@ -80,6 +80,10 @@ _TABLE = (
     ((apsw.InterruptError,), lambda _: UnavailableError("the statement was interrupted at its deadline")),
     ((apsw.BusyError, apsw.LockedError), lambda text: UnavailableError(f"the store is busy: {text}", retry_after=0.1)),
     ((apsw.ReadOnlyError,), lambda text: DatabaseError(f"the store cannot be written: {text}")),
+    (
+        (apsw.CorruptError, apsw.NotADBError),
+        lambda text: DatabaseError(f"the store's file is damaged ({text}): check the disk, and restore a backup"),
+    ),
     ((apsw.CantOpenError,), lambda text: DatabaseError(f"the store cannot open its files: {text}")),
     ((apsw.NoMemError, MemoryError), lambda text: ResourceExhaustedError(f"out of memory: {text}")),
     ((apsw.Error,), _database),

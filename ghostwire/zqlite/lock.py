@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import struct
 import threading
 from typing import TYPE_CHECKING, Self
@@ -42,6 +43,8 @@ class FileLock:
                 status = path.stat()
                 if (status.st_dev, status.st_ino) in _held:
                     raise _taken(path, "this process")
+                if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                    raise DatabaseError(f"{path} is a device, a pipe or a socket, not a store: name a file")
             except FileNotFoundError:
                 pass
             except OSError as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ghostwire.errors import ValidationError
 from ghostwire.zqlite import bootstrap, engine
 from ghostwire.zqlite.access import ignore
 from ghostwire.zqlite.lock import FileLock
-from ghostwire.zqlite.pool import LEAST, MOST, Pool
+from ghostwire.zqlite.pool import LEAST, MOST, Pool, check_size
 from ghostwire.zqlite.series import shelf as shelves
 from ghostwire.zqlite.store import Store
 from ghostwire.zqlite.watch import SLOW_SECONDS, Seen, Watch
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ghostwire.errors import DatabaseError
+
+_LONGEST_NAME: Final = 255 - len("-journal")
+"""Bytes: file systems take 255, and SQLite puts files beside the store."""
 
 
 async def open(
@@ -52,8 +56,11 @@ async def open(
     """
     loop = asyncio.get_running_loop()
     engine.require_version()
+    engine.check_access(key, passphrase, cipher)
+    check_size(readers)
+    _check_options(durability, columns, min(cache_bytes, block_cache_bytes))
     watching = Watch(watch, slow)
-    file = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 (asks only for the working directory)
+    file = _named(path)
 
     def locate() -> engine.Location:
         return engine.locate(
@@ -65,6 +72,25 @@ async def open(
         opened = bootstrap.open_store(lock, locate, columns, block_cache_bytes=block_cache_bytes)
         return opened, bootstrap.read_connections(opened, readers, read_timeout, watching)
 
-    engine.check_access(key, passphrase, cipher)
     opened, pool = await loop.run_in_executor(None, start)
     return Store(opened, pool, loop, on_fatal or ignore, watching)
+
+
+def _named(path: str | os.PathLike[str]) -> Path:
+    """The file that is meant, whatever the working directory becomes."""
+    text = os.fspath(path)
+    if not text or text == ":memory:" or "\0" in text:
+        raise ValidationError(f"a store is a file: {text!r} names none")
+    file = Path(os.path.abspath(text))  # noqa: PTH100 (a symbolic link stays one)
+    if len(os.fsencode(file.name)) > _LONGEST_NAME:
+        raise ValidationError(f"the name of a store's file has {_LONGEST_NAME} bytes at most: {file.name}")
+    return file
+
+
+def _check_options(durability: str, columns: Sequence[str] | None, cache_bytes: int) -> None:
+    if durability not in ("full", "lazy"):
+        raise ValidationError(f"unknown durability {durability!r}: use 'full' or 'lazy'")
+    if isinstance(columns, str):
+        raise ValidationError(f"columns= takes a list of names, such as [{columns!r}]")
+    if cache_bytes < 0:
+        raise ValidationError("a cache has 0 bytes or more")

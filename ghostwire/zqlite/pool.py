@@ -78,6 +78,14 @@ class Job:
         self._done(result, refused)
 
 
+def check_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The least and most connections of a pool. Raises ValidationError for what no pool has."""
+    least, most = size
+    if not 1 <= least <= most <= MOST:
+        raise ValidationError(f"a pool has 1 to {MOST} connections, at least {least} and at most {most} were asked for")
+    return size
+
+
 class Pool:
     """Between `least` and `most` read connections, opened as they are needed. The newest one free is given first."""
 
@@ -89,11 +97,7 @@ class Pool:
         timeout: float,
         watch: Watch = SILENT,
     ) -> None:
-        least, most = size
-        if not 1 <= least <= most <= MOST:
-            raise ValidationError(
-                f"a pool has 1 to {MOST} connections, at least {least} and at most {most} were asked for"
-            )
+        least, most = check_size(size)
         self.counters = PoolCounters()
         self._location = location
         self._prepare = prepare

@@ -127,12 +127,34 @@ async def test_wrong_calls(path: Path) -> None:
         ({"key": "x" * 32}, "32 raw bytes"),
         ({"passphrase": ""}, "empty"),
         ({"key": KEY, "cipher": "rot13"}, "unknown cipher"),
+        ({"key": KEY, "readers": (4, 65)}, "pool"),
+        ({"key": KEY, "durability": "FULL"}, "unknown durability"),
+        ({"key": KEY, "columns": "users.email"}, "a list of names"),
+        ({"key": KEY, "cache_bytes": -1}, "0 bytes or more"),
+        ({"key": KEY, "block_cache_bytes": -1}, "0 bytes or more"),
     ):
         with pytest.raises(ValidationError, match=match):
             await zqlite.open(path, **options)
+    for nothing in ("", ":memory:", f"{path}\0", path.with_name("x" * 248)):
+        with pytest.raises(ValidationError, match=r"a store is a file|has 247 bytes at most"):
+            await zqlite.open(nothing, key=KEY)
     assert state(path.parent) == before
-    with pytest.raises(ValidationError, match="pool"):
-        await zqlite.open(path, key=KEY, readers=(4, 65))
+
+
+async def test_damage_behind_the_first_page(path: Path) -> None:
+    await make(path)
+    damaged = bytearray(path.read_bytes())
+    damaged[5000] ^= 1
+    path.write_bytes(damaged)
+    await refused(path, DatabaseError, "is damaged .* restore a backup")
+
+
+async def test_what_is_no_file(path: Path) -> None:
+    os.mkfifo(path)
+    for other in (path, Path("/dev/null")):
+        with pytest.raises(DatabaseError, match="a device, a pipe or a socket"):
+            await zqlite.open(other, key=KEY)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 async def test_a_second_opener_here_and_elsewhere(path: Path) -> None:
