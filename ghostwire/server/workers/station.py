@@ -40,6 +40,8 @@ from ghostwire.server.workers.messages import (
 
 UNTAKEN_BYTES: Final = 8 * 1024 * 1024
 """What may be on its way to a worker before its requests wait."""
+SNAPSHOT_BYTES: Final = 1024 * 1024
+"""The same while it is told what its replica begins with, which all workers of a leader that starts are at once."""
 CHUNK: Final = 64
 """Requests that are looked at in one turn of the event loop."""
 
@@ -118,7 +120,7 @@ class Station:
                 self.end.say(message)
             return
         self.end.say(Replicated(encode_batch(page)))
-        wait = 0.01 if self.end.link.kept_bytes > UNTAKEN_BYTES else 0.0
+        wait = 0.01 if self.end.link.kept_bytes > SNAPSHOT_BYTES else 0.0
         self._loop.call_later(wait, self._snapshot, pages)
 
     def say(self, message: Any) -> None:
