@@ -26,6 +26,11 @@ TAKE_S: Final = 2.0
 """How long a session may leave unread that something was taken from it; then it is closed."""
 TURN_S: Final = 0.0003
 """How long one turn sends: what a query waits for at most, beside others of its kind."""
+REST_S: Final = 0.001
+"""Between two turns of what may wait. Every worker is told of a window's end at once: without rests they would have the
+processors to themselves until all nodes know, and whoever asks would wait for one of them."""
+LATE_S: Final = 0.15
+"""What waits longer is sent without rests."""
 CHUNK: Final = 16
 """Sessions that one turn asks to send by themselves, behind TLS for instance."""
 
@@ -64,19 +69,24 @@ class Live(Protocol):
 
 
 class _Broadcast:
-    """One message for those of `slots` from place `at` on; packed once, for all who read it so."""
+    """One message for those of `slots` from place `at` on; packed once, for all who read it so.
 
-    __slots__ = ("at", "number", "packed", "plain", "slots", "urgent")
+    It `presses` where it is urgent: what is to be done soon does not wait for others to have their turn.
+    """
 
-    def __init__(self, number: int, message: bytes, slots: array[int], *, packs: bool, urgent: bool) -> None:
-        self.number, self.slots, self.urgent = number, slots, urgent
+    __slots__ = ("at", "number", "packed", "plain", "presses", "since", "slots")
+
+    def __init__(self, number: int, message: bytes, slots: array[int], *, packs: bool, presses: bool) -> None:
+        self.number, self.slots, self.presses = number, slots, presses
         self.at = 0
+        self.since = time.monotonic()
         self.plain = frame(message)
         self.packed = frame(pack_message(message)) if packs else self.plain
 
 
 class _Own:
     __slots__ = ("frames", "live")
+    presses = True
 
     def __init__(self, frames: Iterable[bytes], live: Live) -> None:
         self.frames, self.live = frames, live
@@ -84,6 +94,7 @@ class _Own:
 
 class _Marker:
     __slots__ = ("then",)
+    presses = True
 
     def __init__(self, then: Callable[[], None]) -> None:
         self.then = then
@@ -102,6 +113,7 @@ class Fanout:
         self._number = 0
         self._turn = 0
         self._pumping = False
+        self._pressing = 0
         self._owing: dict[Live, int] = {}
         self.sent = 0
         self.skipped = 0
@@ -158,7 +170,7 @@ class Fanout:
         if slots:
             self._number += 1
             packs = self._audience.packs
-            self._add(_Broadcast(self._number, effect.frame, slots.to_array(), packs=packs, urgent=effect.urgent))
+            self._add(_Broadcast(self._number, effect.frame, slots.to_array(), packs=packs, presses=effect.urgent))
 
     def deliver(self, effect: Send) -> None:
         """Send to the session that is named, if it still lives."""
@@ -199,11 +211,23 @@ class Fanout:
 
     def _add(self, job: _Broadcast | _Own | _Marker) -> None:
         self._jobs.append(job)
+        self._pressing += job.presses
         if not self._pumping:
             self._pumping = True
             self._pump()
 
     def _pump(self) -> None:
+        try:
+            self._send_some()
+        finally:
+            if not self._jobs:
+                self._pumping = False
+            elif self._may_rest():
+                self._loop.call_later(REST_S, self._pump)
+            else:
+                self._loop.call_soon(self._pump)
+
+    def _send_some(self) -> None:
         until = time.monotonic() + TURN_S
         left = CHUNK
         while self._jobs and left > 0 and (rest := until - time.monotonic()) > 0:
@@ -211,18 +235,22 @@ class Fanout:
             if isinstance(job, _Broadcast):
                 left -= self._tell(job, rest, left)
                 if job.at == len(job.slots):
-                    self._jobs.popleft()
+                    self._done()
                 continue
-            self._jobs.popleft()
+            self._done()
             left -= 1
             if isinstance(job, _Marker):
                 job.then()
             elif self._by_slot.get(job.live.slot) is job.live:
                 job.live.deliver(job.frames)
-        if self._jobs:
-            self._loop.call_soon(self._pump)
-        else:
-            self._pumping = False
+
+    def _done(self) -> None:
+        self._pressing -= self._jobs.popleft().presses
+
+    def _may_rest(self) -> bool:
+        """Whether nobody waits for what is left, or has waited for long."""
+        first = self._jobs[0]
+        return isinstance(first, _Broadcast) and not self._pressing and time.monotonic() - first.since < LATE_S
 
     def _tell(self, job: _Broadcast, seconds: float, most: int) -> int:
         """Go on with a broadcast for so long; how many sessions, of `most`, had to send by themselves."""
@@ -237,7 +265,7 @@ class Fanout:
                 self.sent += 1
             else:
                 self.skipped += 1
-        if job.urgent:
+        if job.presses:
             self._watch(job, began)
         return len(left)
 
