@@ -16,6 +16,7 @@ cdef class HeldMap:
     cdef Part *parts
     cdef Py_ssize_t count, room
     cdef sum128 total
+    cdef public uint64_t own
     cdef public object position
     cdef public long told
 

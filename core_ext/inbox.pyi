@@ -5,6 +5,7 @@ from core_ext.histogram import Histogram
 
 @final
 class HeldMap:
+    own: int
     position: Any
     told: int
     def __len__(self) -> int: ...

@@ -41,7 +41,10 @@ cdef bytes bytes_of(sum128 number):
 
 @cython.final
 cdef class HeldMap:
-    """The parts of one node's map by number, as hashes. `told` counts the changes that came, `position` is free."""
+    """The parts of one node's map by number, as hashes; never one that is numbered `own`.
+
+    `told` counts the changes that came, `position` is free.
+    """
 
     def __dealloc__(self):
         release_memory(self.parts)
@@ -64,12 +67,13 @@ cdef class HeldMap:
         self.total = 0
 
     def apply(self, Change change not None):
-        """Drop what the change says is gone and take its parts; the position is the change's."""
+        """Drop what the change says is gone and take its parts but for `own`; the position is the change's."""
         cdef Py_ssize_t place
         for place in range(change.sets, change.count):
             self.drop(change.parts[place].key)
         for place in range(change.sets):
-            self.put(change.parts[place])
+            if change.parts[place].key != self.own:
+                self.put(change.parts[place])
         self.position = change.position
 
     cdef Py_ssize_t place_of(self, uint64_t key) noexcept nogil:

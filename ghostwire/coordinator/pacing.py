@@ -21,7 +21,7 @@ MESSAGES_PER_S: Final = 20_000
 
 
 class Batch(NamedTuple):
-    """These slots are to be told of these nodes (by id), in one message that is the same for all of them."""
+    """These slots are to be told of these nodes (by id), perhaps of themselves, in one message for all of them."""
 
     slots: BitMap
     nodes: tuple[int, ...]
@@ -124,26 +124,20 @@ class Pacer:
     def _batches(self, among: BitMap) -> Iterator[Batch]:
         """What each of these waits for. Who waits for the same shares a batch.
 
-        Nodes of one view are seen by the same others, each but for itself. So a node is put among its own viewers here,
-        which makes their sets equal, and left out again below.
+        Nodes of one view are seen by the same others, each but for itself. So a node is put among its own viewers,
+        which makes their sets equal; it leaves out what it is told of itself.
         """
-        alike: dict[bytes, tuple[BitMap, list[tuple[int, int]]]] = {}
+        alike: dict[bytes, tuple[BitMap, list[int]]] = {}
         for node, shown in self._waiting.items():
             viewers = shown.viewers & among
             if viewers:
                 viewers.add(shown.slot)
-                alike.setdefault(viewers.serialize(), (viewers, []))[1].append((node, shown.slot))
+                alike.setdefault(viewers.serialize(), (viewers, []))[1].append(node)
         sets = list(alike.values())
         for piece, holders in _pieces([viewers for viewers, _ in sets]):
-            shown_here = [found for holder in holders for found in sets[holder][1]]
-            own = {slot: node for node, slot in shown_here if slot in piece}
-            nodes = tuple(sorted(node for node, _ in shown_here))
-            others = piece - BitMap(own)
-            if others:
-                yield Batch(others, nodes)
-            for slot, itself in own.items():
-                if slot in among:
-                    yield Batch(BitMap([slot]), tuple(node for node in nodes if node != itself))
+            told = piece & among
+            if told:
+                yield Batch(told, tuple(sorted(node for holder in holders for node in sets[holder][1])))
 
 
 def _pieces(sets: list[BitMap]) -> Iterator[tuple[BitMap, list[int]]]:

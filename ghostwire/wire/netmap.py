@@ -97,8 +97,15 @@ class Network(_Part, frozen=True):
     key_rotation_s: float = 0.0
 
 
+class _Named(msgspec.Struct, frozen=True):
+    """As much of a node's own part as says who it is."""
+
+    id: int = 0
+
+
 _peer = msgspec.msgpack.Decoder(Peer)
 _self = msgspec.msgpack.Decoder(SelfNode)
+_named = msgspec.msgpack.Decoder(_Named)
 _filter = msgspec.msgpack.Decoder(Filter)
 _network = msgspec.msgpack.Decoder(Network)
 _profile = msgspec.msgpack.Decoder(Profile)
@@ -119,7 +126,7 @@ def part_hash(label: str, part: bytes) -> int:
 class NetMap:
     """A map as a node holds it: full pages and deltas come in, parts and a digest stand for it."""
 
-    __slots__ = ("_digest", "_page", "_pending", "parts", "peers", "position", "profiles")
+    __slots__ = ("_digest", "_own", "_page", "_pending", "parts", "peers", "position", "profiles")
 
     def __init__(self) -> None:
         self.position: Position | None = None
@@ -127,6 +134,7 @@ class NetMap:
         self.peers: dict[int, bytes] = {}
         self.profiles: dict[int, bytes] = {}
         self._digest = 0
+        self._own = 0
         self._page = 0
         self._pending: NetMap | None = None
 
@@ -157,11 +165,14 @@ class NetMap:
         if missing:
             raise WireError(f"the map lacks {', '.join(missing)}")
         self.parts, self.peers, self.profiles = fresh.parts, fresh.peers, fresh.profiles
-        self._digest, self.position = fresh._digest, page.position
+        self._digest, self._own, self.position = fresh._digest, fresh._own, page.position
         return True
 
     def apply_delta(self, delta: MapDelta) -> None:
-        """Apply a delta. Parts that it does not name stay as they are. Raises `WireError` before a first full map."""
+        """Apply a delta. Parts that it does not name stay as they are. Raises `WireError` before a first full map.
+
+        One delta serves all who see the same: what it says of the node itself is not for it.
+        """
         if self.position is None:
             raise WireError("a delta came before any map")
         for node in delta.gone:
@@ -177,12 +188,15 @@ class NetMap:
             self._digest = (self._digest - part_hash(f"{label}/{key}", part)) & _MASK
 
     def _set(self, parts: Parts) -> None:
+        if parts.self is not None:
+            self._own = _id_of(parts.self)
         for name in SINGLE_PARTS:
             part = getattr(parts, name)
             if part is not None:
                 self._exchange(name, self.parts.get(name), part)
                 self.parts[name] = part
-        for kept, label, fresh in ((self.peers, "peer", parts.peers), (self.profiles, "profile", parts.profiles)):
+        peers = {node: part for node, part in parts.peers.items() if node != self._own}
+        for kept, label, fresh in ((self.peers, "peer", peers), (self.profiles, "profile", parts.profiles)):
             for key, part in fresh.items():
                 self._exchange(f"{label}/{key}", kept.get(key), part)
                 kept[key] = part
@@ -242,6 +256,14 @@ class NetMap:
 
 
 _dumped = msgspec.msgpack.Decoder(tuple[Position | None, dict[str, bytes], dict[int, bytes], dict[int, bytes]])
+
+
+def _id_of(part: bytes) -> int:
+    """Whose own part it is; 0 for what cannot be read, which `own` refuses when it is looked at."""
+    try:
+        return _named.decode(part).id
+    except msgspec.MsgspecError:
+        return 0
 
 
 def _read(decoder: msgspec.msgpack.Decoder[T], part: bytes) -> T:

@@ -108,6 +108,7 @@ class Map:
                 for number in message.get(field, ()):
                     self.parts.pop(f"{label}/{number}", None)
             self.parts.update(labelled(message["parts"]))
+            self.parts.pop(f"peer/{self.own['id']}", None)
             self.position = message["position"]
         else:
             assert message["digest"] == self.digest

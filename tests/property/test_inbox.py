@@ -49,9 +49,10 @@ def test_durations_fall_into_the_twins_buckets(durations: list[float]) -> None:
     assert fast.take() == []
 
 
-@given(st.lists(CHANGE))
-def test_a_held_map_has_the_twins_digest(changes: list[tuple[dict[int, bytes], list[int]]]) -> None:
+@given(st.lists(CHANGE), st.integers(0, 3))
+def test_a_held_map_has_the_twins_digest(changes: list[tuple[dict[int, bytes], list[int]]], own: int) -> None:
     fast, slow = inbox.HeldMap(), twin.HeldMap()
+    fast.own = slow.own = own
     for parts, gone in changes:
         fast.apply(inbox.Change(None, list(parts.items()), gone, []))
         slow.apply(twin.Change(None, list(parts.items()), gone, []))
@@ -117,8 +118,9 @@ def test_a_simulated_nodes_map_has_the_digest_of_an_agents(
     first: dict[int, bytes], changes: list[tuple[dict[int, bytes], list[int]]]
 ) -> None:
     ours, agents = NodeMap(), NetMap()
+    ours.belong_to(2)
     pages = [
-        MapFull(page=0, parts=Parts(**SINGLE, profiles={1: b"\x80"})),
+        MapFull(page=0, parts=Parts(**{**SINGLE, "self": msgspec.msgpack.encode({"id": 2})}, profiles={1: b"\x80"})),
         MapFull(page=1, parts=Parts(peers=first), last=True, position=position(1)),
     ]
     for page in pages:

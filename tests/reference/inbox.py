@@ -19,6 +19,7 @@ class HeldMap:
     """The parts of one node's map by number, as hashes."""
 
     def __init__(self) -> None:
+        self.own = 0
         self.position: Any = None
         self.told = 0
         self._parts: dict[int, bytes] = {}
@@ -40,7 +41,7 @@ class HeldMap:
     def apply(self, change: Change) -> None:
         for number in change.gone:
             self._parts.pop(number, None)
-        self._parts.update(change.parts)
+        self._parts.update((number, part) for number, part in change.parts if number != self.own)
         self.position = change.position
 
 

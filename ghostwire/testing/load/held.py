@@ -57,6 +57,10 @@ class NodeMap:
     def position(self, position: Position | None) -> None:
         self.held.position = position
 
+    def belong_to(self, node: int) -> None:
+        """Be the map of the node with this id, which is not its own peer."""
+        self.held.own = _PEER + node
+
     @property
     def digest(self) -> bytes:
         """16 bytes over every part."""

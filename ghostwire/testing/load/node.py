@@ -129,6 +129,7 @@ class SimNode:
             self._moved(heard, at)
         elif isinstance(heard, Welcome):
             self._who = msgspec.structs.replace(self._who, token=heard.token)
+            self._netmap.belong_to(heard.node)
         elif isinstance(heard, Refusal | ServerBye):
             self._retry = heard.retry_after
             if isinstance(heard, Refusal):

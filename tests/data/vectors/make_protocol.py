@@ -228,6 +228,7 @@ def the_map() -> list[dict[str, Any]]:
             gone_profiles=(1,),
         ),
         MapUnchanged(position=Position(LOG, 15, BOOT, 6), digest=b""),
+        MapDelta(position=Position(LOG, 15, BOOT, 7), parts=Parts(peers={1: peer(1), 2: peer(2)})),
     ]
     held = NetMap()
     found = []
