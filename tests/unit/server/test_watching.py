@@ -5,18 +5,7 @@ from __future__ import annotations
 from ghostwire.server.metrics import Timings
 from ghostwire.server.store.watching import StoreWatch
 from ghostwire.zqlite import Seen
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str, dict[str, object]]] = []
-        self.spans: list[tuple[str, int, int, dict[str, object]]] = []
-
-    def event(self, level: str, name: str, /, **fields: object) -> None:
-        self.events.append((level, name, fields))
-
-    def span(self, name: str, start_ns: int, end_ns: int, /, **fields: object) -> None:
-        self.spans.append((name, start_ns, end_ns, fields))
+from tests.unit.server.heard import Heard
 
 
 def test_each_thing_is_a_span_and_counted() -> None:

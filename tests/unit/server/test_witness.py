@@ -8,22 +8,11 @@ from ghostwire.model.node import Node
 from ghostwire.model.time import Now
 from ghostwire.server.metrics import Timings
 from ghostwire.server.witness import BY_ITSELF, Witness
+from tests.unit.server.heard import Heard
 
 SINCE = Now(100.0, 5_000_000_000)
 NODE = Node(id=7, slot=1, name="laptop", node_key=b"k" * 32, machine_key=b"m" * 32, ipv4="100.64.0.1", ipv6="fd7a::1")
 ROW = ChangeRecord(seq=9, epoch=1, ts=0, actor="a", kind="k", body=b"", prev=b"", hash=b"")
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str, dict[str, object]]] = []
-        self.spans: list[tuple[str, int, int, dict[str, object]]] = []
-
-    def event(self, level: str, name: str, /, **fields: object) -> None:
-        self.events.append((level, name, fields))
-
-    def span(self, name: str, start_ns: int, end_ns: int, /, **fields: object) -> None:
-        self.spans.append((name, start_ns, end_ns, fields))
 
 
 @pytest.fixture

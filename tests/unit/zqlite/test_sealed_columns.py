@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
-import apsw
 import msgspec
 import pytest
 
 from ghostwire import zqlite
 from ghostwire.errors import ConflictError, DatabaseError, PermissionDeniedError, ValidationError
-from ghostwire.zqlite import engine
 from tests.unit.zqlite.conftest import forge
+from tests.unit.zqlite.raw import KEY, raw
 
-KEY = bytes(range(32))
 USERS = "CREATE TABLE users (id INTEGER, email TEXT, private_key ENCRYPTED TEXT)"
 WALLETS = """
 CREATE TABLE wallets (
@@ -25,17 +21,6 @@ CREATE TABLE wallets (
     notes COMPRESSED TEXT, both ENCRYPTED COMPRESSED JSON
 );
 """
-
-
-def raw(path: Path, sql: str) -> list[Any]:
-    """What the file holds, with its key and without the store."""
-    connection = apsw.Connection(os.fspath(path))
-    connection.pragma("cipher", "aegis")
-    connection.pragma("key", f"raw:{engine.locate(path, KEY, None).page_key.hex()}")
-    try:
-        return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
 
 
 async def test_plain_in_queries_sealed_in_table_and_log(db: zqlite.Store, path: Path) -> None:

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import shutil
 from pathlib import Path
-from typing import Any
 
-import apsw
 import pytest
 
 from ghostwire import zqlite
 from ghostwire.errors import DatabaseError, ResourceExhaustedError
-from ghostwire.zqlite import dictionaries, engine, nonces, upkeep
+from ghostwire.zqlite import dictionaries, nonces, upkeep
 from ghostwire.zqlite.nonces import LOT, Ledger
 from tests.unit.zqlite.conftest import forge
+from tests.unit.zqlite.raw import KEY, raw
 
-KEY = bytes(range(32))
 NOTES = "CREATE TABLE note(id INTEGER PRIMARY KEY, secret ENCRYPTED TEXT, both ENCRYPTED COMPRESSED, packed COMPRESSED)"
 ROWS = 1000
 BEFORE_ROTATION = 2
 """Rows of the log: the table and its rows."""
-
-
-def raw(path: Path, sql: str) -> list[Any]:
-    """What the file holds, with its key and without the store."""
-    connection = apsw.Connection(os.fspath(path))
-    connection.pragma("cipher", "aegis")
-    connection.pragma("key", f"raw:{engine.locate(path, KEY, None).page_key.hex()}")
-    try:
-        return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
 
 
 def metadata(draw: random.Random, number: int) -> str:
