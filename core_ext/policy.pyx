@@ -42,6 +42,14 @@ cdef const uint32_t *words(object array):
     return <const uint32_t *> cnp.PyArray_DATA(array)
 
 
+cdef object column(object given, object kind):
+    """An array of one dimension and a kind of numbers, its elements side by side."""
+    if not isinstance(given, np.ndarray) or given.ndim != 1 or given.dtype != kind:
+        found = f"{given.ndim} of {given.dtype}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise ValidationError(f"expected an array of one dimension of {np.dtype(kind)}, not {found}")
+    return np.ascontiguousarray(given)
+
+
 cdef object view(object buffer):
     """Words of a buffer, in place."""
     return np.frombuffer(buffer, dtype=np.uint32) if len(buffer) else np.zeros(1, np.uint32)
@@ -356,11 +364,21 @@ cdef class Decisions:
         )
 
     def decide_many(self, object src_ids, object dst_ids, object protos, object ports):
-        """Decide for arrays of equal length (uint32, uint32, uint8, uint16) at once, without the GIL."""
-        cdef const uint32_t[::1] s = src_ids
-        cdef const uint32_t[::1] t = dst_ids
-        cdef const uint8_t[::1] q = protos
-        cdef const uint16_t[::1] p = ports
+        """Decide for arrays of equal length (uint32, uint32, uint8, uint16) at once, without the GIL.
+
+        ValidationError for arrays that are others: numbers that do not fit would stand for nodes that nobody asked for.
+        """
+        cdef const uint32_t[::1] s
+        cdef const uint32_t[::1] t
+        cdef const uint8_t[::1] q
+        cdef const uint16_t[::1] p
+        try:
+            s, t, q, p = src_ids, dst_ids, protos, ports
+        except (TypeError, ValueError):
+            s, t = column(src_ids, np.uint32), column(dst_ids, np.uint32)
+            q, p = column(protos, np.uint8), column(ports, np.uint16)
+        if s is None or t is None or q is None or p is None:
+            raise ValidationError("expected arrays, not None")
         cdef Py_ssize_t n = s.shape[0], i, start, end
         if t.shape[0] != n or q.shape[0] != n or p.shape[0] != n:
             raise ValidationError("arrays of unequal length")

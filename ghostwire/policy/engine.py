@@ -9,6 +9,7 @@ from pyroaring import BitMap
 
 from ghostwire._native import policy as native
 from ghostwire._native import policy_cells
+from ghostwire.errors import ValidationError
 from ghostwire.errors import NotFoundError
 from ghostwire.model.filter import FilterRule
 from ghostwire.policy.facts import (
@@ -135,7 +136,9 @@ class Engine(policy_cells.Decisions):
         return self._moved(self._core.set_users([user_row(user) for user in users]))
 
     def affected(self, change: Change) -> BitMap:
-        """Return what `change` would touch, without making it."""
+        """Return what `change` would touch, without making it. ValidationError if a node comes in it and one goes."""
+        if change.node is not None and change.leave is not None:
+            raise ValidationError("a change is of one node: either one that comes or one that goes")
         if change.node is not None:
             return BitMap.deserialize(self._core.would_update(node_row(change.node)))
         return BitMap() if change.leave is None else BitMap.deserialize(self._core.would_leave(change.leave))

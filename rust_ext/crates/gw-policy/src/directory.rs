@@ -1,7 +1,7 @@
 //! The users and nodes that a policy is applied to.
 use crate::address::{Address, Span, Spans, default_pools};
 use crate::selector::Role;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
 
@@ -149,10 +149,20 @@ impl Directory {
             Value::Array(users) => users.iter().map(user).collect::<Result<_, _>>()?,
             _ => return Err("users is not a list".to_owned()),
         };
+        let mut known: FxHashSet<i64> = FxHashSet::default();
+        if let Some(user) = users.iter().find(|user: &&User| !known.insert(user.id)) {
+            return Err(format!("two users have the id {}", user.id));
+        }
         let mut nodes: Vec<Node> = Vec::new();
         if let Value::Object(entries) = &input["nodes"] {
             for (name, entry) in entries {
                 nodes.push(node(name, entry, &users)?);
+            }
+            let mut known: FxHashMap<u32, &str> = FxHashMap::default();
+            for node in &nodes {
+                if let Some(other) = known.insert(node.id, &node.name) {
+                    return Err(format!("nodes {other:?} and {:?} have the same id", node.name));
+                }
             }
         } else if !input["nodes"].is_null() {
             return Err("nodes is not a mapping of names".to_owned());
@@ -182,18 +192,21 @@ fn user(entry: &Value) -> Result<User, String> {
 fn node(name: &str, entry: &Value, users: &[User]) -> Result<Node, String> {
     let id = entry["id"].as_u64().filter(|id| *id < 1 << 22).ok_or(format!("node {name:?}: id is not below 2^22"))?;
     let mut node = Node { id: id as u32, name: name.into(), ..Node::default() };
-    if let Some(owner) = entry["user"].as_str() {
+    let wrong = |(field, what): (&str, &str)| format!("node {name:?}: {field} is not {what}");
+    if let Some(owner) = single(entry, "user").map_err(wrong)? {
         let found =
             users.iter().find(|user| &*user.name == owner).or_else(|| users.iter().find(|user| user.is_called(owner)));
         node.owner = found.map(|user| user.id);
     }
-    node.tags = strings(entry, "tags").map(Into::into).collect();
-    let single = [text(entry, "ipv4"), text(entry, "ipv6")].into_iter().filter(|text| !text.is_empty());
-    for address in single.chain(strings(entry, "addresses")) {
+    node.tags = strings(entry, "tags").map_err(wrong)?.into_iter().map(Into::into).collect();
+    let mut addresses = strings(entry, "addresses").map_err(wrong)?;
+    let two = [single(entry, "ipv4").map_err(wrong)?, single(entry, "ipv6").map_err(wrong)?];
+    addresses.splice(..0, two.into_iter().flatten().filter(|text| !text.is_empty()));
+    for address in addresses {
         node.addresses.push(Address::parse(address).ok_or(format!("node {name:?}: invalid address {address:?}"))?);
     }
-    let approved: Vec<&str> = strings(entry, "approved_routes").collect();
-    for route in strings(entry, "routable_ips").filter(|route| approved.contains(route)) {
+    let approved = strings(entry, "approved_routes").map_err(wrong)?;
+    for route in strings(entry, "routable_ips").map_err(wrong)?.into_iter().filter(|route| approved.contains(route)) {
         node.add_route(Span::parse(route).ok_or(format!("node {name:?}: invalid route {route:?}"))?);
     }
     let said = |fact: &str| {
@@ -204,6 +217,20 @@ fn node(name: &str, entry: &Value, users: &[User]) -> Result<Node, String> {
     Ok(node)
 }
 
-fn strings<'a>(entry: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
-    entry[field].as_array().map_or(&[] as &[Value], Vec::as_slice).iter().filter_map(Value::as_str)
+/// A text, if there is one; else the field and what it should be.
+fn single<'a>(entry: &'a Value, field: &'static str) -> Result<Option<&'a str>, (&'static str, &'static str)> {
+    match &entry[field] {
+        Value::Null => Ok(None),
+        value => value.as_str().map(Some).ok_or((field, "a text")),
+    }
+}
+
+/// A list of texts, empty where there is none.
+fn strings<'a>(entry: &'a Value, field: &'static str) -> Result<Vec<&'a str>, (&'static str, &'static str)> {
+    let wrong = (field, "a list of texts");
+    match &entry[field] {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(list) => list.iter().map(|one| one.as_str().ok_or(wrong)).collect(),
+        _ => Err(wrong),
+    }
 }

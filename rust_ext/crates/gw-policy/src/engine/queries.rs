@@ -101,14 +101,14 @@ impl Engine {
     /// Whether a link of this effect is about these ends.
     fn is_named(&self, effect: Effect, [source, target]: &[End<'_>; 2], protocol: u8, port: u16) -> bool {
         let links = self.links.get(effect);
-        let mut candidates: FxHashSet<u32> = links.from(&source.atoms).map(|(id, _)| id).collect();
-        let wide = links.from_any.iter().chain(&links.any_to_any).chain(&links.routed).chain(&links.own_any);
-        candidates.extend(wide);
-        candidates.iter().map(|id| links.get(*id)).any(|link| {
-            self.source_fits(link, source)
-                && self.target_fits(link, source, target)
-                && self.ports_fit(link, protocol, port)
-        })
+        let fits = |set| self.sets.get(set).allows(protocol, port);
+        let mut plain = links.out(&source.atoms);
+        if plain.any(|(atom, set)| target.atoms.binary_search(atom).is_ok() && fits(*set)) {
+            return true;
+        }
+        let wide = links.from_any.iter().chain(&links.any_to_any).chain(&links.routed).chain(&links.own);
+        let mut others = links.special_from(&source.atoms).chain(wide.map(|id| links.get(*id)));
+        others.any(|link| fits(link.ports) && self.target_fits(link, source, target) && self.source_fits(link, source))
     }
 
     /// Denials that name one address of a node are about the node, by whichever address it is reached.
