@@ -109,18 +109,18 @@ class Feed:
 
     def _regroup(self, changed: Changed) -> BitMap:
         """Bring the groups up to date: who is in another one."""
-        engine = self._views.engine
+        engine, slots = self._views.engine, self._views.slots
+        moved = BitMap(slot for slot in changed.nodes - slots if self._groups.move(slot, None))
         if engine is not self._engine:
             self._engine = engine
-            self._groups.forget()
-        moved = BitMap(slot for slot in changed.nodes - self._views.slots if self._groups.move(slot, None))
+            return self._groups.rename(engine.standpoints())
         standpoints = (
             engine.standpoints()
             if changed.moved
-            else [(slot, engine.standpoint(slot)) for slot in (changed.nodes | changed.seeing) & self._views.slots]
+            else [(slot, engine.standpoint(slot)) for slot in (changed.nodes | changed.seeing) & slots]
         )
         moved.update(slot for slot, standpoint in standpoints if self._groups.move(slot, standpoint))
-        return moved & self._views.slots
+        return moved & slots
 
     def _refilter(self, slots: BitMap, gone: BitMap) -> BitMap:
         """Bring the filters of these up to date: who has another one."""

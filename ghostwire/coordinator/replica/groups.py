@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,18 +48,41 @@ class Groups:
         if not slots:
             return BitMap()
         known = np.asarray(slots.to_array())
-        return BitMap(np.unique(self._of[known[known < len(self._of)]])) - BitMap([0])
+        numbers = np.sort(self._of[known[known < len(self._of)]])
+        found = BitMap(array("I", numbers.tobytes()))
+        found.discard(0)
+        return found
 
     def since(self, number: int) -> list[Group]:
         """The groups with this number or a higher one."""
         return [self._numbered[each] for each in range(number, self.next) if each in self._numbered]
 
-    def forget(self) -> None:
-        """Standpoints mean something else from here on: all groups are over."""
-        self.over += self._numbered
+    def rename(self, standpoints: Iterable[tuple[int, Standpoint]]) -> BitMap:
+        """Standpoints mean something else from here on, and these are all of them: who is in another group now.
+
+        Those who stand together as before go on as the same group.
+        """
+        standing: dict[Standpoint, BitMap] = {}
+        for slot, standpoint in standpoints:
+            standing.setdefault(standpoint, BitMap()).add(slot)
         self._at.clear()
-        self._numbered.clear()
-        self._of[:] = 0
+        moved: list[tuple[Standpoint, BitMap]] = []
+        for standpoint, members in standing.items():
+            group = self.of(members.min())
+            if group is not None and group.members == members:
+                group.standpoint = standpoint
+                self._at[standpoint] = group
+            else:
+                moved.append((standpoint, members))
+        kept = {group.number for group in self._at.values()}
+        self.over += self._numbered.keys() - kept
+        self._numbered = {number: group for number, group in self._numbered.items() if number in kept}
+        for standpoint, members in moved:
+            group = self._begin(standpoint)
+            group.members |= members
+            self._make_room(members.max())
+            self._of[np.asarray(members.to_array())] = group.number
+        return BitMap.union(BitMap(), *(members for _, members in moved))
 
     def move(self, slot: int, standpoint: Standpoint | None) -> bool:
         """A node stands here now, or with None nowhere; whether it has moved."""
@@ -73,16 +97,21 @@ class Groups:
                 self.over.append(left.number)
         if standpoint is not None:
             group = self._at.get(standpoint)
-            if group is None:
-                group = self._at[standpoint] = self._numbered[self.next] = Group(self.next, standpoint)
-                self.next += 1
-            self._enter(slot, group)
+            self._enter(slot, self._begin(standpoint) if group is None else group)
         return True
 
+    def _begin(self, standpoint: Standpoint) -> Group:
+        group = self._at[standpoint] = self._numbered[self.next] = Group(self.next, standpoint)
+        self.next += 1
+        return group
+
     def _enter(self, slot: int, group: Group) -> None:
+        self._make_room(slot)
+        group.members.add(slot)
+        self._of[slot] = group.number
+
+    def _make_room(self, slot: int) -> None:
         if slot >= len(self._of):
             grown = np.zeros(slot + slot // 4 + 64, dtype=np.uint32)
             grown[: len(self._of)] = self._of
             self._of = grown
-        group.members.add(slot)
-        self._of[slot] = group.number

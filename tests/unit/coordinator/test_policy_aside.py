@@ -1,5 +1,6 @@
 """A policy built aside: what lands while it is being built, who waits for it and who does not."""
 
+import json
 from typing import Any
 
 import pytest
@@ -130,6 +131,33 @@ def test_whose_maps_change_is_found_before_it_comes_into_force(late: bool, monke
         assert told == concerned - ({bobs[1].slot} if late else set())
         net.hold = False
         check_all(net)
+
+
+def test_replicas_are_told_of_nobody_else() -> None:
+    """However many classes of others there are, each of which the new engine calls something else."""
+    told: list[int] = []
+    for others in (3, 30):
+        net = SimNet(seed=others)
+        tags = [f"tag:n{number}" for number in range(others)]
+        owners = {tag: ["alice@"] for tag in ["tag:web", *tags]}
+        among = [{"action": "accept", "src": [tag], "dst": [f"{tag}:80"]} for tag in tags]
+        opened = {"action": "accept", "src": ["group:a"], "dst": ["tag:web:80"]}
+        net.ask(ApplyPolicy, text=json.dumps({"tagOwners": owners, "acls": among}), author="test")
+        for tag in tags:
+            net.join(tag.removeprefix("tag:"), net.key(None, tags=(tag,)))
+        net.join("laptop", net.key("alice"))
+        net.join("web", net.key(None, tags=("tag:web",)))
+        feed = net.coordinator.feed()
+        groups = {"group:a": ["alice@"]}
+        net.ask(
+            ApplyPolicy,
+            text=json.dumps({"groups": groups, "tagOwners": owners, "acls": [opened, *among]}),
+            author="test",
+        )
+        batch = feed.take()
+        assert batch is not None
+        told.append(len(batch.events))
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("rule", ["alice@", "tag:web", "autogroup:member", "*"])

@@ -58,13 +58,18 @@ enum Here {
 impl Engine {
     /// What may come in to a node, denials first, in the order of the rules. A node that joins a known class changes no filter.
     pub fn native_filter(&self, id: u32) -> Vec<NativeRule> {
+        self.filter_from(id, &mut |made| self.named_sources(&made.rule))
+    }
+
+    /// The same, with what rules name as sources from elsewhere: it depends on no node.
+    pub(super) fn filter_from(&self, id: u32, named: &mut dyn FnMut(&Made) -> Vec<NativeRule>) -> Vec<NativeRule> {
         let Some((node, slot)) = self.nodes.get(&id).zip(self.slots.get(id as usize).copied().flatten()) else {
             return Vec::new();
         };
         let mut found = Vec::new();
         for made in self.rules_of(self.naming(node, slot)) {
             for access in &made.rule.access {
-                self.native_access(made, access, node, &mut found);
+                self.native_access(made, access, node, named, &mut found);
             }
         }
         found
@@ -94,7 +99,14 @@ impl Engine {
         places.into_iter().filter_map(|place| self.at_place(place))
     }
 
-    fn native_access(&self, made: &Made, access: &Access, node: &Node, found: &mut Vec<NativeRule>) {
+    fn native_access(
+        &self,
+        made: &Made,
+        access: &Access,
+        node: &Node,
+        named: &mut dyn FnMut(&Made) -> Vec<NativeRule>,
+        found: &mut Vec<NativeRule>,
+    ) {
         let (rule, first) = (&made.rule, found.len());
         let Standing::Open(until) = made.standing else { return };
         let given = self.attributes_end(rule);
@@ -113,7 +125,7 @@ impl Engine {
                 256 => Vec::new(),
                 _ => access.protocols.clone(),
             };
-            let sources = if own { self.own_sources(rule, node) } else { self.named_sources(rule) };
+            let sources = if own { self.own_sources(rule, node) } else { named(made) };
             let (four, six) = families(&destinations, node);
             for mut source in sources {
                 // Packets of one family alone come here: who has an address of the other says nothing.
@@ -250,7 +262,7 @@ impl Engine {
     }
 
     /// The sources of a rule, apart by when they end.
-    fn named_sources(&self, rule: &Rule) -> Vec<NativeRule> {
+    pub(super) fn named_sources(&self, rule: &Rule) -> Vec<NativeRule> {
         let needs = needs(rule);
         let mut lasting = NativeRule::default();
         if needs.is_empty() && rule.sources.iter().any(|id| self.selectors[*id as usize] == Selector::Any) {

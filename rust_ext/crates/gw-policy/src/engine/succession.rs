@@ -23,7 +23,15 @@ struct Told {
 struct Named<'a> {
     engine: &'a mut Engine,
     classes: FxHashMap<ClassId, Vec<u32>>,
+    /// The sources of rules by their numbers, each list of classes by its place in `lists`.
+    sources: FxHashMap<u32, Vec<NativeRule>>,
+    lists: FxHashMap<Vec<ClassId>, u32>,
+    /// What the lists are called: the same for the same numbers, whichever engine they are of; none without numbers.
+    names: Vec<Option<u32>>,
 }
+
+/// Lists of numbers, each by its own name.
+type Names = FxHashMap<Vec<u32>, u32>;
 
 impl<'a> Named<'a> {
     fn new(engine: &'a mut Engine, numbers: &Numbers) -> Self {
@@ -37,29 +45,47 @@ impl<'a> Named<'a> {
             known.sort_unstable();
             known.dedup();
         }
-        Self { engine, classes }
+        let (sources, lists) = (FxHashMap::default(), FxHashMap::default());
+        Self { engine, classes, sources, lists, names: Vec::new() }
     }
 
-    /// The numbers of classes; one that nobody is in has none.
-    fn numbers(&self, classes: &[ClassId]) -> Vec<u32> {
-        let mut found: Vec<u32> =
-            classes.iter().filter_map(|class| self.classes.get(class)).flatten().copied().collect();
-        found.sort_unstable();
-        found
-    }
-
-    fn told(&mut self, id: u32) -> Told {
-        let mut rules = self.engine.native_filter(id);
-        for rule in &mut rules {
-            rule.classes = self.numbers(&rule.classes);
+    /// What may come in to a node, with one name instead of the numbers of each rule's classes: a filter names the
+    /// sources of hundreds of rules, which depend on no node.
+    fn rules(&mut self, id: u32, known: &mut Names) -> Vec<NativeRule> {
+        let Self { engine, classes, sources, lists, names } = self;
+        let engine = &**engine;
+        let mut found = engine.filter_from(id, &mut |made| {
+            let named = sources.entry(made.number).or_insert_with(|| {
+                let mut named = engine.named_sources(&made.rule);
+                for part in named.iter_mut().filter(|part| !part.classes.is_empty()) {
+                    let place = *lists.entry(std::mem::take(&mut part.classes)).or_insert_with_key(|list| {
+                        let numbers = numbers_of(classes, list);
+                        let name = known.len() as u32;
+                        let is_named = !numbers.is_empty();
+                        names.push(is_named.then(|| *known.entry(numbers).or_insert(name)));
+                        names.len() as u32 - 1
+                    });
+                    part.classes.push(place);
+                }
+                named
+            });
+            named.clone()
+        });
+        for rule in &mut found {
+            rule.classes = rule.classes.iter().filter_map(|place| names[*place as usize]).collect();
             rule.prefixes.sort_unstable();
             rule.prefixes.dedup();
         }
-        rules.retain(NativeRule::has_sources);
+        found.retain(NativeRule::has_sources);
+        found
+    }
+
+    fn told(&mut self, id: u32, known: &mut Names) -> Told {
+        let rules = self.rules(id, known);
         let mut ends: BTreeMap<Instant, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
         let found = self.engine.sight_ends(id);
         for (class, until) in found.classes {
-            ends.entry(until).or_default().0.extend(self.numbers(&[class]));
+            ends.entry(until).or_default().0.extend(numbers_of(&self.classes, &[class]));
         }
         found.nodes.into_iter().for_each(|(node, until)| ends.entry(until).or_default().1.push(node));
         for (numbers, nodes) in ends.values_mut() {
@@ -76,6 +102,13 @@ impl<'a> Named<'a> {
         let is_nowhere = slot.is_some_and(|slot| self.engine.classes.get(slot.place).atoms.is_empty());
         is_nowhere && node.routes.is_empty() && node.exits.is_empty() && self.engine.ends.is_empty()
     }
+}
+
+/// The numbers of classes; one that nobody is in has none.
+fn numbers_of(known: &FxHashMap<ClassId, Vec<u32>>, classes: &[ClassId]) -> Vec<u32> {
+    let mut found: Vec<u32> = classes.iter().filter_map(|class| known.get(class)).flatten().copied().collect();
+    found.sort_unstable();
+    found
 }
 
 /// What filters depend on beside classes: whether the node is someone's, and the families of its addresses.
@@ -114,6 +147,7 @@ impl Engine {
         let (mut was, mut now) = (Named::new(before, known), Named::new(self, numbers));
         let mut sights: FxHashMap<(Standpoint, Standpoint), RoaringBitmap> = FxHashMap::default();
         let mut alike: FxHashMap<((Standpoint, Standpoint), Kind), bool> = FxHashMap::default();
+        let mut names = Names::default();
         let mut affected = renumbered.clone();
         for id in ids {
             let Some(points) = was.engine.standpoint(id).zip(now.engine.standpoint(id)) else {
@@ -126,7 +160,7 @@ impl Engine {
             });
             let sees_others = others.len() > u64::from(others.contains(id));
             let kind = alike_to(&was, &now, id).filter(|_| by_class);
-            let mut differs = || was.told(id) != now.told(id);
+            let mut differs = || was.told(id, &mut names) != now.told(id, &mut names);
             let is_affected = sees_others
                 || match kind {
                     Some(kind) => *alike.entry((points, kind)).or_insert_with(differs),
