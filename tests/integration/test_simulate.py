@@ -81,7 +81,7 @@ def test_a_thousand_nodes_over_two_workers_are_rehearsed_and_none_is_lost_or_tol
     assert done.returncode == 0, done.stderr + done.stdout
     found = json.loads(done.stdout)
     assert {name: set(found[name]) for name in FIGURES} == FIGURES
-    assert set(found) == {*FIGURES, "nodes", "workers", "tls", "steady", "query", "digest_mismatches"}
+    assert set(found) == {*FIGURES, "nodes", "workers", "tls", "steady", "query", "hostile", "digest_mismatches"}
     assert (found["nodes"], found["workers"], found["steady"], found["query"]) == (NODES, WORKERS, None, None)
     clients = NODES - 100  # those that ask queries are not counted with the others
     assert found["join"]["failed"] == found["digest_mismatches"] == found["storm"]["lost"] == 0

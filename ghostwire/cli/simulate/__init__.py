@@ -144,7 +144,7 @@ def holds(found: Report, trace: Trace) -> bool:
         found.join.failed
         or found.digest_mismatches
         or trace.faults
-        or (trace.hostile is not None and trace.hostile.sessions_lost)
+        or (found.hostile is not None and found.hostile.sessions_lost)
         or (found.steady is not None and found.steady.sessions_lost)
         or (found.policy is not None and found.policy.nodes_told_wrongly)
         or (found.storm is not None and found.storm.lost)

@@ -83,8 +83,8 @@ def _logarithmic(curves: Sequence[Curve], marks: Sequence[tuple[float, str]], un
     high = max(math.ceil(max(heights)), low + 1)
     span = high - low
     drawn = [*_across(marks)]
-    drawn += _up([((decade - low) / span, f"{10.0**decade:g}") for decade in range(low, high)], TOP)
-    drawn.append(f'<text x="2" y="{TOP - 2}">{10.0**high:g}{escape(unit)}</text>')
+    drawn += _up([((decade - low) / span, f"{10.0**decade:,g}") for decade in range(low, high)], TOP)
+    drawn.append(f'<text x="2" y="{TOP - 2}">{10.0**high:,g}{escape(unit)}</text>')
     drawn += _lines([Curve(name, [(at, (height - low) / span) for at, height in points]) for name, points in curves])
     return _svg(drawn, curves)
 

@@ -30,8 +30,6 @@ def run_rows(trace: report.Trace) -> list[tuple[str, str]]:
     if clients.cpu_us_per_delivery is not None:
         parts.append(f"{clients.cpu_us_per_delivery:.0f} us a delivery")
     lines = [("clients", ", ".join(parts))]
-    if trace.hostile is not None:
-        lines.append(("hostile", _hostile(trace.hostile)))
     return lines + [("fault", screen.bad(fault)) for fault in trace.faults]
 
 
@@ -137,6 +135,7 @@ _PARTS: Final[tuple[tuple[str, str, Callable[[Any], str]], ...]] = (
     ("join", "join", _join),
     ("steady", "steady", _steady),
     ("query", "queries", _queries),
+    ("hostile", "hostile", _hostile),
     ("change", "one change", _change),
     ("churn", "churn", _churn),
     ("policy", "policy edit", _policy),

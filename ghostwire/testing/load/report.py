@@ -90,6 +90,21 @@ class Storm(_Part, frozen=True, kw_only=True):
     query_p99_ms: float | None
 
 
+class Hostile(_Part, frozen=True, kw_only=True):
+    """Clients that meant harm: how often each played its part, and what the others had of it.
+
+    `calm_p99_ms` is of the same queries before, `raw_uvloop_p99_ms` of a bare server that nobody harms, meanwhile: what
+    those who mean harm take of the machine.
+    """
+
+    connections: int
+    tries: dict[str, int]
+    query_p99_ms: float | None
+    calm_p99_ms: float | None
+    raw_uvloop_p99_ms: float | None
+    sessions_lost: int
+
+
 class Memory(_Part, frozen=True, kw_only=True):
     """What the server's processes hold, by the growth of their resident memory.
 
@@ -112,6 +127,7 @@ class Report(_Part, frozen=True, kw_only=True):
     change: Change | None = None
     churn: Churn | None = None
     query: Queries | None = None
+    hostile: Hostile | None = None
     policy: PolicyEdit | None = None
     storm: Storm | None = None
     memory: Memory
@@ -147,21 +163,6 @@ class Clients(_Part, frozen=True, kw_only=True):
     total_mib: float
 
 
-class Hostile(_Part, frozen=True, kw_only=True):
-    """Clients that meant harm: how often each played its part, and what the others had of it.
-
-    `calm_p99_ms` is of the same queries before, `raw_uvloop_p99_ms` of a bare server that nobody harms, meanwhile: what
-    those who mean harm take of the machine.
-    """
-
-    connections: int
-    tries: dict[str, int]
-    query_p99_ms: float | None
-    calm_p99_ms: float | None
-    raw_uvloop_p99_ms: float | None
-    sessions_lost: int
-
-
 class Trace(_Part, frozen=True, kw_only=True):
     """What was seen over the whole run: samples, when each scenario began, what the server did against the rules."""
 
@@ -169,5 +170,4 @@ class Trace(_Part, frozen=True, kw_only=True):
     scenes: tuple[tuple[float, str], ...]
     curves: tuple[Curve, ...]
     clients: Clients
-    hostile: Hostile | None
     faults: tuple[str, ...]

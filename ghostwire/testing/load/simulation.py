@@ -79,8 +79,7 @@ def _play(plan: Plan, stage: Stage) -> Report:
     seconds = steady_seconds(plan.nodes) if plan.seconds is None else plan.seconds
     joined = scenarios.join(stage)
     steady, query = scenarios.steady(stage, seconds) if "steady" in plan.scenarios else (None, None)
-    if plan.hostile:
-        stage.hostile = attack(stage, max(MIN_HOSTILE, round(plan.nodes * plan.hostile)))
+    hostile = attack(stage, max(MIN_HOSTILE, round(plan.nodes * plan.hostile))) if plan.hostile else None
     change, churn = (scenarios.change(stage), scenarios.churn(stage)) if "churn" in plan.scenarios else (None, None)
     policy = scenarios.policy(stage) if "policy" in plan.scenarios else None
     mismatches = _compare(stage)
@@ -96,6 +95,7 @@ def _play(plan: Plan, stage: Stage) -> Report:
         change=change,
         churn=churn,
         query=query,
+        hostile=hostile,
         policy=policy,
         storm=storm,
         memory=memory(stage, bare),

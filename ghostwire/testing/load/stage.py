@@ -14,7 +14,7 @@ from ghostwire.testing.load.fleet import Count, Fleet
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.orders import Progress
 from ghostwire.testing.load.questions import Questions
-from ghostwire.testing.load.report import Clients, Curve, Hostile, Sample, Trace
+from ghostwire.testing.load.report import Clients, Curve, Sample, Trace
 from ghostwire.testing.load.subject import Shares, Subject
 from ghostwire.testing.load.topology import HUB_TAG, Topology
 
@@ -59,7 +59,6 @@ class Stage:
         shortest_s = Settings().coalesce_s
         self._quiet_s = min(max(topology.nodes / MESSAGES_PER_S, shortest_s), WIDEST * shortest_s) + MARGIN_S
         self.spare_key = ""
-        self.hostile: Hostile | None = None
         self._faults: list[str] = []
         self._replaced: list[str] = []
         self._join_cpu_ms = 0.0
@@ -161,7 +160,6 @@ class Stage:
                 cpu_us_per_delivery=self._delivery_cpu_us,
                 total_mib=self.fleet.resident / MIB,
             ),
-            hostile=self.hostile,
             faults=(*self._faults, *self.questions.faults),
         )
 

@@ -36,7 +36,6 @@ TRACE = report.Trace(
     scenes=((0.0, "prepare"), (10.0, "<join>")),
     curves=(report.Curve(name="join", points=((0.0, 1.0), (50.0, 2.0), (100.0, 9.0))),),
     clients=report.Clients(processes=4, cpu_ms_per_join=2.0, cpu_us_per_delivery=None, total_mib=100.0),
-    hostile=None,
     faults=("node 7 held <b>",),
 )
 
