@@ -143,12 +143,13 @@ class Pacer:
 def _pieces(sets: list[BitMap]) -> Iterator[tuple[BitMap, list[int]]]:
     """The disjoint pieces that sets cut each other into, and by number which sets hold each piece.
 
-    Each set splits the pieces so far: its elements get a new label for each old one that they had.
+    Each set splits the pieces so far: its elements get a new label for each old one that they had. Views that have
+    nobody in common, which is most of them, are pieces as they are.
     """
-    if len(sets) < 2:
-        yield from ((each, [0]) for each in sets)
+    union = BitMap.union(BitMap(), *sets)
+    if len(union) == sum(map(len, sets)):
+        yield from ((each, [number]) for number, each in enumerate(sets))
         return
-    union = BitMap.union(*sets)
     labels = np.zeros(union.max() + 1, dtype=np.int64)
     parents, holders = [0], [-1]
     for number, each in enumerate(sets):
