@@ -303,6 +303,24 @@ def test_a_join_tells_filters_again_only_for_a_first_of_its_class(net: SimNet) -
     check_all(net)
 
 
+def test_a_filter_is_encoded_once_for_all_nodes_with_the_same_rules(net: SimNet) -> None:
+    net.ask(ApplyPolicy, text=WEB, author="op")
+    alice, web = net.key("alice"), net.key(None, tags=("tag:web",))
+    servers = [net.join("web", web) for _ in range(3)]
+    net.join("a", alice)
+    mapper = net.coordinator._core.mapper
+
+    def filters() -> set[int]:
+        nodes = [net.coordinator.view.node(server.id) for server in servers]
+        return {id(mapper.filter_part(node)) for node in nodes}
+
+    assert len(filters()) == 1
+    net.ask(ApplyPolicy, text=WEB.replace(":80", ":443"), author="op")
+    assert len(filters()) == 1
+    assert servers[0].netmap.filter().rules[0].ports == ((443, 443),)
+    check_all(net)
+
+
 def test_routes_show_once_offered_and_approved(net: SimNet) -> None:
     secret = net.key()
     a, b = net.join("a", secret), net.join("b", secret, routable_routes=("10.0.0.0/8", "192.168.0.0/24"))
