@@ -165,7 +165,7 @@ class Coordinator:
                 census=core.views.census(now.utc),
                 standing=standing,
                 ends=unbuilt.ends,
-                is_compared=unbuilt.is_compared,
+                against=unbuilt.against,
             )
         )
 

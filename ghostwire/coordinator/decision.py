@@ -27,14 +27,14 @@ class Decision:
 class Unbuilt:
     """Nothing is decided yet: this policy is to be built aside first, then the command is decided again.
 
-    `ends` are the slots of nodes at the ends of connections that it must not cut; with `is_compared`, whether it only
-    takes access away is to be found out with it.
+    `ends` are the slots of nodes at the ends of connections that it must not cut. Where it is held `against` another, a
+    text and what its names mean, it is to be found out whether it only takes access away.
     """
 
     text: str
     bindings: Mapping[str, int]
     ends: frozenset[int] = frozenset()
-    is_compared: bool = False
+    against: tuple[str, Mapping[str, int]] | None = None
 
 
 def answers_nothing(_: Now) -> None:

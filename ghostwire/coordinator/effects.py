@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -100,7 +100,8 @@ class BuildPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Build a policy aside (`ghostwire.coordinator.policy_building`), on a thread; then `PolicyBuilt`.
 
     `bindings` say whom names mean; without them who is called so. `standing` is the policy in force. The connections
-    of nodes in the slots `ends` are to be judged; with `is_compared` it is to be said whether access is only lost.
+    of nodes in the slots `ends` are to be judged. Held `against` another text and what its names mean, it is to be said
+    whether access is only lost.
     """
 
     build: int
@@ -109,7 +110,7 @@ class BuildPolicy(msgspec.Struct, frozen=True, kw_only=True):
     census: Census
     standing: Standing
     ends: frozenset[int] = frozenset()
-    is_compared: bool = False
+    against: tuple[str, Mapping[str, int]] | None = None
 
 
 Effect = Persist | Reply | Refuse | Push | Send | CloseSession | Flush | RestSlot | BuildPolicy

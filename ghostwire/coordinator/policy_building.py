@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.commands import PolicyBuilt
 from ghostwire.coordinator.effects import BuildPolicy
 from ghostwire.coordinator.policy_aside import Built
@@ -26,16 +27,14 @@ def build_policy(effect: BuildPolicy) -> PolicyBuilt:
 
 def _built(effect: BuildPolicy, policy: Policy) -> Built:
     standing = effect.standing
-    if standing.names_hold and not effect.is_compared and standing.engine.can_edit(policy):
+    if standing.names_hold and effect.against is None and standing.engine.can_edit(policy):
         failure = _failure(lambda: standing.engine.check_instead(policy, effect.census.at))
         return Built(policy, None, _judge(effect, policy), failure)
     directory = effect.census.directory()
     engine = directory.build(policy, effect.bindings)
     failure = _failure(engine.check)
     before = standing.compiled(policy_of(standing.text), directory)
-    removes = effect.is_compared and only_removes(
-        Meaning(standing.text, before), Meaning(effect.text, engine), directory
-    )
+    removes = effect.against is not None and _only_removes(effect, engine, before, directory)
     return Built(policy, Successor.of(engine, before, standing), engine, failure, removes)
 
 
@@ -45,6 +44,14 @@ def _failure(check: Callable[[], None]) -> str | None:
     except ValidationError as error:
         return error.message
     return None
+
+
+def _only_removes(effect: BuildPolicy, engine: Engine, standing: Engine, directory: Directory) -> bool:
+    """Whether the policy takes access away and gives none, held against the one in force or another."""
+    text, bindings = effect.against or ("", {})
+    is_in_force = (text, dict(bindings)) == (effect.standing.text, dict(effect.standing.bindings))
+    before = standing if is_in_force else directory.build(policy_of(text), bindings)
+    return only_removes(Meaning(text, before), Meaning(effect.text, engine), directory)
 
 
 def _judge(effect: BuildPolicy, policy: Policy) -> Engine | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RevertPolicy, RollbackPolicy
@@ -58,12 +58,12 @@ class PolicyVersions:
                 f"version {waiting.number} waits to be confirmed: `ghostwire policy confirm` keeps it, "
                 "`ghostwire policy rollback` goes back, and --replace ends its wait for this one"
             )
-        waits = command.confirm_within_s is not None
         if command.confirm_within_s is not None and not 1 <= command.confirm_within_s <= LONGEST_WAIT_S:
             raise ValidationError("a version waits for its confirmation for 1 second to 7 days")
         built = self._views.aside(command.text or " ", {})
         if built is None:
-            return Unbuilt(command.text or " ", {}, self._ends(command.connections), is_compared=waits)
+            against = None if command.confirm_within_s is None else self._restored(waiting)
+            return Unbuilt(command.text or " ", {}, self._ends(command.connections), against)
         if built.policy.allows_everything and not command.allow_all:
             raise ValidationError(
                 "this text has neither acls nor grants, which allows everything: say so with --allow-all, "
@@ -81,8 +81,8 @@ class PolicyVersions:
         """Keep the version that waits. Raises `ConflictError` where none does, or on a connection from before it."""
         waiting = self.waiting()
         if waiting is None or waiting.deadline <= utc or command.number not in (None, waiting.number):
-            what = "no policy version" if command.number is None else f"not policy version {command.number} that"
-            raise ConflictError(f"it is {what} waits to be confirmed: see `ghostwire policy history`")
+            what = "no policy version" if command.number is None else f"it is not policy version {command.number} that"
+            raise ConflictError(f"{what} waits to be confirmed: see `ghostwire policy history`")
         if command.connected_at <= self.in_force_since:
             raise ConflictError(
                 "this connection is older than the version: confirm on a new one, which shows that you still get in"
@@ -149,6 +149,12 @@ class PolicyVersions:
 
     def _number(self) -> int:
         return 0 if self._state.policy is None else self._state.policy.number
+
+    def _restored(self, waiting: PolicyTrial | None) -> tuple[str, Mapping[str, int]]:
+        """What comes back unless a version is confirmed, and whom its names mean: what did not wait itself."""
+        if waiting is None:
+            return self.get(self._number()).text, self._views.bindings
+        return self.get(waiting.restores).text, bindings_of_version(waiting.bindings, waiting.restores)
 
     def _trial(self, record: PolicyVersion, within_s: float, replaced: PolicyTrial | None) -> PolicyTrial:
         """The wait of a version. What comes back is the last version that did not wait itself."""

@@ -40,11 +40,15 @@ class Arrival:
 
 
 class Met(NamedTuple):
-    """A connection as it was accepted: from where, behind TLS or not, and when (UTC nanoseconds)."""
+    """A connection as it was accepted: from where, behind TLS or not, and when (UTC nanoseconds).
+
+    `reached` is the address and the port that it has come to.
+    """
 
     address: str
     secure: bool
     since: int
+    reached: tuple[str, int]
 
 
 MakeHttp = Callable[[Met, Callable[[], None]], asyncio.Protocol]
@@ -129,7 +133,9 @@ class Router(Accepted):
             self._refuse(503, "more HTTP connections than may stand: come back later", retry_after=HTTP_RETRY_S)
             return
         admission.known(address)
-        met = Met(address, self._secure, self._since)
+        transport = self._transport
+        name = None if transport is None else transport.get_extra_info("sockname")
+        met = Met(address, self._secure, self._since, ("", 0) if name is None else (name[0], name[1]))
         self._hand_over(self._routes.http(met, partial(admission.gone_http, address)), self._data)
 
     def _open_session(self, head: Head, rest: bytes) -> None:

@@ -148,7 +148,7 @@ class Relayed(HttpConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The worker has said who the client is."""
         super().connection_made(cast("asyncio.Transport", transport))
-        self.client = (self._met.address, 0)
+        self.client, self.server = (self._met.address, 0), self._met.reached
         self.scheme = "https" if self._met.secure else "http"
 
 

@@ -320,6 +320,18 @@ def test_a_wait_for_what_only_takes_away_must_be_forced(net: SimNet, web: SimNod
     assert in_force(net).text == WEB
 
 
+def test_it_is_held_against_what_would_come_back(net: SimNet, web: SimNode) -> None:
+    """What replaces a version that waits is unconfirmed if that one was: the access before both would be given back."""
+    apply(net, WIDE)
+    apply(net, CLOSED, confirm_within_s=60, force=True)
+    with pytest.raises(ConflictError, match="only takes access away"):
+        apply(net, WEB, confirm_within_s=60, replace=True)
+    assert apply(net, WEB, replace=True).text == WEB
+    apply(net, WIDE, confirm_within_s=60)
+    net.advance(60)
+    assert in_force(net).text == WEB
+
+
 @pytest.mark.parametrize("wait", [0, 0.5, -1, 8 * 86_400, float("nan"), float("inf")])
 def test_waits_are_bounded(net: SimNet, wait: float) -> None:
     with pytest.raises(ValidationError):
