@@ -29,7 +29,7 @@ TURN_S: Final = 0.0003
 REST_S: Final = 0.001
 """Between two turns of what may wait. Every worker is told of a window's end at once: without rests they would have the
 processors to themselves until all nodes know, and whoever asks would wait for one of them."""
-LATE_S: Final = 0.15
+LATE_S: Final = 0.05
 """What waits longer is sent without rests."""
 CHUNK: Final = 16
 """Sessions that one turn asks to send by themselves, behind TLS for instance."""

@@ -142,3 +142,28 @@ async def test_what_was_pushed_is_settled_when_it_has_been_handed_on() -> None:
     assert seen == [0]
     await settle(sends)
     assert seen == [0, 2 * CHUNK]
+
+
+@pytest.mark.parametrize(("urgent", "late_s"), [(True, 60.0), (False, 0.0)])
+async def test_what_is_urgent_or_late_is_sent_without_rests(
+    monkeypatch: pytest.MonkeyPatch, urgent: bool, late_s: float
+) -> None:
+    monkeypatch.setattr(fanouts, "REST_S", 60.0)
+    monkeypatch.setattr(fanouts, "LATE_S", late_s)
+    sends = Fanout(asyncio.get_running_loop())
+    readers = everyone(sends, 5 * CHUNK)
+    sends.push(Push(slots=BitMap(range(5 * CHUNK)), frame=b"x", urgent=urgent))
+    async with asyncio.timeout(10):
+        await settle(sends)
+    assert all(reader.seen == [frame(b"x")] for reader in readers)
+
+
+async def test_what_may_wait_rests_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanouts, "REST_S", 60.0)
+    monkeypatch.setattr(fanouts, "LATE_S", 60.0)
+    sends = Fanout(asyncio.get_running_loop())
+    readers = everyone(sends, 2 * CHUNK)
+    sends.push(Push(slots=BitMap(range(2 * CHUNK)), frame=b"x"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert sum(len(reader.seen) for reader in readers) == CHUNK
