@@ -116,7 +116,7 @@ class Writer:
         self._on_fatal = on_fatal
         self._inbox: SimpleQueue[Sequence[Ticket | Barrier] | None] = SimpleQueue()
         self._log_pages = 0
-        self._moved = True
+        self._emptied = True
         applier.connection.set_wal_hook(self._logged)
         self._thread = threading.Thread(target=self._main, name="zqlite-writer", daemon=True)
         self._thread.start()
@@ -148,7 +148,7 @@ class Writer:
 
     def _logged(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         self._log_pages = pages
-        self._moved = False
+        self._emptied = False
         return apsw.SQLITE_OK
 
     def _main(self) -> None:
@@ -186,7 +186,7 @@ class Writer:
 
     def _patience(self) -> float | None:
         """How long to wait for work before a quiet moment is used to move the log into the file."""
-        if self.fatal is not None or self._moved:
+        if self.fatal is not None or self._emptied:
             return None
         return QUIET_SECONDS if self._log_pages >= CHECKPOINT_PAGES else IDLE_SECONDS
 
@@ -207,7 +207,7 @@ class Writer:
         took = time.perf_counter_ns() - started
         self._watch.tell("checkpoint", took, count=self._log_pages)
         self._log_pages = 0
-        self._moved = True
+        self._emptied = mode == apsw.SQLITE_CHECKPOINT_TRUNCATE
         self.counters.checkpoints += 1
         self.counters.checkpoint_ns += took
 

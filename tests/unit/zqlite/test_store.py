@@ -20,6 +20,8 @@ from ghostwire import zqlite
 from ghostwire.errors import ConflictError, PermissionDeniedError, UnavailableError, ValidationError
 from ghostwire.testing.crash import Recorder
 from ghostwire.zqlite import Operation, Statement
+from ghostwire.zqlite.engine import PAGE_BYTES
+from ghostwire.zqlite.writer import CHECKPOINT_PAGES
 
 KEY = bytes(range(32))
 
@@ -175,6 +177,18 @@ async def test_one_file_is_left_and_opens_under_another_name(tmp_path: Path) -> 
     first.rename(second)
     async with await zqlite.open(second, key=KEY) as db:
         assert await db.query("SELECT a FROM t") == [("kept",)]
+
+
+async def test_a_long_log_is_emptied_once_nothing_is_written(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    async with await zqlite.open(path, key=KEY) as db:
+        await db.execute("CREATE TABLE t(a)")
+        await db.execute("INSERT INTO t VALUES (?)", (bytes((CHECKPOINT_PAGES + 1) * PAGE_BYTES),))
+        assert log.stat().st_size > CHECKPOINT_PAGES * PAGE_BYTES
+        async with asyncio.timeout(30):
+            while log.stat().st_size:
+                await asyncio.sleep(0.05)
+        assert await db.query("SELECT length(a) FROM t") == [((CHECKPOINT_PAGES + 1) * PAGE_BYTES,)]
 
 
 async def test_closed_store_refuses_and_close_repeats(path: Path) -> None:
