@@ -13,7 +13,7 @@ from ghostwire.testing.load.orders import Tally
 from ghostwire.wire.packing import MARK
 
 FAULTS: Final = 20
-"""Texts of broken protocol, and of maps that differed, that are kept; one is too many already."""
+"""Texts of what went wrong, and of maps that differed, that are kept; one is too many already."""
 
 
 class Counting:
@@ -37,10 +37,12 @@ class Counting:
         self.faults: list[str] = []
         self.replaced: list[str] = []
 
-    def fault(self, text: str) -> None:
-        """The server broke the protocol."""
-        if len(self.faults) < FAULTS:
+    def fault(self, text: str) -> bool:
+        """The server broke the protocol, or a client failed; whether the text is kept."""
+        kept = len(self.faults) < FAULTS
+        if kept:
             self.faults.append(text)
+        return kept
 
     def replaced_map(self, text: str) -> None:
         """A node that stood was sent a whole map that differs from its own."""

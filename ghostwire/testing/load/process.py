@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import uvloop
@@ -42,6 +42,7 @@ class Process:
         self.door = Door("", 0)
         self._nodes: list[SimNode] = []
         self._roaming: Iterator[SimNode] = iter(())
+        self.loop.set_exception_handler(self._failed)
 
     async def run(self) -> None:
         """Carry out orders until there are no more."""
@@ -77,6 +78,11 @@ class Process:
                 self.loop.call_later(order.within_s * place / len(self._nodes), node.beat)
         else:
             say(self._count())
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something was raised that nobody awaits: what it says is a fault of the run, its traceback is on stderr."""
+        if self.counting.fault(f"a client process: {context['message']}: {context.get('exception')!r}"):
+            loop.default_exception_handler(context)
 
     def _settle(self, order: orders.Population) -> None:
         self.door = order.door

@@ -48,7 +48,7 @@ def join(stage: Stage) -> Join:
         found = stage.count("join", lambda count: count.joins)
         stage.settle()
     if not found.joined:
-        raise InternalError(f"no node could join: {dict(found.refusals)}")
+        raise InternalError(f"no node could join: {'; '.join(found.faults[:1]) or dict(found.refusals)}")
     seconds = found.last_session - at
     stage.note_clients(join_cpu_ms=spent.clients_s * 1000 / everyone)
     return Join(

@@ -1,5 +1,6 @@
 """The load client's own parts: what it simulates, how it measures, how it reads a server's bytes."""
 
+import asyncio
 import json
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 from ghostwire.model.position import Position
 from ghostwire.policy import Engine, NodeFacts, Policy
 from ghostwire.server.session.frames import Opcode, Reader
+from ghostwire.testing.load.counting import FAULTS
 from ghostwire.testing.load.kinds import DELTA, is_answer
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.link import masked, retry_after
+from ghostwire.testing.load.process import Process
 from ghostwire.testing.load.simulation import enough_workers, steady_seconds
 from ghostwire.testing.load.stamp import moment_of, stamped
 from ghostwire.testing.load.topology import HUB, Topology
@@ -103,6 +106,17 @@ def test_a_refusal_says_when_to_come_back() -> None:
     assert retry_after(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nConnection: close") == 7.0
     assert retry_after(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: Mon, 23 Nov 2026") is None
     assert retry_after(b"HTTP/1.1 404 Not Found") is None
+
+
+async def test_what_a_client_process_did_not_expect_is_a_fault_of_the_run() -> None:
+    process = Process()
+    loop = asyncio.get_running_loop()
+    for _ in range(2 * FAULTS):
+        loop.call_soon(lambda: {}["missing"])
+        await asyncio.sleep(0)
+    faults = process.counting.take(0.0, {}).faults
+    assert len(faults) == FAULTS
+    assert "KeyError('missing')" in faults[0]
 
 
 def test_workers_and_duration_follow_the_nodes() -> None:
