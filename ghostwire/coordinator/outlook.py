@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -95,9 +95,6 @@ class Sights:
 
     def __contains__(self, slot: int) -> bool:
         return slot in self._seen
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._seen)
 
     def everyone(self) -> BitMap:
         """All whom one of them sees."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pyroaring import BitMap
 
@@ -16,8 +16,14 @@ from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import BINDINGS, Views, bindings_of, bindings_value
 from ghostwire.model.access import AccessRequest
 from ghostwire.model.node import Node
-from ghostwire.policy import Policy
+from ghostwire.policy import Engine, Policy
 from ghostwire.wire.messages import Parts
+
+MOST_TOLD: Final = 2_048
+"""Nodes that are told one by one what another policy changes, in a millisecond or two each.
+
+Where there are replicas, the maps of more than these are left to them, as a whole.
+"""
 
 
 class _News(NamedTuple):
@@ -98,9 +104,19 @@ class PolicyControl:
         self._views.journal.moved(affected, everyone=True)
         if affected:
             self._window.add(self._mapper.position, (), (), affected)
-            seen = Sights(left, (slot for slot in affected if self._is_live(by_slot[slot])))
-            self._tell({slot: seen.of(slot) for slot in seen}, changed)
+            self._tell_of(left, affected, changed)
         return affected
+
+    def _tell_of(self, left: Engine, affected: BitMap, changed: BitMap) -> None:
+        """Tell those whose maps are others since this engine gave way."""
+        by_slot = self._state.node_by_slot
+        live = [slot for slot in affected if self._is_live(by_slot[slot])]
+        if self._mapper.defers and len(live) > MOST_TOLD:
+            for slot in live:
+                self._send_whole(by_slot[slot])
+            return
+        seen = Sights(left, live)
+        self._tell({slot: seen.of(slot) for slot in live}, changed)
 
     def users_changed(self, *, nodeless: bool) -> BitMap:
         """The users are others: whose maps changed. Those with a session are told.

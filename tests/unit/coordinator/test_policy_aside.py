@@ -15,7 +15,7 @@ from ghostwire.coordinator.commands import (
     RollbackPolicy,
     TagNode,
 )
-from ghostwire.coordinator.effects import BuildPolicy
+from ghostwire.coordinator.effects import BuildPolicy, MapFrom, Send
 from ghostwire.errors import ValidationError
 from ghostwire.policy import Engine
 from ghostwire.testing.simnet import SimNet
@@ -158,6 +158,21 @@ def test_replicas_are_told_of_nobody_else() -> None:
         assert batch is not None
         told.append(len(batch.events))
     assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(("most", "left"), [(1, 2), (2, 0)])
+def test_more_than_can_be_told_one_by_one_are_left_to_replicas(
+    net: SimNet, monkeypatch: pytest.MonkeyPatch, most: int, left: int
+) -> None:
+    monkeypatch.setattr("ghostwire.coordinator.policy_control.MOST_TOLD", most)
+    net.coordinator.feed(defers=True)
+    begin(net, GROUP)
+    sent: list[MapFrom | None] = []
+    net.watch = lambda effect: sent.append(effect.left) if isinstance(effect, Send) else None
+    net.pushes.clear()
+    net.finish_build()
+    assert sent == [MapFrom(None)] * left
+    assert bool(net.pushes) == (not left)
 
 
 @pytest.mark.parametrize("rule", ["alice@", "tag:web", "autogroup:member", "*"])
