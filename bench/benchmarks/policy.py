@@ -96,13 +96,30 @@ class Decide:
     def track_single_ns(self, name: str) -> float:
         return min(self._single() for _ in range(5))
 
+    def track_address_us(self, name: str) -> float:
+        """One question about two nodes' addresses, once rules between prefixes are packed, in microseconds."""
+        addresses = [node.addresses[0] for node in network(name).nodes]
+        asked = [(addresses[s], addresses[t], *kind) for s, t, *kind in zip(*self._some(5_000), strict=True)]
+        return min(self._addresses(asked) for _ in range(5))
+
+    def _addresses(self, asked: list[tuple[str, str, int, int]]) -> float:
+        decide = self.engine.decide_address
+        start = perf_counter()
+        for question in asked:
+            decide(*question)
+        return (perf_counter() - start) / len(asked) * 1e6
+
+    @staticmethod
+    def _some(count: int) -> list[list[int]]:
+        return [column[:count].tolist() for column in questions()]
+
     def _batch(self) -> float:
         start = perf_counter()
         self.engine.decide_many(*questions())
         return (perf_counter() - start) / QUESTIONS * 1e9
 
     def _single(self) -> float:
-        asked = [tuple(int(column[i]) for column in questions()) for i in range(20_000)]
+        asked = list(zip(*self._some(20_000), strict=True))
         decide = self.engine.decide
         start = perf_counter()
         for source, target, protocol, port in asked:
@@ -110,6 +127,7 @@ class Decide:
         return (perf_counter() - start) / len(asked) * 1e9
 
     track_batch_ns.unit = track_single_ns.unit = "ns"  # type: ignore[attr-defined]
+    track_address_us.unit = "us"  # type: ignore[attr-defined]
 
 
 class Guarded:

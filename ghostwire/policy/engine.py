@@ -9,8 +9,7 @@ from pyroaring import BitMap
 
 from ghostwire._native import policy as native
 from ghostwire._native import policy_cells
-from ghostwire.errors import ValidationError
-from ghostwire.errors import NotFoundError
+from ghostwire.errors import NotFoundError, ValidationError
 from ghostwire.model.filter import FilterRule
 from ghostwire.policy.facts import (
     Explanation,
@@ -23,6 +22,7 @@ from ghostwire.policy.facts import (
     node_row,
     user_row,
 )
+from ghostwire.policy.prefixes import PrefixRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _encoder: Final = msgspec.msgpack.Encoder()
 Standpoint = tuple[int, int, int]
 """A class of identities, a class of addresses, and an owner where rules are about devices of one owner, else 0."""
+MANY: Final = 1_000
+"""After so many questions about addresses the rules between prefixes are packed for those to come."""
 MOST_SIGHTS: Final = 4096
 """Standpoints of which is kept who is seen from there."""
 POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
@@ -46,11 +48,13 @@ class Engine(policy_cells.Decisions):
     Names of users bind to ids when they first match; a bound name matches nobody else later (`bindings`).
     """
 
-    __slots__ = ("_core", "_sights")
+    __slots__ = ("_asked", "_core", "_prefixes", "_sights")
 
     def __init__(self, core: native.Engine) -> None:
         self._core = core
         self._sights: dict[Standpoint, BitMap] = {}
+        self._prefixes: PrefixRules | None = None
+        self._asked = 0
 
     @classmethod
     def build(
@@ -107,14 +111,14 @@ class Engine(policy_cells.Decisions):
 
     def turn(self, utc_ns: int) -> BitMap:
         """Come to a time: the ids of the nodes whose peers, class or filter change as windows open and close."""
-        return self._moved(self._core.turn(utc_ns))
+        return self._ruled(self._core.turn(utc_ns))
 
     def set_access(self, grants: Iterable[AccessGrant]) -> BitMap:
         """Replace what was approved beside the policy; the ids of the nodes whose peers, class or filter change.
 
         No `deny` rule yields to it, and none outlives its `until`. ValidationError says what cannot be read.
         """
-        return self._moved(self._core.set_access([access_row(grant) for grant in grants]))
+        return self._ruled(self._core.set_access([access_row(grant) for grant in grants]))
 
     def join(self, node: NodeFacts) -> BitMap:
         """Add a node; the ids of the nodes whose peers or filter change, itself included."""
@@ -153,7 +157,7 @@ class Engine(policy_cells.Decisions):
         None, and nothing done, when the difference is more than that: build anew.
         """
         affected = self._core.edit(policy.core)
-        return None if affected is None else self._moved(affected)
+        return None if affected is None else self._ruled(affected)
 
     def concerned(self, policy: Policy) -> BitMap:
         """Return whom `edit` may concern, at most: everyone else sees the same peers after it.
@@ -184,6 +188,11 @@ class Engine(policy_cells.Decisions):
     def tells_nodes_apart(self) -> bool:
         """Whether filters may tell nodes of one class apart: by what they report, or by all addresses of one."""
         return self._core.tells_nodes_apart()
+
+    def _ruled(self, found: bytes) -> BitMap:
+        """The same as `_moved` where rules came or went, too."""
+        self._prefixes, self._asked = None, 0
+        return self._moved(found)
 
     def _moved(self, found: bytes) -> BitMap:
         """Forget what was made of earlier answers, also what a thread that asked before still keeps; whom it found."""
@@ -263,8 +272,18 @@ class Engine(policy_cells.Decisions):
         return _encoder.encode(self._core.native_filter(node_id))
 
     def decide_address(self, src_ip: str, dst_ip: str, proto: int, port: int) -> bool:
-        """Whether a packet between two addresses may be, whether nodes have them or lie behind routers."""
-        return self._core.decide_address(src_ip, dst_ip, proto, port)
+        """Whether a packet between two addresses may be, whether nodes have them or lie behind routers.
+
+        Rules between prefixes are packed once many have asked, and again after rules change.
+        """
+        self._asked += 1
+        if self._asked == MANY:
+            self._prefixes = PrefixRules.of(self._core)
+        if self._prefixes is None:
+            return self._core.decide_address(src_ip, dst_ip, proto, port)
+        if not self._prefixes.accept(src_ip, dst_ip, proto, port):
+            return self._core.decide_address(src_ip, dst_ip, proto, port, beside=True)
+        return not self._core.has_denials() or self._core.decide_address(src_ip, dst_ip, proto, port)
 
     def sight_ends(self, node_id: int) -> SightEnds:
         """Return until when a node sees those whom it will not see for good."""

@@ -8,7 +8,7 @@ pub mod policy {
     use crate::policy_rows::{AccessRow, NodeRow, UserRow, address, approved, node, share, span, user};
     use gw_policy::access::parse_ip;
     use gw_policy::directory::{Directory, Node, Tailnet};
-    use gw_policy::engine::{Effect, Explanation, Limit, Matrix, Numbers, Standpoint};
+    use gw_policy::engine::{Boxes, Effect, Explanation, Limit, Matrix, Numbers, Standpoint};
     use gw_policy::scope::{Bindings, Scope};
     use pyo3::exceptions::PyBufferError;
     use pyo3::ffi;
@@ -59,6 +59,19 @@ pub mod policy {
                 0 => Ok(()),
                 _ => Err(PyErr::take(slf.py()).unwrap_or_else(|| PyBufferError::new_err("no buffer"))),
             }
+        }
+    }
+
+    #[pyclass(frozen, module = "rust_ext.policy")]
+    struct Axis(gw_policy::engine::Axis);
+
+    #[pymethods]
+    impl Axis {
+        /// Whether two addresses are of IPv6, and their places in boxes; None where they are of two families.
+        fn place(&self, source: &str, target: &str) -> PyResult<Option<(bool, u32, u32)>> {
+            let (source, target) = (address(source)?, address(target)?);
+            let alike = source.v6 == target.v6;
+            Ok(alike.then(|| (source.v6, self.0.place(source), self.0.place(target))))
         }
     }
 
@@ -352,8 +365,16 @@ pub mod policy {
             self.over(|scope, node| serde_json::Value::from(gw_policy::attributes::of(scope, node)).to_string(), id)
         }
 
-        fn decide_address(&self, source: &str, target: &str, protocol: u8, port: u16) -> PyResult<bool> {
-            Ok(self.lock().decide_address(address(source)?, address(target)?, protocol, port))
+        #[pyo3(signature = (source, target, protocol, port, beside=false))]
+        fn decide_address(&self, source: &str, target: &str, protocol: u8, port: u16, beside: bool) -> PyResult<bool> {
+            let (source, target) = (address(source)?, address(target)?);
+            Ok(self.lock().decide_address(source, target, protocol, port, beside))
+        }
+
+        /// The rules between prefixes that accept now, of IPv4 and of IPv6; None where they are too many.
+        fn boxes(&self, py: Python<'_>) -> Option<(Words, Words, Axis)> {
+            let Boxes { four, six, axis } = py.detach(|| self.lock().boxes())?;
+            Some((Words::new(four), Words::new(six), Axis(axis)))
         }
 
         /// Whether it is allowed at a time, and the rules that say so or come nearest; None for an unknown node.

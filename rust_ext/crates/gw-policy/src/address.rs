@@ -105,7 +105,7 @@ impl Span {
         Address { v6: self.v6, bits: self.first }
     }
 
-    fn high(&self) -> Address {
+    pub fn high(&self) -> Address {
         Address { v6: self.v6, bits: self.last }
     }
 }

@@ -72,6 +72,8 @@ pub struct Links {
     /// Plain links between nodes, written out: what an atom reaches, and what reaches it.
     out: FxHashMap<Atom, Vec<(Atom, PortSetId)>>,
     into: FxHashMap<Atom, Vec<Atom>>,
+    /// The same as `out` of links between prefixes.
+    between: FxHashMap<Atom, Vec<(Atom, PortSetId)>>,
     /// Links between nodes that are not plain, by what they name.
     special_sources: FxHashMap<Atom, Vec<u32>>,
     special_targets: FxHashMap<Atom, Vec<u32>>,
@@ -124,8 +126,9 @@ impl Links {
             name(by_target, &link.targets.atoms);
         }
         if is_plain(link) {
+            let out = if link.is_between_prefixes() { &mut self.between } else { &mut self.out };
             for source in &link.sources.atoms {
-                let out = self.out.entry(*source).or_default();
+                let out = out.entry(*source).or_default();
                 out.extend(link.targets.atoms.iter().map(|target| (*target, link.ports)));
             }
             for target in &link.targets.atoms {
@@ -174,10 +177,13 @@ impl Links {
 
     /// Write out again what the atoms of a link that is gone reach and are reached by.
     fn write_anew(&mut self, gone: &Link) {
-        let Self { list, by_source, by_target, out, into, .. } = self;
+        let Self { list, by_source, by_target, into, .. } = self;
+        let is_between = gone.is_between_prefixes();
+        let out = if is_between { &mut self.between } else { &mut self.out };
         for atom in &gone.sources.atoms {
             let links =
                 by_source.get(atom).into_iter().flatten().map(|id| &list[*id as usize]).filter(|link| is_plain(link));
+            let links = links.filter(|link| link.is_between_prefixes() == is_between);
             let pairs = links.flat_map(|link| link.targets.atoms.iter().map(|target| (*target, link.ports)));
             out.insert(*atom, pairs.collect());
         }
@@ -194,6 +200,16 @@ impl Links {
 
     /// What atoms reach by plain links.
     pub fn out<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a (Atom, PortSetId)> {
+        self.out_beside(atoms).chain(self.out_between(atoms))
+    }
+
+    /// The same by links between prefixes.
+    pub fn out_between<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a (Atom, PortSetId)> {
+        atoms.iter().filter_map(|atom| self.between.get(atom)).flatten()
+    }
+
+    /// The same by all others.
+    pub fn out_beside<'a>(&'a self, atoms: &'a [Atom]) -> impl Iterator<Item = &'a (Atom, PortSetId)> {
         atoms.iter().filter_map(|atom| self.out.get(atom)).flatten()
     }
 

@@ -251,7 +251,7 @@ impl Engine {
         }
     }
 
-    fn spans_of(&self, id: u32) -> Vec<Span> {
+    pub(super) fn spans_of(&self, id: u32) -> Vec<Span> {
         match &self.selectors[id as usize] {
             Selector::Internet => self.catalog.public().as_slice().to_vec(),
             selector => self.policy.spans(selector).map_or(Vec::new(), |spans| spans.to_vec()),

@@ -77,6 +77,15 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether it asks of both sides but which addresses they have.
+    pub fn is_between_prefixes(&self) -> bool {
+        let are_addresses = |side: &Side| !side.any && side.atoms.iter().all(|atom| [V4, V6].contains(&(atom & 7)));
+        self.reach != Reach::Own
+            && self.needs.is_empty()
+            && are_addresses(&self.sources)
+            && are_addresses(&self.targets)
+    }
+
     /// Whether it names both sides, so that it stands in the rows of decision cells.
     pub fn is_in_rows(&self) -> bool {
         self.reach == Reach::Nodes && !self.sources.any && !self.targets.any

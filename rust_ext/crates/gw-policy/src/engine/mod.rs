@@ -1,5 +1,6 @@
 //! A policy compiled over users and nodes, kept up to date while they change.
 mod atoms;
+mod boxes;
 mod changes;
 mod classes;
 mod ends;
@@ -31,6 +32,7 @@ use crate::scope::{Bindings, Scope};
 use crate::selector::Selector;
 use crate::window::Instant;
 use atoms::Catalog;
+pub use boxes::{Axis, Boxes};
 use classes::{Classes, Links};
 use ends::Ends;
 pub use ends::SightEnds;

@@ -69,9 +69,8 @@ impl PortSet {
 
     /// Whether others together allow all that is allowed here.
     pub fn is_within(&self, others: &[&Self]) -> bool {
-        let has = |set: &Self, protocol: u8| set.protocols[usize::from(protocol >> 6)] >> (protocol & 63) & 1 == 1;
-        (0..=u8::MAX).filter(|protocol| has(self, *protocol)).all(|protocol| {
-            let mut those = others.iter().filter(|other| has(other, protocol));
+        (0..=u8::MAX).filter(|protocol| self.has(*protocol)).all(|protocol| {
+            let mut those = others.iter().filter(|other| other.has(protocol));
             if !has_ports(protocol) {
                 return those.next().is_some();
             }
@@ -81,8 +80,12 @@ impl PortSet {
         })
     }
 
-    pub fn allows(&self, protocol: u8, port: u16) -> bool {
+    pub fn has(&self, protocol: u8) -> bool {
         self.protocols[usize::from(protocol >> 6)] >> (protocol & 63) & 1 == 1
+    }
+
+    pub fn allows(&self, protocol: u8, port: u16) -> bool {
+        self.has(protocol)
             && (!has_ports(protocol) || self.ranges.iter().any(|range| range.first <= port && port <= range.last))
     }
 }

@@ -85,30 +85,34 @@ impl Engine {
         End { node, atoms, any: true }
     }
 
-    /// Whether a packet from one address to another may be, whoever has them.
-    pub fn decide_address(&self, source: Address, target: Address, protocol: u8, port: u16) -> bool {
+    /// Whether a packet from one address to another may be, whoever has them; `beside` what rules between prefixes
+    /// accept, if so asked.
+    pub fn decide_address(&self, source: Address, target: Address, protocol: u8, port: u16, beside: bool) -> bool {
         if source.v6 != target.v6 {
             return false;
         }
         let mut ends = [source, target].map(|address| self.end_at(&self.catalog, address));
-        if !self.is_named(Effect::Accept, &ends, protocol, port) {
+        if !self.is_named(Effect::Accept, &ends, protocol, port, beside) {
             return false;
         }
         ends.iter_mut().for_each(|end| self.widen(end));
-        !self.is_named(Effect::Deny, &ends, protocol, port)
+        !self.is_named(Effect::Deny, &ends, protocol, port, false)
     }
 
-    /// Whether a link of this effect is about these ends.
-    fn is_named(&self, effect: Effect, [source, target]: &[End<'_>; 2], protocol: u8, port: u16) -> bool {
+    /// Whether a link of this effect is about these ends; one `beside` those between prefixes, if so asked.
+    fn is_named(&self, effect: Effect, [source, target]: &[End<'_>; 2], protocol: u8, port: u16, beside: bool) -> bool {
         let links = self.links.get(effect);
         let fits = |set| self.sets.get(set).allows(protocol, port);
-        let mut plain = links.out(&source.atoms);
-        if plain.any(|(atom, set)| target.atoms.binary_search(atom).is_ok() && fits(*set)) {
+        let opens = |(atom, set): &(Atom, _)| target.atoms.binary_search(atom).is_ok() && fits(*set);
+        if links.out_beside(&source.atoms).any(opens) || (!beside && links.out_between(&source.atoms).any(opens)) {
             return true;
         }
         let wide = links.from_any.iter().chain(&links.any_to_any).chain(&links.routed).chain(&links.own);
         let mut others = links.special_from(&source.atoms).chain(wide.map(|id| links.get(*id)));
-        others.any(|link| fits(link.ports) && self.target_fits(link, source, target) && self.source_fits(link, source))
+        others.any(|link| {
+            let is_asked = !(beside && link.is_between_prefixes());
+            is_asked && fits(link.ports) && self.target_fits(link, source, target) && self.source_fits(link, source)
+        })
     }
 
     /// Denials that name one address of a node are about the node, by whichever address it is reached.
