@@ -23,7 +23,7 @@ POLICY = json.dumps(
     }
 )
 VIEWERS = 16
-STILL_S = 0.5
+STILL_S = 0.3
 """Shorter than what a worker may leave a removal unconfirmed."""
 TAKEN_S = 2.0
 """What is promised, counted from when the worker runs."""
