@@ -87,9 +87,7 @@ class MapChanges:
         parts = Parts()
         gone: tuple[int, ...] = ()
         if after.node is not None and gained:
-            owner = after.node.user_id
-            profiles = {} if owner is None else {owner: self._mapper.profiles.part(owner)}
-            parts = Parts(peers=self._mapper.fragments.of(BitMap([after.node.slot])), profiles=profiles)
+            parts = self._mapper.alone(after.node)
         if before.node is not None:
             gone = (before.node.id,)
         if before.node is None and after.node is not None:

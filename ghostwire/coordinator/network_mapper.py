@@ -20,7 +20,7 @@ from ghostwire.coordinator.kept_digests import KeptDigests
 from ghostwire.coordinator.liveness import HeartbeatMonitor
 from ghostwire.coordinator.map_pages import MapParts, MapPlan, delta_frame, full_frames
 from ghostwire.coordinator.maps import Maps
-from ghostwire.coordinator.pacing import Batch, Pacer
+from ghostwire.coordinator.pacing import Pacer
 from ghostwire.coordinator.settings import Settings
 from ghostwire.coordinator.state import State
 from ghostwire.coordinator.views import Views
@@ -151,15 +151,18 @@ class NetworkMapper:
 
     def show(self, node: Node, viewers: BitMap) -> None:
         """Show a present node as it is now: at once to who has heard nothing in this window, later to the others."""
-        self._show(Batch(self.pacer.show(node.id, node.slot, viewers), (node.id,)))
+        now = self.pacer.show(node.id, node.slot, viewers)
+        if now:
+            self._emit_delta(now, self.alone(node), (), ())
+
+    def alone(self, node: Node) -> Parts:
+        """A present node with its owner's profile."""
+        profiles = {} if node.user_id is None else {node.user_id: self.profiles.part(node.user_id)}
+        return Parts(peers={node.id: self.fragments.one(node.slot)}, profiles=profiles)
 
     def close_window(self) -> None:
         """Send what has waited, each node as it is now."""
         for batch in self.pacer.close():
-            self._show(batch)
-
-    def _show(self, batch: Batch) -> None:
-        if batch.slots:
             self._emit_delta(batch.slots, self._joined(Parts(), batch.nodes), (), ())
 
     def _joined(self, parts: Parts, nodes: tuple[int, ...]) -> Parts:

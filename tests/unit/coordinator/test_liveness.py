@@ -1,8 +1,12 @@
 """Exact deadlines, in virtual time."""
 
-import pytest
+from collections.abc import Callable
 
-from ghostwire.coordinator import Settings
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ghostwire.coordinator import Settings, conversations
 from ghostwire.coordinator.commands import DeleteNode, HearNodes, HeartbeatNode, SessionClosed, SetEndpoints
 from ghostwire.errors import NotFoundError, ValidationError
 from ghostwire.model.beat import Beat
@@ -210,6 +214,21 @@ def test_what_may_be_lost_is_on_disk_within_5_s(net: SimNet, seconds: float, kep
     net.restart(graceful=False)
     assert net.coordinator.view.endpoints(node.id) == kept
     assert net.coordinator.view.node(node.id).name == "a"
+
+
+octets = st.integers(0, 299).map(str) | st.sampled_from(["0", "00", "01", "223", "224", "239", "240", "255", "256", ""])
+ports = st.integers(0, 70_000).map(str) | st.sampled_from(["0", "080", "65535", "65536", "123456", "", "-1", "\u0661"])
+
+
+@given(st.lists(octets, min_size=3, max_size=5).map(".".join), ports)
+def test_plain_endpoints_are_taken_as_others_are(host: str, port: str) -> None:
+    def answer(read: Callable[[str], str]) -> str:
+        try:
+            return read(f"{host}:{port}")
+        except ValidationError as error:
+            return f"refused: {error}"
+
+    assert answer(conversations._endpoint) == answer(conversations._read_endpoint)
 
 
 @pytest.mark.parametrize(
