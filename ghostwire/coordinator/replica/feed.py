@@ -195,16 +195,8 @@ class Feed:
         return e.RowSet(group.number, self._groups.numbers(seen).serialize())
 
     def _maps_changed(self, entry: Entry, affected: bytes | None, seen: int = 0) -> e.Event:
-        return e.MapsChanged(
-            number=entry.number,
-            boot=entry.boot,
-            seq=entry.seq,
-            vseq=entry.vseq,
-            touched=entry.touched,
-            owners=entry.owners,
-            affected=affected,
-            seen=seen,
-        )
+        change = entry.number, entry.boot, entry.seq, entry.vseq, entry.touched, entry.owners
+        return e.MapsChanged(*change, affected, seen)
 
 
 def _paged(begun: e.Begun, standing: Iterator[e.Event], position: Position) -> Iterator[e.Batch]:
