@@ -7,9 +7,9 @@ pub mod policy {
     use crate::errors;
     use crate::policy_rows::{AccessRow, NodeRow, UserRow, address, approved, node, share, span, user};
     use gw_policy::access::parse_ip;
-    use gw_policy::directory::{Directory, Node, Tailnet};
+    use gw_policy::directory::{Directory, Tailnet};
     use gw_policy::engine::{Boxes, Effect, Explanation, Limit, Matrix, Numbers, Standpoint};
-    use gw_policy::scope::{Bindings, Scope};
+    use gw_policy::scope::Bindings;
     use pyo3::exceptions::PyBufferError;
     use pyo3::ffi;
     use pyo3::prelude::*;
@@ -117,13 +117,6 @@ pub mod policy {
         /// A poisoned lock means that a panic left the engine behind; its answers are not to be trusted.
         fn lock(&self) -> MutexGuard<'_, gw_policy::Engine> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
-        }
-
-        fn over<T>(&self, answer: impl FnOnce(&Scope<'_>, &Node) -> T, id: u32) -> PyResult<T> {
-            let engine = self.lock();
-            let directory = engine.directory();
-            let node = directory.node(id).ok_or_else(|| errors::unknown_node(id))?;
-            Ok(answer(&engine.scope(&directory), node))
         }
     }
 
@@ -358,11 +351,13 @@ pub mod policy {
         }
 
         fn ssh_rules(&self, id: u32) -> PyResult<String> {
-            self.over(|scope, node| gw_policy::shapes::logins(&gw_policy::logins::of(scope, node)).to_string(), id)
+            let rules = self.lock().logins(id).ok_or_else(|| errors::unknown_node(id))?;
+            Ok(gw_policy::shapes::logins(&rules).to_string())
         }
 
         fn capabilities(&self, id: u32) -> PyResult<String> {
-            self.over(|scope, node| serde_json::Value::from(gw_policy::attributes::of(scope, node)).to_string(), id)
+            let found = self.lock().capabilities(id).ok_or_else(|| errors::unknown_node(id))?;
+            Ok(serde_json::Value::from(found).to_string())
         }
 
         #[pyo3(signature = (source, target, protocol, port, beside=false))]

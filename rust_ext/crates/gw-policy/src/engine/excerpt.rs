@@ -1,16 +1,19 @@
-//! The packet filter of one node in the service's shape, made of those parts of policy and directory alone that have
-//! a say in it.
+//! Answers about one node in the service's shape, made of those parts of policy and directory alone that have a say in
+//! them.
 use super::sources::{Alike, Others, Sources, needs};
 use super::{Engine, Made, Slot};
 use crate::access::Approved;
+use crate::attributes;
 use crate::directory::{Directory, Node, User};
 use crate::filter::{FilterRule, Filters, has_companions};
+use crate::logins::{self, Login};
 use crate::model::{Access, Rule, SelectorId};
 use crate::ports::Protocols;
 use crate::scope::{Bearers, Scope};
 use crate::selector::Selector;
 use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -37,6 +40,26 @@ impl Engine {
             .with_access(&approved)
             .with_bearers(self.bearers(&directory, &made));
         Some(Filters::new(&scope).of(directory.node(id)?))
+    }
+
+    /// Who may log in to a node, in the service's shape. None for an unknown node.
+    pub fn logins(&self, id: u32) -> Option<Vec<Login>> {
+        let node = self.nodes.get(&id)?;
+        let part = self.part(node, &[]);
+        let scope = Scope::of(&self.policy, std::iter::empty(), &part, &self.bindings, self.at);
+        if !self.policy.ssh.iter().any(|rule| logins::concerns(&scope, rule, node)) {
+            return Some(Vec::new());
+        }
+        let directory = self.directory();
+        let scope = Scope::of(&self.policy, std::iter::empty(), &directory, &self.bindings, self.at);
+        Some(logins::of(&scope, directory.node(id)?))
+    }
+
+    /// A node's own capabilities, in the service's shape. None for an unknown node.
+    pub fn capabilities(&self, id: u32) -> Option<Map<String, Value>> {
+        let part = self.part(self.nodes.get(&id)?, &[]);
+        let scope = Scope::of(&self.policy, std::iter::empty(), &part, &self.bindings, self.at);
+        Some(attributes::of(&scope, part.node(id)?))
     }
 
     /// The rules that a node's filter is made of, by place: those that may have a destination there, and those that
