@@ -119,6 +119,18 @@ def test_a_name_stays_with_its_first_bearer():
     assert set(engine.visible(2)) == {0}
 
 
+@pytest.mark.parametrize("name", ["alice@", "alice@example.com"])
+def test_a_user_is_named_by_login_or_by_email(name):
+    rules = [{"action": "accept", "src": [name], "dst": ["tag:a:22"]}]
+    policy = Policy.parse(json.dumps({"tagOwners": {"tag:a": []}, "acls": rules}))
+    nodes = [NodeFacts(id=0, user=1), NodeFacts(id=1, user=2), NodeFacts(id=2, tags=("tag:a",))]
+    engine = Engine.build(policy, [ALICE, BOB], nodes)
+    assert engine.bindings == {name: 1}
+    assert [engine.decide(source, 2, 6, 22) for source in (0, 1)] == [True, False]
+    engine.set_users([UserFacts(id=1, name="alice", email="alice@elsewhere.org", role="owner"), BOB])
+    assert engine.decide(0, 2, 6, 22) is (name == "alice@")
+
+
 def test_postures_ask_of_the_source():
     text = json.dumps(
         {
