@@ -287,6 +287,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dropped_is_zeroised() {
+        fn is_zeroised_when_dropped<T: ZeroizeOnDrop>() {}
+        is_zeroised_when_dropped::<Block>();
+        let words = || Texts::new([b"secret".as_slice()].into_iter()).unwrap();
+        let columns =
+            [Column::Integers(vec![7]), Column::Reals(vec![7.0]), Column::Texts(words()), Column::Bytes(words())];
+        for mut column in columns {
+            column.zeroize();
+            assert_eq!(column.len(), 0);
+            assert_eq!(column.weight(), 0);
+        }
+    }
+
+    #[test]
     fn what_is_no_block_is_refused() {
         assert!(Block::new(vec![]).is_err());
         assert!(Block::new(vec![Column::Integers(vec![1]), Column::Reals(vec![])]).is_err());
