@@ -28,36 +28,42 @@ class Journal:
 
     def __init__(self) -> None:
         self.is_followed = False
-        self._changed = Changed()
+        self._changed: Changed | None = None
 
-    def take(self) -> Changed:
-        """Everything since the last call, which is noted no longer."""
-        changed, self._changed = self._changed, Changed()
+    def take(self) -> Changed | None:
+        """Everything since the last call, which is noted no longer; None where that is nothing."""
+        changed, self._changed = self._changed, None
         return changed
 
     def node(self, slot: int) -> None:
         """The node in this slot came, went, or has another row."""
         if self.is_followed:
-            self._changed.nodes.add(slot)
+            self._noted().nodes.add(slot)
 
     def part(self, slot: int) -> None:
         """Peers are shown another part of this node."""
         if self.is_followed:
-            self._changed.parts.add(slot)
+            self._noted().parts.add(slot)
 
     def rules(self, slots: BitMap) -> None:
         """The filters of these nodes may be others."""
         if self.is_followed:
-            self._changed.rules |= slots
+            self._noted().rules |= slots
 
     def moved(self, slots: BitMap, *, everyone: bool = False) -> None:
         """These nodes may see others, and have other filters; with `everyone` all may see from elsewhere."""
         if self.is_followed:
-            self._changed.moved |= everyone
-            self._changed.rules |= slots
-            self._changed.seeing |= slots
+            changed = self._noted()
+            changed.moved |= everyone
+            changed.rules |= slots
+            changed.seeing |= slots
 
     def user(self, user: int) -> None:
         """A user may have another profile."""
         if self.is_followed:
-            self._changed.users.add(user)
+            self._noted().users.add(user)
+
+    def _noted(self) -> Changed:
+        if self._changed is None:
+            self._changed = Changed()
+        return self._changed

@@ -46,7 +46,8 @@ class Feed:
 
     def take(self) -> e.Batch | None:
         """Everything since the last call, as one batch; None when nothing has moved."""
-        found = tuple(self._events(self._views.journal.take()))
+        changed = self._views.journal.take()
+        found = (*(() if changed is None else self._events(changed)), *self._maps_changes())
         if not found and self._position == self._mapper.position:
             return None
         self._position = self._mapper.position
@@ -105,7 +106,6 @@ class Feed:
         yield from self._filtered(refiltered - present)
         yield from self._over()
         yield from self._profiles(changed.users)
-        yield from self._maps_changes()
 
     def _regroup(self, changed: Changed) -> BitMap:
         """Bring the groups up to date: who is in another one."""
