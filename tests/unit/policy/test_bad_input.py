@@ -95,6 +95,16 @@ def test_a_key_stands_once(text: str) -> None:
         Policy.parse(text)
 
 
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 18, 200])
+def test_a_key_stands_once_among_any_number(count: int) -> None:
+    names = [f"group:g{number}" for number in range(count)]
+    Policy.parse(f'{{"groups": {{{", ".join(f"{json.dumps(name)}: []" for name in names)}}}, "acls": []}}')
+    for again in {names[0], names[count // 2], names[-1]}:
+        groups = ", ".join(f"{json.dumps(name)}: []" for name in (*names, again))
+        with pytest.raises(ValidationError, match=r"occurs twice.*\(line 1, column \d+"):
+            Policy.parse(f'{{"groups": {{{groups}}}, "acls": []}}')
+
+
 def test_tags_that_own_each_other_give_nobody_anything() -> None:
     """A ring of owners is legal in the original; whoever is asked for stands outside."""
     count = 2_000

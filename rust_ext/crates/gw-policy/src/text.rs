@@ -10,6 +10,8 @@ use std::collections::HashSet;
 pub const MAX_TEXT: usize = 64 << 20;
 const MAX_DEPTH: usize = 64;
 const MAX_VALUES: usize = 6_000_000;
+/// Among so many keys one that occurs twice is found by looking at each of them, among more by their hashes.
+const FEW_KEYS: usize = 16;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json {
@@ -171,7 +173,15 @@ impl<'a> Reader<'a> {
                 }
             };
             let key = Key { at: self.at(), name };
-            if !seen.insert(key.name.clone()) {
+            let occurs_twice = if members.len() < FEW_KEYS {
+                members.iter().any(|(known, _)| known.name == key.name)
+            } else {
+                if seen.is_empty() {
+                    seen.extend(members.iter().map(|(known, _)| known.name.clone()));
+                }
+                !seen.insert(key.name.clone())
+            };
+            if occurs_twice {
                 return Err(self.fault(format!("key {:?} occurs twice", key.name)).hint("expected each key once"));
             }
             if self.need("\":\"")? != Token::Colon {
