@@ -103,6 +103,22 @@ def test_decisions_stay_those_of_the_policy_while_rules_of_many_ports_are_edited
         assert (found[0] == found[1]).all()
 
 
+def test_two_rules_far_apart_are_edited_at_once() -> None:
+    """What lies between them, which is more than an edit takes over, stays as it is."""
+
+    def policy(first: int, last: int) -> Policy:
+        rules = [("100.64.0.1", f"100.64.0.2:{port}") for port in (first, *range(1000, 6000), last)]
+        return Policy.parse(json.dumps({"acls": [{"action": "accept", "src": [s], "dst": [d]} for s, d in rules]}))
+
+    engine = Engine.build(policy(22, 80), [ALICE], [device(1, os=""), device(2, os="")])
+    for first, last in ((23, 81), (22, 82), (22, 83)):
+        assert engine.edit(policy(first, last)) is not None
+        opened = [port for port in (22, 23, 80, 81, 82, 83, 1000, 5999) if engine.decide(1, 2, 6, port)]
+        assert opened == [first, last, 1000, 5999]
+        (rule,) = engine.explain(1, 2, 6, last).rules
+        assert rule.index == 5001
+
+
 def test_what_differs_in_most_rules_is_built_anew() -> None:
     def policy(*ports: int) -> Policy:
         rules = [{"action": "accept", "src": ["100.64.0.1"], "dst": [f"100.64.0.2:{port}"]} for port in ports]

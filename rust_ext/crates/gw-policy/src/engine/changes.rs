@@ -17,6 +17,32 @@ use std::sync::Arc;
 /// Where more rules than these go and come, building anew is quicker than taking links apart.
 const MOST_EDITED: usize = 4_096;
 
+/// Rules that go, and those that come in their place, by their places in either policy.
+pub(super) struct Hunk {
+    pub gone: Range<usize>,
+    pub come: Range<usize>,
+}
+
+impl Hunk {
+    /// Where two lists of rules differ: each run of others where they are equally long, else one from the first
+    /// difference to the last.
+    fn between(left: &[u64], right: &[u64]) -> Vec<Self> {
+        let head = left.iter().zip(right).take_while(|(l, r)| l == r).count();
+        let tail = left[head..].iter().rev().zip(right[head..].iter().rev()).take_while(|(l, r)| l == r).count();
+        if left.len() != right.len() {
+            return vec![Self { gone: head..left.len() - tail, come: head..right.len() - tail }];
+        }
+        let mut found: Vec<Self> = Vec::new();
+        for place in (head..left.len() - tail).filter(|place| left[*place] != right[*place]) {
+            match found.last_mut().filter(|last| last.gone.end == place) {
+                Some(Self { gone, come }) => (gone.end, come.end) = (place + 1, place + 1),
+                None => found.push(Self { gone: place..place + 1, come: place..place + 1 }),
+            }
+        }
+        found
+    }
+}
+
 impl Engine {
     /// Add a node or replace what is known of it. The nodes whose peers, filter or class change, or in whose filter a
     /// denial names a class that has its first member now, or its last one no more; itself included. None if nothing
@@ -211,24 +237,26 @@ impl Engine {
     /// change, and the policy that is replaced: to take a large one apart takes longer than the edit. None when
     /// everything has to be built anew.
     pub fn edit(&mut self, policy: Arc<Policy>) -> Option<(RoaringBitmap, Arc<Policy>)> {
-        let (gone, come) = self.edited(&policy)?;
-        let rules = self.renamed(&policy, &policy.rules[come]);
+        let hunks = self.edited(&policy)?;
+        let rules = self.renamed(&policy, &hunks);
         let old = std::mem::replace(&mut self.policy, policy);
-        let affected = self.exchange(&old, gone, rules);
+        let affected = self.exchange(&old, &hunks, rules);
         Some((affected | std::mem::take(&mut self.learned), old))
     }
 
-    /// Rules of another policy by the names that are in use here, those included that come into use with them.
-    pub(super) fn renamed(&mut self, policy: &Policy, come: &[Arc<Rule>]) -> Vec<Rule> {
+    /// The rules that come with another policy by the names that are in use here, those included that come into use
+    /// with them.
+    pub(super) fn renamed(&mut self, policy: &Policy, hunks: &[Hunk]) -> Vec<Rule> {
         self.bindings.extend(policy, &self.users);
-        let learned = self.learn(come.iter().flat_map(|rule| rule.names()).map(|id| policy.selector(id)));
+        let come = || hunks.iter().flat_map(|hunk| &policy.rules[hunk.come.clone()]);
+        let learned = self.learn(come().flat_map(|rule| rule.names()).map(|id| policy.selector(id)));
         self.learned |= learned;
         let known: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
-        come.iter().map(|rule| rule.renamed(|id| known[policy.selector(id)])).collect()
+        come().map(|rule| rule.renamed(|id| known[policy.selector(id)])).collect()
     }
 
     /// Which rules go, and which ones of another policy come, if that is all and they are few.
-    pub(super) fn edited(&self, policy: &Policy) -> Option<(Range<usize>, Range<usize>)> {
+    pub(super) fn edited(&self, policy: &Policy) -> Option<Vec<Hunk>> {
         let old = &self.policy;
         let same = old.definitions == policy.definitions
             && old.postures == policy.postures
@@ -237,38 +265,41 @@ impl Engine {
         if !same || policy.fingerprints.len() != policy.rules.len() {
             return None;
         }
-        let (left, right) = (&old.fingerprints, &policy.fingerprints);
-        let head = left.iter().zip(right).take_while(|(l, r)| l == r).count();
-        let tail = left[head..].iter().rev().zip(right[head..].iter().rev()).take_while(|(l, r)| l == r).count();
-        let (gone, fresh) = (head..left.len() - tail, head..right.len() - tail);
-        if gone.len() + fresh.len() > MOST_EDITED {
+        let hunks = Hunk::between(&old.fingerprints, &policy.fingerprints);
+        if hunks.iter().map(|hunk| hunk.gone.len() + hunk.come.len()).sum::<usize>() > MOST_EDITED {
             return None;
         }
-        let come = &policy.rules[fresh.clone()];
-        if come.iter().chain(self.rules[gone.clone()].iter().map(|made| &made.rule)).any(|rule| !rule.via.is_empty()) {
+        let come = || hunks.iter().flat_map(|hunk| &policy.rules[hunk.come.clone()]);
+        let gone = hunks.iter().flat_map(|hunk| &self.rules[hunk.gone.clone()]).map(|made| &made.rule);
+        if come().chain(gone).any(|rule| !rule.via.is_empty()) {
             return None;
         }
-        if come.iter().flat_map(|rule| &rule.postures).any(|posture| !self.catalog.knows_posture(*posture)) {
+        if come().flat_map(|rule| &rule.postures).any(|posture| !self.catalog.knows_posture(*posture)) {
             return None;
         }
-        let mut named = come.iter().flat_map(|rule| rule.names()).map(|id| policy.selector(id));
-        named.all(|selector| self.is_learnable(selector)).then_some((gone, fresh))
+        let mut named = come().flat_map(|rule| rule.names()).map(|id| policy.selector(id));
+        named.all(|selector| self.is_learnable(selector)).then_some(hunks)
     }
 
     /// Exchange rules for those of the policy that has come in the place of another.
-    fn exchange(&mut self, old: &Policy, gone: Range<usize>, come: Vec<Rule>) -> RoaringBitmap {
+    fn exchange(&mut self, old: &Policy, hunks: &[Hunk], come: Vec<Rule>) -> RoaringBitmap {
         let mut change = Relinked::default();
-        for made in &mut self.rules[gone.clone()] {
+        for place in hunks.iter().flat_map(|hunk| hunk.gone.clone()) {
+            let made = &mut self.rules[place];
             let before = std::mem::replace(&mut made.standing, Standing::Closed);
             change.note(made, before);
         }
         let given = self.given_anew(old);
         let mut clock = Clock::new(self.at);
-        let fresh: Vec<Made> = come.into_iter().map(|rule| self.make(rule, &mut clock)).collect();
+        let mut fresh: Vec<Made> = come.into_iter().map(|rule| self.make(rule, &mut clock)).collect();
         fresh.iter().for_each(|made| change.note(made, Standing::Closed));
         self.places.take();
         self.unlinked.take();
-        self.rules.splice(gone, fresh);
+        // From the last to the first, so that those before them stay where they are.
+        for Hunk { gone, come } in hunks.iter().rev() {
+            let come = fresh.split_off(fresh.len() - come.len());
+            self.rules.splice(gone.clone(), come);
+        }
         self.relink(&change) | given
     }
 

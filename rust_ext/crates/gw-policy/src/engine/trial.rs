@@ -40,10 +40,10 @@ impl Engine {
     ///
     /// Names that come into use are learned by it.
     pub fn concerned(&mut self, policy: &Policy) -> Option<RoaringBitmap> {
-        let (gone, come) = self.edited(policy)?;
-        let come = self.renamed(policy, &policy.rules[come]);
+        let hunks = self.edited(policy)?;
+        let come = self.renamed(policy, &hunks);
         let mut marks = self.marks();
-        for Made { rule, links: made, .. } in &self.rules[gone] {
+        for Made { rule, links: made, .. } in hunks.iter().flat_map(|hunk| &self.rules[hunk.gone.clone()]) {
             let known = self.links.get(Effect::of(rule));
             made.clone().for_each(|id| self.mark_sides(known.get(id), &mut marks));
         }
