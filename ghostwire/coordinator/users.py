@@ -73,7 +73,8 @@ class UserManager:
         old = self.get(command.user)
         owned = len(self._state.nodes_of.get(old.id, ()))
         if owned:
-            raise ConflictError(f"user {old.name!r} owns {owned} nodes: delete those first")
+            nodes = "a node: delete it first" if owned == 1 else f"{owned} nodes: delete those first"
+            raise ConflictError(f"user {old.name!r} owns {nodes}")
         if self._joining.get(old.id):
             raise ConflictError(f"a node or a key of user {old.name!r} is being made: try again")
         claim.take("user gone", old.id)

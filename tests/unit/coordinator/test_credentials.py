@@ -132,7 +132,7 @@ def test_users_with_nodes_are_not_deleted_and_their_keys_go_with_them(net: SimNe
     secret = net.key("alice")
     node = net.register(net.node("a"), secret)
     user = net.coordinator.view.user_by_name("alice")
-    with pytest.raises(ConflictError, match="owns 1 nodes"):
+    with pytest.raises(ConflictError, match="owns a node: delete it first"):
         net.ask(DeleteUser, user=user.id)
     net.ask(LogoutNode, node=node.id)
     net.ask(DeleteUser, user=user.id)
