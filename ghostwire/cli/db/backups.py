@@ -210,7 +210,8 @@ def _report(restored: Restored, what: str, as_json: bool, more: dict[str, Any]) 
         told,
         as_json,
         lambda: (
-            f"{screen.good(what)} {restored.segments} backup{"s" * (restored.segments != 1)} up to row {restored.head.seq}, epoch {restored.epoch}; "
+            f"{screen.good(what)} {restored.segments} backup{'s' * (restored.segments != 1)} "
+            f"up to row {restored.head.seq}, epoch {restored.epoch}; "
             f"{restored.tables} tables and definitions are what they were."
         ),
     )
