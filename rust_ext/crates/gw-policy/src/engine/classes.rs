@@ -81,9 +81,8 @@ pub struct Links {
     pub from_any: Vec<u32>,
     pub to_any: Vec<u32>,
     pub any_to_any: Vec<u32>,
-    /// Links between devices of one owner, and those of them for any source.
+    /// Links between devices of one owner.
     pub own: Vec<u32>,
-    pub own_any: Vec<u32>,
     /// Links of address queries only.
     pub routed: Vec<u32>,
     attached: usize,
@@ -109,14 +108,11 @@ impl Links {
         let link = &list[id as usize];
         match (link.reach, link.sources.any, link.targets.any) {
             (Reach::Routed, ..) => self.routed.push(id),
-            (Reach::Own, true, _) => self.own_any.push(id),
+            (Reach::Own, ..) => self.own.push(id),
             (Reach::Nodes, true, true) => self.any_to_any.push(id),
             (Reach::Nodes, true, false) => self.from_any.push(id),
             (Reach::Nodes, false, true) => self.to_any.push(id),
             _ => {}
-        }
-        if link.reach == Reach::Own {
-            self.own.push(id);
         }
         let name = |index: &mut FxHashMap<Atom, Vec<u32>>, atoms: &[Atom]| {
             atoms.iter().for_each(|atom| index.entry(*atom).or_default().push(id));
@@ -166,8 +162,8 @@ impl Links {
             self.by_target.get_mut(atom).map(drop);
             self.special_targets.get_mut(atom).map(drop);
         }
-        let Self { from_any, to_any, any_to_any, own, own_any, routed, .. } = self;
-        for list in [from_any, to_any, any_to_any, own, own_any, routed] {
+        let Self { from_any, to_any, any_to_any, own, routed, .. } = self;
+        for list in [from_any, to_any, any_to_any, own, routed] {
             drop(list);
         }
         if is_plain(&link) {
