@@ -17,6 +17,7 @@ import psutil
 from bench.load.clients import ROOT
 from bench.load.codecs import KINDS
 from ghostwire.testing.load.caller import Caller
+from ghostwire.testing.load.door import Door
 from ghostwire.testing.load.link import masked
 
 FIRST = 2000
@@ -100,9 +101,9 @@ def measure() -> dict[str, tuple[float, float, float]]:
     idle: dict[str, float] = {}
     for kind in KINDS:
         with Serving(kind) as serving:
-            first = [Caller("127.0.0.1", serving.port) for _ in range(FIRST)]
+            first = [Caller(Door("127.0.0.1", serving.port)) for _ in range(FIRST)]
             before = serving.memory
-            callers = [Caller("127.0.0.1", serving.port) for _ in range(IDLE)]
+            callers = [Caller(Door("127.0.0.1", serving.port)) for _ in range(IDLE)]
             talk(callers[:TALKING])
             idle[kind] = (serving.memory - before) / IDLE
             for caller in (*first, *callers):
@@ -112,7 +113,7 @@ def measure() -> dict[str, tuple[float, float, float]]:
     for _ in range(ROUNDS):
         for kind in KINDS:
             with Serving(kind) as serving:
-                callers = [Caller("127.0.0.1", serving.port) for _ in range(TALKING)]
+                callers = [Caller(Door("127.0.0.1", serving.port)) for _ in range(TALKING)]
                 talk(callers)
                 before_s = serving.cpu_s
                 rates[kind].append(talk(callers))

@@ -1,5 +1,7 @@
 """What one heartbeat costs the coordinator: the time noted, the map's digest compared."""
 
+from itertools import islice
+
 from bench.networks import EVERYONE, Network
 from ghostwire.coordinator.commands import HeartbeatNode, SetEndpoints
 from ghostwire.model.node import NodeMetrics
@@ -19,7 +21,7 @@ class Heartbeat:
         self.peer = self.network.connect(1)
         self.opened = self.network.connect(0)
         self.map = NetMap()
-        for frame in self.opened.frames[1:]:
+        for frame in islice(self.opened.frames, 1, None):
             self.map.apply_page(codec.decode_from_server(frame))
         self.metrics = NodeMetrics(load_factor=0.5, uptime_seconds=3600, bytes_in=1 << 30)
         self.port = 1024

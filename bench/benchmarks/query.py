@@ -10,6 +10,7 @@ import statistics
 from bench.load.clients import Node, Serving, open_loop, query
 from ghostwire.errors import UnavailableError
 from ghostwire.testing.load.caller import Caller
+from ghostwire.testing.load.door import Door
 
 SESSIONS = 1000
 USERS = 100
@@ -42,7 +43,7 @@ def measure() -> dict[str, list[tuple[float, float, float]]]:
             settle(node.connection)
         # Each asks for the next node of its own user.
         requests = [query(f"node-{(at + USERS) % SESSIONS}") for at in range(SESSIONS)]
-        plain = [Caller("127.0.0.1", raw.port) for _ in range(SESSIONS)]
+        plain = [Caller(Door("127.0.0.1", raw.port)) for _ in range(SESSIONS)]
         sides = {"ours": (ours, [node.connection for node in nodes]), "raw": (raw, plain)}
         found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sides}
         for turn in range(ROUNDS):

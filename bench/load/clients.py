@@ -20,6 +20,7 @@ import psutil
 
 from ghostwire.model.node import NodeFacts
 from ghostwire.testing.load.caller import Caller
+from ghostwire.testing.load.door import Door
 from ghostwire.testing.load.kinds import is_answer
 from ghostwire.testing.load.link import masked
 from ghostwire.wire import codec
@@ -82,7 +83,7 @@ class Node:
     """A connection that has its challenge, and the `register` that answers it, not yet sent."""
 
     def __init__(self, serving: Serving, key: str, name: str) -> None:
-        self.connection = Caller("127.0.0.1", serving.port)
+        self.connection = Caller(Door("127.0.0.1", serving.port))
         who = Credentials(
             node_private=clamp(os.urandom(32)),
             machine_key=public_key(clamp(os.urandom(32))),
