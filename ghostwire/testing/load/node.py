@@ -185,9 +185,10 @@ class SimNode:
             name = door.host if door.tls else None
             await site.loop.create_connection(lambda: link, sock=connection, ssl=door.context, server_hostname=name)
         except OSError as error:
-            # The loop has closed what it was given: the number may be another connection's by now.
-            connection.detach()
             self._not_connected(error)
+        finally:
+            # The number is the loop's, and another connection's by now where this one failed, or was refused at once.
+            connection.detach()
 
     def _not_connected(self, error: OSError) -> None:
         self._site.counting.refusals[f"connect: {error.strerror}"] += 1
