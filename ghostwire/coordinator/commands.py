@@ -85,7 +85,10 @@ class AdoptSession(Command, frozen=True, kw_only=True):
 
 
 class HeartbeatNode(Command, frozen=True, kw_only=True):
-    """A sign of life in a live session, and perhaps what the filter's rules did and peers exchanged. Replies `None`."""
+    """A sign of life in a live session, and perhaps what the filter's rules did and peers exchanged.
+
+    Replies the position that the map may move to, or None.
+    """
 
     node: int
     session: int

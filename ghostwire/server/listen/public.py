@@ -30,7 +30,8 @@ def bind(endpoint: Endpoint) -> socket.socket:
 def bind_together(endpoint: Endpoint, count: int) -> tuple[socket.socket, ...]:
     """So many listening sockets at one port, over which the kernel spreads connections. Raises what `bind` does.
 
-    The first takes the port for itself and only then shares it, so nobody else listens there, before or between.
+    The first takes the port for itself and only then shares it, so nobody listens there before; only sockets of this
+    user may join.
     """
     first = _listening(endpoint, joins=False, shares=True)
     there = bound(first, endpoint)
