@@ -42,6 +42,8 @@ UNTAKEN_BYTES: Final = 8 * 1024 * 1024
 """What may be on its way to a worker before its requests wait."""
 SNAPSHOT_BYTES: Final = 1024 * 1024
 """The same while it is told what its replica begins with, which all workers of a leader that starts are at once."""
+UNTAKEN_S: Final = 0.01
+"""How long to wait until it is seen whether a worker has taken some of it."""
 CHUNK: Final = 64
 """Requests that are looked at in one turn of the event loop."""
 
@@ -113,6 +115,9 @@ class Station:
     def _snapshot(self, pages: Iterator[Batch]) -> None:
         if not self._open or self._behind is None or pages is not self._pages:
             return
+        if self.end.link.kept_bytes > SNAPSHOT_BYTES:
+            self._loop.call_later(UNTAKEN_S, self._snapshot, pages)
+            return
         page = next(pages, None)
         if page is None:
             behind, self._behind = self._behind, None
@@ -120,8 +125,8 @@ class Station:
                 self.end.say(message)
             return
         self.end.say(Replicated(encode_batch(page)))
-        wait = 0.01 if self.end.link.kept_bytes > SNAPSHOT_BYTES else 0.0
-        self._loop.call_later(wait, self._snapshot, pages)
+        self.end.flush()  # what is still gathered is not counted
+        self._loop.call_soon(self._snapshot, pages)
 
     def say(self, message: Any) -> None:
         """Tell the worker something, in order."""
@@ -168,7 +173,7 @@ class Station:
         if not self._requests:
             self._working = False
         elif self.end.link.kept_bytes > UNTAKEN_BYTES and self._open:
-            self._loop.call_later(0.01, self._work)
+            self._loop.call_later(UNTAKEN_S, self._work)
         else:
             self._loop.call_soon(self._work)
 

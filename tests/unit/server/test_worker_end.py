@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,32 +10,9 @@ import msgspec
 from ghostwire.server.workers.end import CONFIRM_S, GATHER_S, End, Stream
 from ghostwire.server.workers.link import Greeting, Link
 from ghostwire.server.workers.messages import Told
+from tests.unit.server.turns import Turns
 
 OTHER = b"o" * 16
-
-
-class Turns:
-    """An event loop whose time moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.due: list[tuple[float, Callable[[], None]]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_soon(self, act: Callable[[], None]) -> None:
-        self.call_later(0.0, act)
-
-    def call_later(self, seconds: float, act: Callable[[], None]) -> None:
-        self.due.append((self.now + seconds, act))
-
-    def pass_s(self, seconds: float) -> None:
-        self.now += seconds
-        ready = [act for at, act in self.due if at <= self.now]
-        self.due = [(at, act) for at, act in self.due if at > self.now]
-        for act in ready:
-            act()
 
 
 class Wire(asyncio.Transport):
