@@ -342,25 +342,35 @@ async def test_who_asks_and_never_reads_is_cut_off(tmp_path: Path) -> None:
             assert session.transport.waiting == 0
 
 
-async def test_only_so_many_large_bodies_are_read_at_a_time(server: Server) -> None:
-    token = (await call(server, "POST", "/v1/tokens", json={"name": "r", "scope": "read"}))["token"]
-    head = f"POST /v1/policy/check HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {token}\n"
-    sized, chunked = head + "Content-Length: 9999999\n\n", head + "Transfer-Encoding: chunked\n\n"
-    coming = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(front.LARGE)]
-    for (_, writer), text in zip(coming, (sized, chunked), strict=True):
-        writer.write(text.replace("\n", "\r\n").encode())
-    await until(lambda: server._http.config.loaded_app._large == front.LARGE)
+async def test_only_so_many_large_bodies_are_read_at_a_time_and_one_of_each_caller(server: Server) -> None:
+    def head(token: str) -> str:
+        return f"POST /v1/policy/check HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {token}\n"
+
+    async def minted(name: str, scope: str) -> str:
+        token: str = (await call(server, "POST", "/v1/tokens", json={"name": name, "scope": scope}))["token"]
+        return token
+
+    sized, chunked = "Content-Length: 9999999\n\n", "Transfer-Encoding: chunked\n\n"
+    holding, other = [await minted(f"r{number}", "read") for number in range(front.LARGE)], await minted("w", "write")
+    application = server._http.config.loaded_app
+    coming = []
+    for number, token in enumerate(holding):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write((head(token) + (sized, chunked)[number % 2]).replace("\n", "\r\n").encode())
+        coming.append(writer)
+        await until(lambda number=number: len(application._large) == number + 1)  # type: ignore[misc]
+        for text in (sized, chunked):
+            status, headers, document = await exchange(server, head(token) + text)
+            assert (status, document["code"], headers["retry-after"]) == (503, "unavailable", "1")
     for text in (sized, chunked):
-        status, headers, document = await exchange(server, text)
-        assert (status, document["code"], headers["retry-after"]) == (503, "unavailable", "1")
-    assert (await exchange(server, head + "Content-Length: 2\n\n", b"{}"))[0] == 400
-    admin = (await call(server, "POST", "/v1/tokens", json={"name": "a", "scope": "admin"}))["token"]
+        assert (await exchange(server, head(other) + text))[0] == 503
+    assert (await exchange(server, head(other) + "Content-Length: 2\n\n", b"{}"))[0] == 400
     body = json.dumps({"text": "{}" + " " * 6000}).encode()
-    sent = head.replace(token, admin) + f"Content-Type: application/json\nContent-Length: {len(body)}\n\n"
+    sent = head(await minted("a", "admin")) + f"Content-Type: application/json\nContent-Length: {len(body)}\n\n"
     assert (await exchange(server, sent, body))[0] == 200
-    for _, writer in coming:
+    for writer in coming:
         writer.close()
-    await until(lambda: server._http.config.loaded_app._large == 0)
+    await until(lambda: not application._large)
 
 
 async def test_only_so_many_wait_for_what_takes_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

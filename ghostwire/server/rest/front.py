@@ -19,7 +19,7 @@ CheckToken = Callable[[str], ApiToken]
 """The token of a secret. Raises `AuthenticationError`."""
 
 LARGE: Final = 2
-"""Large bodies that are read at a time of those who do not administer: each may be 128 MiB."""
+"""Large bodies that are read at a time of those who do not administer, one a caller: each may be 128 MiB."""
 SECURITY_HEADERS: Final = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
@@ -34,7 +34,7 @@ class Front:
         self._application, self._doors, self._check = application, doors, check
         self._clock, self._tell = clock, tell
         self._body_bytes = body_bytes
-        self._large = 0
+        self._large: set[str] = set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -50,18 +50,18 @@ class Front:
             # A listener that vouches for its connections has put a caller into their state; TCP vouches for nobody.
             if GRANT not in scope["state"]:
                 self._settle(scope)
-            large = self._weigh(scope)
+            heavy = self._weigh(scope)
         except GhostwireError as error:
             problem = problem_of(error)
             body, headers = encode(problem)
             await send_guarded({"type": "http.response.start", "status": problem.status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             return
-        self._large += large
+        self._large |= heavy
         try:
             await self._application(scope, receive, send_guarded)
         finally:
-            self._large -= large
+            self._large -= heavy
 
     def _settle(self, scope: Any) -> None:
         headers = scope["headers"]
@@ -73,14 +73,14 @@ class Front:
             scope["client"] = (self._doors.client(peer, headers), scope["client"][1])
         scope["state"][GRANT] = self._authenticate(headers, scope["path"])
 
-    def _weigh(self, scope: Any) -> int:
-        """1 for a body that counts as large. Raises `UnavailableError` while as many as may are on their way."""
+    def _weigh(self, scope: Any) -> frozenset[str]:
+        """Whose place a large body takes; nobody's for another one. Raises `UnavailableError` where there is none."""
         caller: Caller = scope["state"][GRANT]
         if caller.may("admin") or not self._is_large(scope["headers"]):
-            return 0
-        if self._large >= LARGE:
+            return frozenset()
+        if caller.actor in self._large or len(self._large) >= LARGE:
             raise UnavailableError("other large requests are on their way: come back in a moment", retry_after=1.0)
-        return 1
+        return frozenset((caller.actor,))
 
     def _is_large(self, headers: Any) -> bool:
         """Whether the body is said to be large, or may be."""
