@@ -35,7 +35,11 @@ def bind_together(endpoint: Endpoint, count: int) -> tuple[socket.socket, ...]:
     """
     first = _listening(endpoint, joins=False, shares=True)
     there = bound(first, endpoint)
-    return (first, *(_listening(there, joins=True, shares=True) for _ in range(count - 1)))
+    with contextlib.ExitStack() as unless_all:
+        unless_all.enter_context(first)
+        others = [unless_all.enter_context(_listening(there, joins=True, shares=True)) for _ in range(count - 1)]
+        unless_all.pop_all()
+    return (first, *others)
 
 
 def _listening(endpoint: Endpoint, *, joins: bool, shares: bool) -> socket.socket:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from ghostwire.errors import UnavailableError
+from ghostwire.server.listen import public
 from ghostwire.server.listen.endpoint import Endpoint
 from ghostwire.server.listen.public import bind, bind_together, bound
 
@@ -36,3 +37,19 @@ def test_a_port_that_somebody_has_is_not_shared_with_them() -> None:
             bind_together(bound(sockets[0], ANY), 2)
         with pytest.raises(UnavailableError):
             bind(bound(sockets[0], ANY))
+
+
+def test_where_one_socket_of_a_port_cannot_be_had_none_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    listening = public._listening
+
+    def third_fails(endpoint: Endpoint, *, joins: bool, shares: bool) -> socket.socket:
+        if len(made) == 2:
+            raise UnavailableError("no more descriptors")
+        made.append(listening(endpoint, joins=joins, shares=shares))
+        return made[-1]
+
+    monkeypatch.setattr(public, "_listening", third_fails)
+    with pytest.raises(UnavailableError):
+        bind_together(ANY, 3)
+    assert [found.fileno() for found in made] == [-1, -1]
