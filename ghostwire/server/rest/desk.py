@@ -68,9 +68,16 @@ class Desk:
             self._turns -= 1
 
     async def aside(self, work: Callable[..., Found], *arguments: Any) -> Found:
-        """Do this on another thread, in its turn. Raises what `turn` does."""
+        """Do this on another thread, in its turn. Raises what `turn` does.
+
+        A thread cannot be cancelled: whoever is, while it works, waits for its end, and the next turn with them.
+        """
         async with self.turn():
-            return await asyncio.to_thread(work, *arguments)
+            working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+            try:
+                return await asyncio.shield(working)
+            finally:
+                await asyncio.wait([working])
 
     def place(self, reference: str) -> tuple[Node, Behind | None]:
         """The node with this id, name or address, or the one that serves a network with it."""
