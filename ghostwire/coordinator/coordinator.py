@@ -156,7 +156,7 @@ class Coordinator:
         core.reservations.hold((BUILDING,))
         self._building = command, attempt
         self._last_build += 1
-        standing = core.views.begin_aside(unbuilt.text, unbuilt.bindings)
+        standing = core.views.begin_aside(unbuilt)
         core.effects.append(
             BuildPolicy(
                 build=self._last_build,

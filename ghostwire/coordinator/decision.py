@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ghostwire.model.change import Write
@@ -24,17 +24,26 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """The version that comes back unless another is confirmed, its text, and whom its names mean."""
+
+    number: int
+    text: str = field(compare=False)
+    bindings: Mapping[str, int] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Unbuilt:
     """Nothing is decided yet: this policy is to be built aside first, then the command is decided again.
 
-    `ends` are the slots of nodes at the ends of connections that it must not cut. Where it is held `against` another, a
-    text and what its names mean, it is to be found out whether it only takes access away.
+    `ends` are the slots of nodes at the ends of connections that it must not cut. Where it is held `against` another
+    version, it is to be found out whether it only takes access away.
     """
 
     text: str
     bindings: Mapping[str, int]
     ends: frozenset[int] = frozenset()
-    against: tuple[str, Mapping[str, int]] | None = None
+    against: Fallback | None = None
 
 
 def answers_nothing(_: Now) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from pyroaring import BitMap
 
 from ghostwire.coordinator.census import Census
+from ghostwire.coordinator.decision import Fallback
 from ghostwire.coordinator.policy_successor import Standing
 from ghostwire.coordinator.snapshot import NodeFlows
 from ghostwire.errors import GhostwireError
@@ -100,8 +101,8 @@ class BuildPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Build a policy aside (`ghostwire.coordinator.policy_building`), on a thread; then `PolicyBuilt`.
 
     `bindings` say whom names mean; without them who is called so. `standing` is the policy in force. The connections
-    of nodes in the slots `ends` are to be judged. Held `against` another text and what its names mean, it is to be said
-    whether access is only lost.
+    of nodes in the slots `ends` are to be judged. Held `against` another version, it is to be said whether access is
+    only lost.
     """
 
     build: int
@@ -110,7 +111,7 @@ class BuildPolicy(msgspec.Struct, frozen=True, kw_only=True):
     census: Census
     standing: Standing
     ends: frozenset[int] = frozenset()
-    against: tuple[str, Mapping[str, int]] | None = None
+    against: Fallback | None = None
 
 
 Effect = Persist | Reply | Refuse | Push | Send | CloseSession | Flush | RestSlot | BuildPolicy

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
+from ghostwire.coordinator.decision import Unbuilt
 from ghostwire.coordinator.policy_successor import Successor
 from ghostwire.policy import Engine, Policy
 
@@ -40,9 +41,9 @@ class Built:
 class Aside:
     """One policy that is being built, or stands ready. Changes of nodes and users are noted until it is built."""
 
-    def __init__(self, text: str, bindings: Mapping[str, int], numbers: tuple[int, int]) -> None:
-        self._text = text
-        self._bindings = dict(bindings)
+    def __init__(self, wanted: Unbuilt, numbers: tuple[int, int]) -> None:
+        self.wanted = wanted
+        """What it is built for: nothing else was found out of it."""
         self.numbers = numbers
         """The first of the numbers that are set aside for its classes, and how many they are."""
         self.built: Built | None = None
@@ -52,7 +53,7 @@ class Aside:
 
     def is_of(self, text: str, bindings: Mapping[str, int]) -> bool:
         """Whether it is this policy, with these meanings of names."""
-        return self._text == text and self._bindings == bindings
+        return self.wanted.text == text and self.wanted.bindings == bindings
 
     def note(self, change: Change) -> None:
         """Follow a change of the nodes or the users."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.commands import PolicyBuilt
+from ghostwire.coordinator.decision import Fallback
 from ghostwire.coordinator.effects import BuildPolicy
 from ghostwire.coordinator.policy_aside import Built
 from ghostwire.coordinator.policy_diff import Meaning, only_removes
@@ -34,7 +35,7 @@ def _built(effect: BuildPolicy, policy: Policy) -> Built:
     engine = directory.build(policy, effect.bindings)
     failure = _failure(engine.check)
     before = standing.compiled(policy_of(standing.text), directory)
-    removes = effect.against is not None and _only_removes(effect, engine, before, directory)
+    removes = effect.against is not None and _only_removes(effect, effect.against, engine, before, directory)
     return Built(policy, Successor.of(engine, before, standing), engine, failure, removes)
 
 
@@ -46,9 +47,11 @@ def _failure(check: Callable[[], None]) -> str | None:
     return None
 
 
-def _only_removes(effect: BuildPolicy, engine: Engine, standing: Engine, directory: Directory) -> bool:
+def _only_removes(
+    effect: BuildPolicy, against: Fallback, engine: Engine, standing: Engine, directory: Directory
+) -> bool:
     """Whether the policy takes access away and gives none, held against the one in force or another."""
-    text, bindings = effect.against or ("", {})
+    text, bindings = against.text, against.bindings
     is_in_force = (text, dict(bindings)) == (effect.standing.text, dict(effect.standing.bindings))
     before = standing if is_in_force else directory.build(policy_of(text), bindings)
     return only_removes(Meaning(text, before), Meaning(effect.text, engine), directory)

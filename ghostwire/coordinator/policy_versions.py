@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from ghostwire.coordinator.commands import ApplyPolicy, ConfirmPolicy, RevertPolicy, RollbackPolicy
-from ghostwire.coordinator.decision import Decision, Unbuilt
+from ghostwire.coordinator.decision import Decision, Fallback, Unbuilt
 from ghostwire.coordinator.names import printable
 from ghostwire.coordinator.policy_aside import Built
 from ghostwire.coordinator.state import State
@@ -60,10 +60,11 @@ class PolicyVersions:
             )
         if command.confirm_within_s is not None and not 1 <= command.confirm_within_s <= LONGEST_WAIT_S:
             raise ValidationError("a version waits for its confirmation for 1 second to 7 days")
-        built = self._views.aside(command.text or " ", {})
+        against = None if command.confirm_within_s is None else self._restored(waiting)
+        wanted = Unbuilt(command.text or " ", {}, self._ends(command.connections), against)
+        built = self._views.aside(wanted)
         if built is None:
-            against = None if command.confirm_within_s is None else self._restored(waiting)
-            return Unbuilt(command.text or " ", {}, self._ends(command.connections), against)
+            return wanted
         if built.policy.allows_everything and not command.allow_all:
             raise ValidationError(
                 "this text has neither acls nor grants, which allows everything: say so with --allow-all, "
@@ -107,9 +108,10 @@ class PolicyVersions:
         text = self.get(number).text
         if waiting is not None and number == waiting.restores:
             return self._back(waiting, command.actor, utc, command.note, "rollback")
-        built = self._views.aside(text, {})
+        wanted = Unbuilt(text, {}, self._ends(command.connections))
+        built = self._views.aside(wanted)
         if built is None:
-            return Unbuilt(text, {}, self._ends(command.connections))
+            return wanted
         forced = self._objections(built, command, utc)
         record = self._next(text, command.actor, utc, command.note, "rollback", number, forced)
         writes = (Put("policies", record), *_ended(waiting))
@@ -126,8 +128,9 @@ class PolicyVersions:
         """Go back to where the wait began, with its names' meaning then: nobody gains what a name means since."""
         text = self.get(waiting.restores).text
         bindings = bindings_of_version(waiting.bindings, waiting.restores)
-        if self._views.aside(text, bindings) is None:
-            return Unbuilt(text, bindings)
+        wanted = Unbuilt(text, bindings)
+        if self._views.aside(wanted) is None:
+            return wanted
         record = self._next(text, actor, utc, note, origin, waiting.restores, ())
         kept = self._state.setting(BINDINGS, bindings_value(record.number, bindings))
         writes = (Put("policies", record), kept, *_ended(waiting))
@@ -150,11 +153,11 @@ class PolicyVersions:
     def _number(self) -> int:
         return 0 if self._state.policy is None else self._state.policy.number
 
-    def _restored(self, waiting: PolicyTrial | None) -> tuple[str, Mapping[str, int]]:
-        """What comes back unless a version is confirmed, and whom its names mean: what did not wait itself."""
-        if waiting is None:
-            return self.get(self._number()).text, self._views.bindings
-        return self.get(waiting.restores).text, bindings_of_version(waiting.bindings, waiting.restores)
+    def _restored(self, waiting: PolicyTrial | None) -> Fallback:
+        """What comes back unless a version is confirmed: what did not wait itself."""
+        number = self._number() if waiting is None else waiting.restores
+        bindings = self._views.bindings if waiting is None else bindings_of_version(waiting.bindings, number)
+        return Fallback(number, self.get(number).text, bindings)
 
     def _trial(self, record: PolicyVersion, within_s: float, replaced: PolicyTrial | None) -> PolicyTrial:
         """The wait of a version. What comes back is the last version that did not wait itself."""

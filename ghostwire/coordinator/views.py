@@ -11,6 +11,7 @@ from pyroaring import BitMap
 from ghostwire.coordinator.access_standing import grants
 from ghostwire.coordinator.census import Census, policy_facts, served_routes, user_facts
 from ghostwire.coordinator.class_numbers import ClassNumbers
+from ghostwire.coordinator.decision import Unbuilt
 from ghostwire.coordinator.journal import Journal
 from ghostwire.coordinator.outlook import Outlook, Sights
 from ghostwire.coordinator.policy_aside import Aside, Built, Change
@@ -142,14 +143,14 @@ class Views:
 
     # A policy that is built aside.
 
-    def begin_aside(self, text: str, bindings: Mapping[str, int]) -> Standing:
+    def begin_aside(self, wanted: Unbuilt) -> Standing:
         """A policy is being built over the `census` as it is now: from here on it follows what changes.
 
         The policy in force is for who builds it.
         """
         count = len(self.slots)
         first = self.numbers.set_aside(count)
-        self._aside = Aside(text, bindings, (first, count))
+        self._aside = Aside(wanted, (first, count))
         return Standing(
             text=text_in_force(self._state),
             bindings=self.bindings,
@@ -158,13 +159,12 @@ class Views:
             known=self.numbers.copied(),
             first=first,
             engine=self._engine,
-            names_hold=self._means(self._engine, bindings),
+            names_hold=self._means(self._engine, wanted.bindings),
         )
 
-    def aside(self, text: str, bindings: Mapping[str, int]) -> Built | None:
-        """A policy that was built aside, if it is this one."""
-        aside = self._aside
-        return aside.built if aside is not None and aside.is_of(text, bindings) else None
+    def aside(self, wanted: Unbuilt) -> Built | None:
+        """What was built aside, if that is what it was built for."""
+        return self._aside.built if self._aside is not None and self._aside.wanted == wanted else None
 
     def aside_built(self, built: Built) -> None:
         """What was begun is built, and catches up."""
@@ -196,7 +196,8 @@ class Views:
 
     def _ready(self) -> Built | None:
         """The policy in force, if it was built aside."""
-        return self.aside(text_in_force(self._state), bindings_of(self._state))
+        aside, text, bindings = self._aside, text_in_force(self._state), bindings_of(self._state)
+        return aside.built if aside is not None and aside.is_of(text, bindings) else None
 
     def _note(self, change: Change) -> None:
         if self._aside is not None:

@@ -16,7 +16,8 @@ from ghostwire.coordinator.commands import (
     TagNode,
 )
 from ghostwire.coordinator.effects import BuildPolicy, MapFrom, Send
-from ghostwire.errors import ValidationError
+from ghostwire.errors import ConflictError, ValidationError
+from ghostwire.model.policy import Connection
 from ghostwire.policy import Engine
 from ghostwire.testing.simnet import SimNet
 from tests.reference.netmap_check import check_all
@@ -264,6 +265,40 @@ def test_a_version_can_be_confirmed_while_the_next_is_built(net: SimNet) -> None
     net.hold_builds = True
     begin(net, GROUP, replace=True)
     assert net.ask(ConfirmPolicy, connected_at=net.clock().utc + 1).text == WEB
+
+
+def test_it_is_held_against_what_comes_back_when_it_is_decided(net: SimNet) -> None:
+    """What was confirmed meanwhile would come back, not what came before it."""
+    net.hold_builds = False
+    wide = WEB.replace("web:80", "web:*")
+    net.ask(ApplyPolicy, text=wide, author="test", confirm_within_s=60)
+    net.hold_builds = True
+    op = begin(net, WEB, replace=True, confirm_within_s=60)
+    net.ask(ConfirmPolicy, connected_at=net.clock().utc + 1)
+    while net.builds:
+        net.finish_build()
+    refused = net.answer(op)
+    assert isinstance(refused, ConflictError)
+    assert "only takes access away" in refused.message
+    assert in_force(net) == wide
+
+
+def test_who_joins_meanwhile_is_not_cut_off(net: SimNet) -> None:
+    """A connection of a node that was not there yet when the policy was begun."""
+    net.hold_builds = False
+    net.ask(ApplyPolicy, text=WEB, author="test")
+    net.hold_builds = True
+    twin = SimNet(seed=5)
+    for name in ("laptop", "web", "late"):
+        late = twin.coordinator.view.node(twin.join(name, twin.key("alice")).id)
+    web = net.coordinator.view.node(net.nodes["web"].id)
+    op = begin(net, WEB.replace("80", "81"), connections=(Connection(late.ipv4, web.ipv4, 80),))
+    assert net.coordinator.view.node(net.join("late", net.key("alice")).id).ipv4 == late.ipv4
+    while net.builds:
+        net.finish_build()
+    refused = net.answer(op)
+    assert isinstance(refused, ConflictError)
+    assert "cut the connection" in refused.message
 
 
 def test_a_restart_forgets_what_was_being_built(net: SimNet) -> None:
