@@ -124,11 +124,9 @@ class PolicyControl:
         `nodeless` says that a user came or went who has no nodes, which costs no look at each node.
         """
         if nodeless:
-            if self._views.know_users():
-                return BitMap()
-            self._views.rebind()
-            self._views.journal.moved(self._views.slots, everyone=True)
-            return self._tell_whole(BitMap(self._views.slots))
+            # A name that meant two users means the one who is left: so seldom that all are sent their whole maps then.
+            moved = self._views.set_users()
+            return self._tell_whole(BitMap(self._views.slots)) if moved else moved
         return self._follow(self._views.set_users)
 
     def windows_turned(self) -> BitMap:

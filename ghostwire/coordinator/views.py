@@ -117,6 +117,7 @@ class Views:
         ready = self._ready()
         successor = None if ready is None else ready.successor
         if successor is None or not self._names_hold(successor.engine):
+            # What was built aside, if anything, was this policy: nobody asks for its numbers any more.
             foreseen = Foreseen(BitMap(), BitMap(self.slots))
             known = self.numbers.all()
             self._engine = self._build()
@@ -271,19 +272,9 @@ class Views:
 
     def set_users(self) -> BitMap:
         """Follow a change of the users: whose peers, filter or class may be another."""
-        return self._moving_classes(self._know_users)
-
-    def know_users(self) -> bool:
-        """Follow the coming or going of a user without nodes; whether no map can be another, as it should be."""
-        self.bound += 1
-        return not self._know_users()
-
-    def _know_users(self) -> BitMap:
         people = user_facts(self._state.users.values())
         self._note(lambda engine: engine.set_users(people))
-        affected = self._engine.set_users(people)
-        self._doubt(affected)
-        return affected
+        return self._moving_classes(lambda: self._engine.set_users(people))
 
     def edited(self) -> Policy | None:
         """The policy in force, where few of its rules alone have changed and its names mean the same users: `edit`.
@@ -333,6 +324,8 @@ class Views:
         told_owners = self._engine.tells_owners
         affected = change()
         self.bound += 1
+        if not affected and self._engine.tells_owners == told_owners:
+            return affected
         self.version += 1
         for slot in self._engine.take_moved() & self.slots:
             now = self._engine.class_of(slot)

@@ -202,6 +202,40 @@ def test_numbers_of_classes_are_given_once(net: SimNet) -> None:
     assert net.coordinator._core.views.numbers.next - before <= len(net.nodes)
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_numbers_of_classes_mean_the_same_whatever_names_come_to_mean(net: SimNet, early: bool) -> None:
+    """The e-mail address of two users means neither of them, until one goes: then nodes of the other are told apart."""
+    net.hold_builds = False
+    users = [net.ask(CreateUser, name=name, email="both@example.com") for name in ("bob", "carol")]
+    net.ask(ApplyPolicy, text=GROUP.replace('["alice@"]}, "tag', '["both@example.com"]}, "tag'), author="test")
+    bobs = [net.join(f"bobs-{number}", net.key("bob")) for number in range(2)]
+    net.hold_builds = True
+    op = begin(net, GROUP.replace("web:80", "db:5432"))
+    if early:
+        net.hold = True
+        net.finish_build()
+        applying = net.held.pop()
+        net.hold = False
+    begun = net.coordinator._core.views.numbers.all()
+    net.ask(DeleteUser, user=users[1].id)
+    assert all(node.netmap.peers.keys() == {net.nodes["web"].id} for node in bobs)
+    check_all(net)
+    known = net.coordinator._core.views.numbers.all()
+    assert known != begun
+    net.ask(TagNode, node=net.nodes["web"].id, tags=("tag:db",))
+    if early:
+        net.held.append(applying)
+        net.settle()
+    else:
+        net.finish_build()
+    assert net.answer(op).text == in_force(net)
+    check_all(net)
+    numbers = net.coordinator._core.views.numbers.all()
+    fresh = {number for slot, number in numbers.items() if number not in (begun[slot], known[slot])}
+    assert fresh
+    assert fresh.isdisjoint(known.values())
+
+
 def test_names_mean_users_of_the_moment_it_comes_into_force(net: SimNet) -> None:
     view = net.coordinator.view
     net.ask(DeleteNode, node=net.nodes["laptop"].id)
