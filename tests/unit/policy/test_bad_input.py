@@ -105,6 +105,26 @@ def test_a_key_stands_once_among_any_number(count: int) -> None:
             Policy.parse(f'{{"groups": {{{groups}}}, "acls": []}}')
 
 
+PACKED = """
+import json, resource
+from ghostwire.policy import Engine, Policy
+from ghostwire.policy.engine import MANY
+sources, targets = ([f"10.{net}.{i >> 7}.{i % 128 * 2}" for i in range(5_000)] for net in (1, 2))
+rule = {"action": "accept", "src": sources, "dst": [f"{target}:80" for target in targets]}
+engine = Engine.build(Policy.parse(json.dumps({"acls": [rule]})), [], [])
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (256 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+ports = [port for port in (80, 81) for _ in range(MANY)]
+print(*sorted({(port, engine.decide_address("10.1.0.2", "10.2.0.4", 6, port)) for port in ports}))
+"""
+"""Asks so often about one rule of 25 million pairs of prefixes that it would be packed, with 256 MiB to spare."""
+
+
+def test_rules_between_too_many_prefixes_are_not_packed() -> None:
+    done = subprocess.run([sys.executable, "-c", PACKED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "(80, True) (81, False)\n"), done.stderr[-500:]
+
+
 def test_tags_that_own_each_other_give_nobody_anything() -> None:
     """A ring of owners is legal in the original; whoever is asked for stands outside."""
     count = 2_000

@@ -39,7 +39,7 @@ impl Engine {
         let links = || open().flat_map(|made| made.links.clone()).map(|id| self.links.accept.get(id));
         let links = || links().filter(|link| link.is_between_prefixes());
         let spans = |atoms: &[Atom]| atoms.iter().flat_map(|atom| self.spans_of(atom >> 3)).collect::<Vec<Span>>();
-        let mut found = Boxes::default();
+        let (mut found, mut left) = (Boxes::default(), MOST);
         let six = links().flat_map(|link| [&link.sources.atoms, &link.targets.atoms]).flat_map(|atoms| spans(atoms));
         let six = six.filter(|span| span.v6);
         let edges = &mut found.axis.0;
@@ -53,12 +53,10 @@ impl Engine {
                 for target in targets.iter().filter(|target| target.v6 == source.v6) {
                     let ends =
                         [source.low(), source.high(), target.low(), target.high()].map(|end| found.axis.place(end));
+                    left = left.checked_sub(kinds.len())?;
                     let boxes = if source.v6 { &mut found.six } else { &mut found.four };
                     boxes.extend(kinds.iter().flat_map(|kind| ends.iter().chain(kind)));
                 }
-            }
-            if found.four.len() + found.six.len() > 8 * MOST {
-                return None;
             }
         }
         Some(found)
@@ -67,19 +65,20 @@ impl Engine {
 
 /// First and last port and protocol of boxes that together are a set.
 fn kinds(set: &PortSet) -> Vec<[u32; 4]> {
-    let mut found: Vec<[u32; 4]> = Vec::new();
     let all = [ALL_PORTS];
+    let mut runs: Vec<(&[Ports], u8, u8)> = Vec::new();
     for protocol in (0..=u8::MAX).filter(|protocol| set.has(*protocol)) {
         let ranges: &[Ports] = if has_ports(protocol) { &set.ranges } else { &all };
-        let number = u32::from(protocol);
-        for Ports { first, last } in ranges {
-            let (first, last) = (u32::from(*first), u32::from(*last));
-            let before = |known: &&mut [u32; 4]| known[..2] == [first, last] && known[3] + 1 == number;
-            match found.iter_mut().find(before) {
-                Some(known) => known[3] = number,
-                None => found.push([first, last, number, number]),
-            }
+        match runs.last_mut() {
+            Some((known, _, last)) if *last + 1 == protocol && *known == ranges => *last = protocol,
+            _ => runs.push((ranges, protocol, protocol)),
         }
     }
-    found
+    let kinds = |(ranges, lowest, highest): (&[Ports], u8, u8)| -> Vec<[u32; 4]> {
+        ranges
+            .iter()
+            .map(|Ports { first, last }| [*first, *last, lowest.into(), highest.into()].map(u32::from))
+            .collect()
+    };
+    runs.into_iter().flat_map(kinds).collect()
 }
