@@ -7,6 +7,7 @@ pub mod policy {
     use crate::errors;
     use crate::policy_rows::{AccessRow, NodeRow, UserRow, address, approved, node, share, span, user};
     use gw_policy::access::parse_ip;
+    use gw_policy::aside::drop_aside;
     use gw_policy::directory::{Directory, Tailnet};
     use gw_policy::engine::{Boxes, Effect, Explanation, Limit, Matrix, Numbers, Standpoint};
     use gw_policy::scope::Bindings;
@@ -125,8 +126,7 @@ pub mod policy {
         fn drop(&mut self) {
             let engine = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
             if engine.is_large() {
-                let whole = std::mem::take(engine);
-                std::thread::spawn(move || drop(whole));
+                drop_aside(std::mem::take(engine));
             }
         }
     }
@@ -222,9 +222,8 @@ pub mod policy {
             let new = policy.0.clone();
             let (affected, old) = py.detach(|| self.lock().edit(new))?;
             let mut text = self.1.lock().unwrap_or_else(PoisonError::into_inner);
-            let old = (old, std::mem::replace(&mut *text, policy.1.clone()));
             // Taking a large policy apart takes its time, and nobody waits for it.
-            std::thread::spawn(move || drop(old));
+            drop_aside((old, std::mem::replace(&mut *text, policy.1.clone())));
             Some(portable(py, &affected))
         }
 

@@ -1,6 +1,7 @@
 //! The policy engine: HuJSON to rules, rules to classes, classes to answers. It knows no Python.
 pub mod access;
 pub mod address;
+pub mod aside;
 pub mod assertions;
 pub mod attributes;
 mod denied;

@@ -7,6 +7,7 @@ mod rules;
 mod ssh;
 mod tests_block;
 
+use crate::aside::drop_aside;
 use crate::error::{Fault, PolicyError};
 use crate::model::{Policy, Prints, Section, SelectorId};
 use crate::selector::{AUTOGROUPS, Selector};
@@ -57,7 +58,7 @@ impl Policy {
         reader.fingerprint(&document);
         if text.len() >= LARGE {
             // Taking it apart takes an eighth of the whole time, and nobody waits for it.
-            std::thread::spawn(move || drop(document));
+            drop_aside(document);
         }
         Ok(reader.policy)
     }
