@@ -22,7 +22,7 @@ from ghostwire.policy.facts import (
     node_row,
     user_row,
 )
-from ghostwire.policy.prefixes import PrefixRules
+from ghostwire.policy.prefixes import Packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _encoder: Final = msgspec.msgpack.Encoder()
 Standpoint = tuple[int, int, int]
 """A class of identities, a class of addresses, and an owner where rules are about devices of one owner, else 0."""
-MANY: Final = 1_000
-"""After so many questions about addresses the rules between prefixes are packed for those to come."""
 MOST_SIGHTS: Final = 4096
 """Standpoints of which is kept who is seen from there."""
 POOLS: Final = ("100.64.0.0/10", "fd7a:115c:a1e0::/48")
@@ -48,13 +46,12 @@ class Engine(policy_cells.Decisions):
     Names of users bind to ids when they first match; a bound name matches nobody else later (`bindings`).
     """
 
-    __slots__ = ("_asked", "_core", "_prefixes", "_sights")
+    __slots__ = ("_core", "_packing", "_sights")
 
     def __init__(self, core: native.Engine) -> None:
         self._core = core
         self._sights: dict[Standpoint, BitMap] = {}
-        self._prefixes: PrefixRules | None = None
-        self._asked = 0
+        self._packing = Packing()
 
     @classmethod
     def build(
@@ -191,7 +188,7 @@ class Engine(policy_cells.Decisions):
 
     def _ruled(self, found: bytes) -> BitMap:
         """The same as `_moved` where rules came or went, too."""
-        self._prefixes, self._asked = None, 0
+        self._packing = Packing()
         return self._moved(found)
 
     def _moved(self, found: bytes) -> BitMap:
@@ -276,12 +273,10 @@ class Engine(policy_cells.Decisions):
 
         Rules between prefixes are packed once many have asked, and again after rules change.
         """
-        self._asked += 1
-        if self._asked == MANY:
-            self._prefixes = PrefixRules.of(self._core)
-        if self._prefixes is None:
+        rules = self._packing.asked(self._core)
+        if rules is None:
             return self._core.decide_address(src_ip, dst_ip, proto, port)
-        if not self._prefixes.accept(src_ip, dst_ip, proto, port):
+        if not rules.accept(src_ip, dst_ip, proto, port):
             return self._core.decide_address(src_ip, dst_ip, proto, port, beside=True)
         return not self._core.has_denials() or self._core.decide_address(src_ip, dst_ip, proto, port)
 

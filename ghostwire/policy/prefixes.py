@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from ghostwire._native import cidr
 
 if TYPE_CHECKING:
     from ghostwire._native import policy as native
+
+MANY: Final = 1_000
+"""After so many questions about addresses the rules between prefixes are packed for those to come."""
 
 
 class PrefixRules:
@@ -41,3 +44,23 @@ class PrefixRules:
             return False
         family, source, target = place
         return self._trees[family].match(source, target, proto, port) != cidr.NOTHING
+
+
+class Packing:
+    """How many have asked about addresses while rules stayed as they are, and the rules packed for those to come.
+
+    Another takes its place when rules change: what a thread is packing then, of the rules before, is left behind.
+    """
+
+    __slots__ = ("_count", "_rules")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._rules: PrefixRules | None = None
+
+    def asked(self, core: native.Engine) -> PrefixRules | None:
+        """Count a question; the packed rules of the engine, if there are any yet."""
+        self._count = count = self._count + 1
+        if count == MANY:
+            self._rules = PrefixRules.of(core)
+        return self._rules

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostwire.policy import Engine, Policy
-from ghostwire.policy.engine import MANY
+from ghostwire.policy.prefixes import MANY, PrefixRules
 from tests.property.test_policy import USERS
 from tests.property.test_policy_own import TIMES, networks, own_policies
 from tests.property.test_policy_shapes import ADDRESSES
@@ -29,6 +29,25 @@ def asked_often(policy, nodes, at=0):
 def ask_often(engine):
     for _ in range(MANY):
         engine.decide_address("10.1.2.3", "192.168.0.9", 6, 22)
+
+
+def test_what_was_packed_of_rules_that_are_others_by_then_is_left_behind(monkeypatch):
+    """As when one thread packs them while another edits the policy."""
+    before, after = (
+        {"acls": [{"action": "accept", "src": ["10.0.0.0/8"], "dst": [f"192.168.0.9:{port}"]}]} for port in (22, 80)
+    )
+    engine = Engine.build(Policy.parse(json.dumps(before)), USERS, [])
+    pack = PrefixRules.of
+
+    def slowly(core):
+        packed = pack(core)
+        engine.edit(Policy.parse(json.dumps(after)))
+        return packed
+
+    monkeypatch.setattr(PrefixRules, "of", slowly)
+    ask_often(engine)
+    assert not engine.decide_address("10.1.2.3", "192.168.0.9", 6, 22)
+    assert engine.decide_address("10.1.2.3", "192.168.0.9", 6, 80)
 
 
 @st.composite

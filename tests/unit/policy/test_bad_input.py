@@ -108,7 +108,7 @@ def test_a_key_stands_once_among_any_number(count: int) -> None:
 PACKED = """
 import json, resource
 from ghostwire.policy import Engine, Policy
-from ghostwire.policy.engine import MANY
+from ghostwire.policy.prefixes import MANY
 sources, targets = ([f"10.{net}.{i >> 7}.{i % 128 * 2}" for i in range(5_000)] for net in (1, 2))
 rule = {"action": "accept", "src": sources, "dst": [f"{target}:80" for target in targets]}
 engine = Engine.build(Policy.parse(json.dumps({"acls": [rule]})), [], [])
