@@ -98,8 +98,8 @@ class Core:
         def send_whole(node: Node) -> None:
             session = sessions.live(node.id)
             if session is not None:
-                frames, left = mapper.bring(node, None)
-                effects.append(Send(node=node.id, session=session, frames=frames, left=left))
+                frames, left = mapper.renew(node)
+                effects.append(Send(node=node.id, session=session, frames=frames, left=left, waits=True))
 
         return cls(
             settings=settings,

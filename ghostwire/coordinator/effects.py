@@ -60,13 +60,15 @@ class MapFrom(msgspec.Struct, frozen=True, array_like=True):
 class Send(msgspec.Struct, frozen=True, kw_only=True):
     """Send frames to one node's live session, in order: its own map, an order to rotate.
 
-    They can be gone through once, and those of a map are made as they are asked for.
+    They can be gone through once, and those of a map are made as they are asked for. A whole map that `waits` for its
+    turn is as of when its first frame is asked for: until then the session need not be told anything else.
     """
 
     node: int
     session: int
     frames: Iterable[bytes]
     left: MapFrom | None = None
+    waits: bool = False
 
 
 class CloseSession(msgspec.Struct, frozen=True, kw_only=True):

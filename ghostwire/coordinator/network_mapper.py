@@ -110,6 +110,15 @@ class NetworkMapper:
         self.pacer.caught_up(node.slot)
         return Brought((), MapFrom(held))
 
+    def renew(self, node: Node) -> Brought:
+        """What brings a node a whole map, as it is when that is sent."""
+        return self.bring(node, None) if self.defers else Brought(self._full_then(node.id), None)
+
+    def _full_then(self, node_id: int) -> Iterator[bytes]:
+        node = self._state.nodes.get(node_id)
+        if node is not None and node.slot in self._views.slots:
+            yield from self.full(node)
+
     def full(self, node: Node) -> Iterator[bytes]:
         """The frames of a node's whole map as it is now, each made when it is asked for."""
         self.pacer.caught_up(node.slot)

@@ -3,6 +3,9 @@
 Everything the coordinator pushes goes through one queue, so a session gets its frames in the order in which they were
 decided. A turn lasts `TURN_S`, and asks at most `CHUNK` sessions that no compiled code writes to: more would hold up
 every other request for the whole broadcast.
+
+Whole maps that may wait are dear, and there may be one for everybody. Their sessions are put aside: broadcasts pass
+them over until their turn comes, since their map will hold what is in them. Each turn of the loop brings a few back.
 """
 
 from __future__ import annotations
@@ -92,6 +95,12 @@ class _Own:
         self.frames, self.live = frames, live
 
 
+class _Whole(_Own):
+    """Frames that hold everything, made when their turn comes."""
+
+    __slots__ = ()
+
+
 class _Marker:
     __slots__ = ("then",)
     presses = True
@@ -110,6 +119,8 @@ class Fanout:
         self._by_node: dict[int, Live] = {}
         self._slots = BitMap()
         self._jobs: deque[_Broadcast | _Own | _Marker] = deque()
+        self._aside: deque[_Whole | _Marker] = deque()
+        self._passed_over: set[Live] = set()
         self._number = 0
         self._turn = 0
         self._pumping = False
@@ -124,7 +135,7 @@ class Fanout:
     @property
     def depth(self) -> int:
         """Pushes and sends that are not yet done."""
-        return len(self._jobs)
+        return len(self._jobs) + len(self._aside)
 
     def workers(self) -> WorkersStatus:
         """None: every session is in this process."""
@@ -148,15 +159,14 @@ class Fanout:
         before = self._by_node.get(live.node)
         if before is not None:
             self.detach(before)
-        live.opened_at = self._number
         self._by_slot[live.slot] = self._by_node[live.node] = live
-        self._slots.add(live.slot)
-        self._audience.put(live.slot, live.outlet, self._number + 1, live.packs)
+        self._join(live)
         return before
 
     def detach(self, live: Live) -> None:
         """The session is gone; nothing happens if another has taken its place."""
         self._owing.pop(live, None)
+        self._passed_over.discard(live)
         if self._by_slot.get(live.slot) is live:
             del self._by_slot[live.slot]
             self._slots.discard(live.slot)
@@ -175,8 +185,12 @@ class Fanout:
     def deliver(self, effect: Send) -> None:
         """Send to the session that is named, if it still lives."""
         live = self.find(effect.node, effect.session)
-        if live is not None:
+        if live is None:
+            return
+        if not effect.waits:
             self.send(effect.frames, live)
+        elif live not in self._passed_over:
+            self._add(_Whole(effect.frames, live))
 
     def send(self, frames: Iterable[bytes], live: Live) -> None:
         """Send to one session, after everything that was pushed before."""
@@ -204,7 +218,7 @@ class Fanout:
 
     def settled(self, then: Callable[[], None]) -> None:
         """Call `then` once everything that was pushed before has been handed to its sessions."""
-        if self._jobs:
+        if self.depth:
             self._add(_Marker(then))
         else:
             then()
@@ -220,12 +234,18 @@ class Fanout:
         try:
             self._send_some()
         finally:
-            if not self._jobs:
+            if not self.depth:
                 self._pumping = False
             elif self._may_rest():
                 self._loop.call_later(REST_S, self._pump)
             else:
-                self._loop.call_soon(self._pump)
+                self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        try:
+            self._bring_some_back()
+        finally:
+            self._pump()
 
     def _send_some(self) -> None:
         until = time.monotonic() + TURN_S
@@ -240,15 +260,50 @@ class Fanout:
             self._done()
             left -= 1
             if isinstance(job, _Marker):
-                job.then()
+                self._reach(job)
+            elif isinstance(job, _Whole):
+                self._put_aside(job)
             elif self._by_slot.get(job.live.slot) is job.live:
                 job.live.deliver(job.frames)
 
     def _done(self) -> None:
         self._pressing -= self._jobs.popleft().presses
 
+    def _reach(self, marker: _Marker) -> None:
+        if self._aside:
+            self._aside.append(marker)
+        else:
+            marker.then()
+
+    def _join(self, live: Live) -> None:
+        """Whatever is pushed from now on is for this session too; its map holds what was pushed before."""
+        live.opened_at = self._number
+        self._slots.add(live.slot)
+        self._audience.put(live.slot, live.outlet, self._number + 1, live.packs)
+
+    def _put_aside(self, job: _Whole) -> None:
+        live = job.live
+        if self._by_slot.get(live.slot) is live and live not in self._passed_over:
+            self._passed_over.add(live)
+            self._slots.discard(live.slot)
+            self._audience.drop(live.slot)
+            self._aside.append(job)
+
+    def _bring_some_back(self) -> None:
+        until = time.monotonic() + TURN_S
+        while self._aside and time.monotonic() < until:
+            job = self._aside.popleft()
+            if isinstance(job, _Marker):
+                job.then()
+            elif job.live in self._passed_over:
+                self._passed_over.discard(job.live)
+                self._join(job.live)
+                job.live.deliver(job.frames)
+
     def _may_rest(self) -> bool:
         """Whether nobody waits for what is left, or has waited for long."""
+        if self._aside:
+            return False
         first = self._jobs[0]
         return isinstance(first, _Broadcast) and not self._pressing and time.monotonic() - first.since < LATE_S
 

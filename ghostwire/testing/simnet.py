@@ -89,7 +89,8 @@ class SimNode:
 class SimNet:
     """The network. With `hold` set, changes wait in `held` until the test commits or fails them, in any order.
 
-    With `hold_builds` set, policies that are built aside wait in `builds` until the test finishes them. Unless
+    With `hold_builds` set, policies that are built aside wait in `builds` until the test finishes them. With
+    `hold_maps` set, whole maps that may wait do until `bring_maps`, and broadcasts pass their nodes over. Unless
     `settings` say otherwise, each change is told by itself.
     """
 
@@ -109,7 +110,8 @@ class SimNet:
         self.watch: Callable[[Effect], None] | None = None
         self._op = 0
         self._answers: dict[int, Any] = {}
-        self._waiting: dict[int, Callable[[Any], None]] = {}
+        self.hold_maps = False
+        self._waiting: list[Send] = []
         self._answered: deque[Answer] = deque()
         self._frames: dict[bytes, FromServer] = {}
         self.coordinator = self._start()
@@ -185,6 +187,11 @@ class SimNet:
         """Finish the policy that has been building for longest."""
         self._answered.append(build_policy(self.builds.pop(0)))
         self.drain()
+
+    def bring_maps(self) -> None:
+        """Make and send the whole maps that wait, to the sessions that they are meant for."""
+        while self._waiting:
+            self._send(self._waiting.pop(0))
 
     # Nodes.
 
@@ -304,17 +311,28 @@ class SimNet:
             self._answers[effect.op] = effect.error
         elif isinstance(effect, Push):
             self.pushes.append(effect)
+            passed_over = {send.node for send in self._waiting}
             for slot in effect.slots:
-                self.deliver(self.by_slot.get(slot), effect.frame)
+                node = self.by_slot.get(slot)
+                if node is not None and node.id not in passed_over:
+                    self.deliver(node, effect.frame)
         elif isinstance(effect, Send):
-            for frame in effect.frames:
-                self.deliver(self.by_id.get(effect.node), frame)
+            if effect.waits and self.hold_maps:
+                self._waiting.append(effect)
+            else:
+                self._send(effect)
         elif isinstance(effect, CloseSession):
             self._close(effect)
         elif isinstance(effect, Flush):
             self.store.flush(effect)
         elif isinstance(effect, RestSlot):
             self._answered.append(SlotRested(slot=effect.slot))
+
+    def _send(self, effect: Send) -> None:
+        node = self.by_id.get(effect.node)
+        for frame in effect.frames:
+            if node is not None and node.session == effect.session:
+                self.deliver(node, frame)
 
     def _opened(self, opened: SessionOpened) -> None:
         """Find the node before its first frames: pushes follow at once."""

@@ -343,3 +343,26 @@ async def test_without_tls_and_proxy_only_loopback_may_listen(tmp_path: Path) ->
         assert server.pin is None
         node = await join(server, "laptop")
         assert node.netmap.own().name == "laptop"
+
+
+async def test_whole_maps_after_another_policy_come_a_few_a_turn_and_before_the_answer(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghostwire.coordinator.policy_control.LARGEST_DELTA", 0)
+    nodes = [await join(server, name, user=name) for name in ("a", "b", "c")]
+    opened = '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}'
+    for text, seen in ((opened, 2), ('{"acls": []}', 0), (opened, 2)):
+        await call(server, "PUT", "/v1/policy", json={"text": text, "allow_all": True})
+        assert not server.driver.outlet.depth
+        for node in nodes:
+            assert await node.until(MapChanged) == MapChanged("full")
+            assert len(node.netmap.all_peers()) == seen
+    await call(server, "PATCH", "/v1/nodes/a", json={"name": "renamed"})
+    for node in nodes[1:]:
+        await node.until_peers("renamed", *({"b", "c"} - {node.netmap.own().name}))
+        node.session.heartbeat(None)
+        await node.flush()
+        await node.until(HeartbeatAck)
+    assert server.driver.coordinator.view.counters.digest_mismatches == 0
+    for node in nodes:
+        await node.socket.close()

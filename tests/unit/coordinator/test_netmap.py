@@ -9,6 +9,7 @@ from ghostwire.coordinator.commands import (
     ApplyPolicy,
     ApproveRoutes,
     CreateUser,
+    DeleteNode,
     DeleteUser,
     LogoutNode,
     OrderRotation,
@@ -25,6 +26,7 @@ from ghostwire.wire.messages import MapFull
 from ghostwire.wire.netmap import Peer
 from tests.reference.netmap_check import check_all, reference
 
+OPEN = '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}'
 WEB = '{"tagOwners": {"tag:web": ["alice@"]}, "acls": [{"action": "accept", "src": ["alice@"], "dst": ["tag:web:80"]}]}'
 
 
@@ -377,3 +379,26 @@ def test_the_affected_are_told_and_nobody_else(net: SimNet) -> None:
     changed = {n.slot for n in nodes if net.coordinator.view.netmap(n.id).digest != digests[n.id]}
     assert set().union(*(push.slots for push in net.pushes)) == changed == {0, 1, 2}
     reference(net)
+
+
+def test_a_whole_map_that_waited_is_as_of_when_it_is_sent(net: SimNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ghostwire.coordinator.policy_control.LARGEST_DELTA", 0)
+    secrets = [net.key(user) for user in ("alice", "bob", "carol")]
+    nodes = [net.join(f"n{number}", secrets[number % 3]) for number in range(9)]
+    net.hold_maps = True
+    net.ask(ApplyPolicy, text=OPEN, author="op", allow_all=True)
+    roam(net, nodes[1], 9)
+    net.ask(DeleteNode, node=nodes[0].id)
+    net.cut(nodes[2])
+    net.connect(nodes[2])
+    late = net.join("late", secrets[1])
+    net.ask(ApplyPolicy, text=WEB, author="op")
+    net.ask(RenameNode, node=nodes[4].id, name="renamed")
+    assert nodes[3].netmap.position.seq < late.netmap.position.seq
+    assert len(late.netmap.peers) == 8
+    net.bring_maps()
+    assert late.netmap.peers == {}
+    check_all(net)
+    net.hold_maps = False
+    net.ask(ApplyPolicy, text=OPEN, author="op", allow_all=True)
+    check_all(net)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from pyroaring import BitMap
 
 from ghostwire._native import fanout
-from ghostwire.coordinator.effects import Push
+from ghostwire.coordinator.effects import Push, Send
 from ghostwire.server import fanout as fanouts
 from ghostwire.server.fanout import CHUNK, Fanout
 from ghostwire.server.session.frames import frame
@@ -167,3 +169,67 @@ async def test_what_may_wait_rests_in_between(monkeypatch: pytest.MonkeyPatch) -
     for _ in range(20):
         await asyncio.sleep(0)
     assert sum(len(reader.seen) for reader in readers) == CHUNK
+
+
+def whole(reader: Reader, *frames: bytes, asked: list[int] | None = None) -> Send:
+    def made() -> Iterator[bytes]:
+        if asked is not None:
+            asked.append(reader.node)
+        yield from frames
+
+    return Send(node=reader.node, session=reader.session, frames=made(), waits=True)
+
+
+async def test_whole_maps_that_may_wait_are_made_a_few_a_turn_while_others_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(fanouts, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(fanouts, "TURN_S", 3.5)
+    sends = Fanout(asyncio.get_running_loop())
+    *readers, other = everyone(sends, 40)
+    asked, before, early = list[int](), 0, 0
+    for reader in readers:
+        sends.deliver(whole(reader, b"map", asked=asked))
+    sends.push(Push(slots=BitMap(range(40)), frame=b"in the maps"))
+    assert (asked, sends.depth) == ([], 40)
+    while sends.depth:
+        await asyncio.sleep(0)
+        assert len(asked) <= before + 3
+        before = len(asked)
+        if other.seen and not early:
+            early = before
+            sends.push(Push(slots=BitMap(range(40)), frame=b"later"))
+    assert asked == [reader.node for reader in readers]
+    assert 0 < early < len(readers)
+    for number, reader in enumerate(readers):
+        assert reader.seen == [frame(b"map"), frame(b"later")][: 2 if number < early else 1]
+    assert other.seen == [frame(b"in the maps"), frame(b"later")]
+
+
+async def test_nobody_is_made_two_maps_and_who_left_none() -> None:
+    sends = Fanout(asyncio.get_running_loop())
+    readers, asked = everyone(sends, 3), list[int]()
+    twice, gone, back = readers
+    for reader in (twice, gone, back, twice):
+        sends.deliver(whole(reader, b"map", asked=asked))
+    sends.detach(gone)
+    again = Reader(2, session=2)
+    assert sends.attach(again) is back
+    sends.push(Push(slots=BitMap([2]), frame=b"new"))
+    await settle(sends)
+    assert asked == [twice.node]
+    assert (twice.seen, gone.seen, back.seen, again.seen) == ([frame(b"map")], [], [], [frame(b"new")])
+
+
+async def test_nothing_is_settled_while_a_map_from_before_waits() -> None:
+    sends = Fanout(asyncio.get_running_loop())
+    readers = everyone(sends, 2)
+    told: list[list[bytes]] = []
+    sends.deliver(whole(readers[0], b"map"))
+    sends.settled(lambda: told.append(list(readers[0].seen)))
+    sends.push(Push(slots=BitMap([0, 1]), frame=b"x"))
+    assert told == []
+    await settle(sends)
+    assert told == [[frame(b"map")]]
+    assert readers[1].seen == [frame(b"x")]
