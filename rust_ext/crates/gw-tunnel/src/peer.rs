@@ -56,6 +56,10 @@ impl Identity {
 }
 
 /// What passed between this node and a peer, without what the tunnel adds to packets.
+///
+/// A packet counts as sent when the filter has let it out to the peer: also one that waits for a handshake, which is lost
+/// where the peer never answers. It goes with the peer: what was not taken before the peer is removed is never told, and
+/// nobody would hear it, since a node is believed only about peers that it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     pub rx_packets: u64,
