@@ -28,6 +28,9 @@ QUERIES_PER_S: Final = 30.0
 """Of each node that asks: 3,000 a second in all."""
 QUERY_ROUNDS: Final = 3
 QUERY_S: Final = 3.0
+ROUND_S: Final = 2 * QUERY_S + 1.0
+"""A round of questions, half of them to the bare server, and what starting that takes."""
+SHORTEST_QUERY_S: Final = 0.25
 FLUSH_S: Final = 6.0
 """Longer than what may be lost waits for the disk."""
 STORM_PATIENCE_S: Final = 180.0
@@ -64,32 +67,40 @@ def join(stage: Stage) -> Join:
 
 
 def steady(stage: Stage, seconds: float) -> tuple[Steady, Queries]:
-    """Nothing happens but heartbeats, a few changes and queries."""
+    """Nothing happens but heartbeats, a few changes and queries, for so long or as long as a round of those takes.
+
+    The report says how long it was.
+    """
     stage.scene("steady")
     stage.count()
     stage.lowest = stage.connected
     asking = len(stage.askers)
     began = time.monotonic()
-    measured = QUERY_ROUNDS * (2 * QUERY_S + 1.0)
-    seconds = max(seconds, measured)
     stage.fleet.churn(began, max(1.0, stage.connected * STEADY_CHANGES), seconds)
-    queries = _queries(stage)
+    queries = _queries(stage, *query_rounds(seconds))
     stage.fleet.wait(began + seconds - time.monotonic())
+    lasted = time.monotonic() - began
     found = stage.count("change while steady")
     missing = stage.questions.missing()
     return (
-        Steady(seconds=seconds, sessions_min=stage.lowest + asking - missing, sessions_lost=found.lost + missing),
+        Steady(seconds=lasted, sessions_min=stage.lowest + asking - missing, sessions_lost=found.lost + missing),
         queries,
     )
 
 
-def _queries(stage: Stage) -> Queries:
+def query_rounds(seconds: float) -> tuple[int, float]:
+    """How many rounds of questions so many seconds have room for, and how long each half of one lasts."""
+    rounds = min(QUERY_ROUNDS, int(seconds // ROUND_S))
+    return (rounds, QUERY_S) if rounds else (1, max(SHORTEST_QUERY_S, QUERY_S * (seconds - 1.0) / (ROUND_S - 1.0)))
+
+
+def _queries(stage: Stage, rounds: int, seconds: float) -> Queries:
     rate = len(stage.askers) * QUERIES_PER_S
     ours, bare = [], []
-    for turn in range(QUERY_ROUNDS):
-        ours.append(stage.questions.ask(rate, QUERY_S))
-        bare.append(stage.questions.ask_bare(rate, QUERY_S))
-        if turn == QUERY_ROUNDS - 1:
+    for turn in range(rounds):
+        ours.append(stage.questions.ask(rate, seconds))
+        bare.append(stage.questions.ask_bare(rate, seconds))
+        if turn == rounds - 1:
             stage.keep("query", ours[-1])
             stage.keep("query of a bare uvloop server", bare[-1])
         stage.fleet.wait(0.0)

@@ -15,6 +15,7 @@ from ghostwire.testing.load.kinds import DELTA, is_answer
 from ghostwire.testing.load.latencies import Latencies
 from ghostwire.testing.load.link import masked, retry_after
 from ghostwire.testing.load.process import Process
+from ghostwire.testing.load.scenarios import query_rounds
 from ghostwire.testing.load.simulation import enough_workers, steady_seconds
 from ghostwire.testing.load.stamp import moment_of, stamped
 from ghostwire.testing.load.topology import HUB, Topology
@@ -122,6 +123,17 @@ async def test_what_a_client_process_did_not_expect_is_a_fault_of_the_run() -> N
 def test_workers_and_duration_follow_the_nodes() -> None:
     assert [enough_workers(nodes) for nodes in (20, 12_500, 12_501, 40_000, 50_000)] == [0, 0, 2, 4, 4]
     assert [steady_seconds(nodes) for nodes in (20, 2_500, 25_000, 50_000)] == [30.0, 30.0, 300.0, 600.0]
+
+
+def test_questions_fit_into_the_time_that_was_asked_for() -> None:
+    assert [query_rounds(seconds) for seconds in (21.0, 600.0, 15.0, 7.0, 5.0, 1.0)] == [
+        (3, 3.0),
+        (3, 3.0),
+        (2, 3.0),
+        (1, 3.0),
+        (1, 2.0),
+        (1, 0.25),
+    ]
 
 
 def test_a_smaller_share_of_rules_keeps_the_peers() -> None:
