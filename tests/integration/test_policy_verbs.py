@@ -154,15 +154,27 @@ def test_tests_run_over_the_live_directory(ask: Ask, file: Callable[[str], str])
     holds = WEB[:-1] + '"tests": [{"src": "alice@", "accept": ["tag:web:443"], "deny": ["tag:web:22"]}]}'
     fails = WEB[:-1] + '"tests": [{"src": "bob@", "accept": ["tag:web:443"]}]}'
     assert ask("test", file(holds)) == {"passed": True, "failure": None}
-    assert "bob@" in ask("test", file(fails), fails=1)["message"]
+    failed = ask("test", file(fails), fails=1)["message"]
+    assert failed.startswith(f"{file(fails)}:6:38: ")
+    assert "bob@" in failed
     refused = ask("apply", file(fails), fails=1)
-    assert (refused["code"], "--force" in refused["message"], "line 6" in refused["message"]) == (
-        "validation",
-        True,
-        True,
-    )
+    assert refused["message"].startswith(f"{file(fails)}:6:38: the policy's own tests: ")
+    assert (refused["code"], "--force" in refused["message"]) == ("validation", True)
     assert ask("apply", file(fails), "--force")["forced"]
     assert ask("test", fails=1)["code"] == "validation"
+
+
+@pytest.mark.parametrize("verb", ["check", "apply", "diff", "test", "lint"])
+def test_faults_of_a_file_begin_with_their_place(
+    verb: str, file: Callable[[str], str], world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = () if verb == "check" else ("--data", str(world.data))
+    for text, said in (
+        ('{\n  "aclz": []\n}', ':2:3: unknown field "aclz" (did you mean "acls"?)'),
+        ('{\n "acls": [],\n "acls": []\n}', ':3:2: key "acls" occurs twice (expected each key once)'),
+    ):
+        assert run(["policy", verb, file(text), *where]) == 1
+        assert capsys.readouterr().err == f"error: {file(text)}{said}\n"
 
 
 def test_confirmed_it_stays(ask: Ask, told: Callable[..., str], file: Callable[[str], str]) -> None:
@@ -296,5 +308,6 @@ def test_lint_remarks(ask: Ask, told: Callable[..., str], file: Callable[[str], 
     broad = file('{"groups": {"group:x": ["alice@"]}, "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}')
     assert {remark["kind"] for remark in ask("lint", broad)} >= {"broad", "unused"}
     assert "group:x" in told("lint", broad)
+    assert f"{broad}:1:46 " in told("lint", broad)
     ask("apply", file(WEB))
     assert ask("lint") == []

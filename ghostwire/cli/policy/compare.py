@@ -9,7 +9,7 @@ import click
 
 from ghostwire.cli import screen
 from ghostwire.cli.options import admin_options
-from ghostwire.cli.policy.files import FILE, read_policy
+from ghostwire.cli.policy.files import FILE, faults_of, named, read_policy
 from ghostwire.errors import ValidationError
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def diff(admin: Admin, first: str, second: int | None, as_json: bool) -> None:
     the one before it.
     """
     if not first.isdigit():
-        found = admin.post("/v1/policy/diff", {"text": _read(first), "against": second})
+        file = _existing(first)
+        with faults_of(file):
+            found = admin.post("/v1/policy/diff", {"text": read_policy(file), "against": second})
     elif second is None:
         found = admin.get(f"/v1/policy/versions/{first}/diff")
     else:
@@ -49,9 +51,10 @@ def diff(admin: Admin, first: str, second: int | None, as_json: bool) -> None:
 @admin_options
 def test(admin: Admin, file: Path | None, as_json: bool) -> None:
     """Run a policy's own tests over the users and nodes there are. Without a file, those of the policy in force."""
-    found = admin.post("/v1/policy/test", _candidate(file))
-    if not found["passed"]:
-        raise ValidationError(found["failure"])
+    with faults_of(file):
+        found = admin.post("/v1/policy/test", _candidate(file))
+        if not found["passed"]:
+            raise ValidationError(found["failure"])
     screen.show(found, as_json, lambda: "Every test of the policy holds.")
 
 
@@ -63,8 +66,10 @@ def lint(admin: Admin, file: Path | None, as_json: bool) -> None:
 
     Rules that are shadowed, idle, double or for everybody; names that nobody uses.
     """
-    remarks = admin.post("/v1/policy/lint", _candidate(file))["remarks"]
-    rows = [(f"{r['line']}:{r['column']}" if r["line"] else "-", r["kind"], r["message"]) for r in remarks]
+    with faults_of(file):
+        remarks = admin.post("/v1/policy/lint", _candidate(file))["remarks"]
+    within = "" if file is None else f"{named(file)}:"
+    rows = [(f"{within}{r['line']}:{r['column']}" if r["line"] else "-", r["kind"], r["message"]) for r in remarks]
     screen.show(remarks, as_json, lambda: screen.columns(("place", "kind", "remark"), rows, "Nothing to remark."))
 
 
@@ -72,11 +77,11 @@ def _candidate(file: Path | None) -> dict[str, Any]:
     return {} if file is None else {"text": read_policy(file)}
 
 
-def _read(name: str) -> str:
+def _existing(name: str) -> Path:
     path = Path(name)
     if name != "-" and not path.is_file():
         raise click.UsageError(f"{name} is neither a file nor the number of a version.")
-    return read_policy(path)
+    return path
 
 
 def _changes(found: Any) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -18,6 +20,7 @@ ALLOWS_ALL = (
     "this policy has neither acls nor grants, which allows everything: add `acls: []` to deny, or --allow-all if you "
     "mean it."
 )
+_PLACE = re.compile(r" \(line (\d+), column (\d+)(; |\))")
 allow_all_option = click.option("--allow-all", is_flag=True, help="Accept a policy that allows everything.")
 
 
@@ -29,12 +32,10 @@ def check(file: Path, allow_all: bool, as_json: bool) -> None:
     """Read a policy file as `apply` would, and change nothing. Needs no coordinator."""
     from ghostwire.policy import Policy
 
-    try:
+    with faults_of(file):
         policy = Policy.parse(read_policy(file))
-    except ValidationError as error:
-        raise ValidationError(f"{file}: {error.message}") from error
     if policy.allows_everything and not allow_all:
-        raise ValidationError(f"{file}: {ALLOWS_ALL}")
+        raise ValidationError(f"{named(file)}: {ALLOWS_ALL}")
     value = {"valid": True, "allows_everything": policy.allows_everything}
     screen.show(value, as_json, lambda: f"{file} is a valid policy. `ghostwire policy apply {file}` puts it in force.")
 
@@ -84,8 +85,28 @@ def read_policy(file: Path) -> str:
     with click.open_file(str(file), "rb") as stream:
         raw = stream.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
-        raise ValidationError(f"{file}: a policy has at most {MAX_BYTES} bytes.")
+        raise ValidationError(f"{named(file)}: a policy has at most {MAX_BYTES} bytes.")
     try:
         return str(raw, "utf-8")
     except UnicodeDecodeError as error:
-        raise ValidationError(f"{file}: a policy is UTF-8 text ({error.reason} at byte {error.start}).") from error
+        *lines, last = raw[: error.start].decode().split("\n")
+        place = f"{named(file)}:{len(lines) + 1}:{len(last) + 1}"
+        raise ValidationError(f"{place}: a policy is UTF-8 text ({error.reason}).") from error
+
+
+def named(file: Path) -> str:
+    """What a policy file is called where something is said of it."""
+    return "<stdin>" if str(file) == "-" else str(file)
+
+
+@contextmanager
+def faults_of(file: Path | None) -> Iterator[None]:
+    """Begin what is wrong with a policy file with the place in it, FILE:LINE:COLUMN, as compilers do."""
+    try:
+        yield
+    except ValidationError as error:
+        place = _PLACE.search(error.message)
+        if file is None or place is None:
+            raise
+        rest = _PLACE.sub(" (" if place[3] == "; " else "", error.message, count=1)
+        raise ValidationError(f"{named(file)}:{place[1]}:{place[2]}: {rest}") from error

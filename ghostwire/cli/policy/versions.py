@@ -11,7 +11,7 @@ import click
 from ghostwire.cli import screen
 from ghostwire.cli.duration import DURATION
 from ghostwire.cli.options import admin_options
-from ghostwire.cli.policy.files import FILE, allow_all_option, read_policy
+from ghostwire.cli.policy.files import FILE, allow_all_option, faults_of, read_policy
 
 if TYPE_CHECKING:
     from ghostwire.cli.admin import Admin
@@ -90,7 +90,9 @@ def apply(
     Refused unless forced: one whose own tests fail, or that cuts the connection (over the mesh) that you use.
     """
     body = {"text": read_policy(file), "allow_all": allow_all, "replace": replace, "confirm_within_s": confirm_within}
-    _done(admin.put("/v1/policy", body | _change(note, force)), as_json)
+    with faults_of(file):
+        applied = admin.put("/v1/policy", body | _change(note, force))
+    _done(applied, as_json)
 
 
 @click.command("confirm", epilog="\b\nExamples:\n  ghostwire policy confirm\n  ghostwire policy confirm 7")

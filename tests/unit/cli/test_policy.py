@@ -73,6 +73,14 @@ def test_check_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[
     file.write_bytes(b"\xff")
     assert run(["policy", "check", str(file)]) == 1
     assert "UTF-8" in capsys.readouterr().err
+    for content, said in (
+        ('{\n "é": 1, "é": 2}', ':2:10: key "é" occurs twice (expected each key once)'),
+        ('{"acls": ["/*"', ":1:15: the text ends too early"),
+        (b'{\n "\xc3\xa9\xff"}', ":2:4: a policy is UTF-8 text (invalid start byte)."),
+    ):
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        assert run(["policy", "check", str(file)]) == 1
+        assert capsys.readouterr().err.startswith(f"error: {file}{said}")
     assert run(["policy", "check", str(tmp_path / "none")]) == 2
 
 
@@ -80,3 +88,5 @@ def test_a_policy_may_come_from_standard_input() -> None:
     command = [sys.executable, "-m", "ghostwire.cli", "policy", "check", "-", "--json"]
     done = subprocess.run(command, input='{"acls": []}', capture_output=True, text=True)
     assert (done.returncode, json.loads(done.stdout)["valid"]) == (0, True)
+    done = subprocess.run(command, input="{", capture_output=True, text=True)
+    assert json.loads(done.stderr)["message"].startswith("<stdin>:1:2: ")
