@@ -254,10 +254,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.self_test:
         return self_test()
+    found = list(cases(arguments.case))
     if arguments.ratios:
-        return accuse("these ratios fall short", short_of(cases(arguments.case)))
+        if all(case.at_least is None for case in found):
+            parser.error("no case has a ratio to reach")
+        return accuse("these ratios fall short", short_of(found))
     if not arguments.base:
         parser.error("--base COMMIT says what to compare with")
+    if not any(case.gate_calls for case in found):
+        parser.error("no case is guarded")
     return compare(arguments.base, arguments.head, arguments.case)
 
 

@@ -29,5 +29,6 @@ cdef class Rules:
     cdef int levels
     cdef readonly uint32_t count
     cdef readonly Py_ssize_t nbytes
+    cdef readonly int vectors      # bits of those that boxes are compared in
 
     cdef uint32_t _match(self, uint32_t source, uint32_t target, uint8_t protocol, uint16_t port) noexcept nogil

@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 import numpy as np
 
-from core_ext.rtree cimport PAIRS, Node, Point, choose, leading_zeros, many
+from core_ext.rtree cimport PAIRS, Node, Point, choose, leading_zeros, many, width
 
 from ghostwire.errors import ValidationError
 
@@ -35,7 +35,7 @@ cdef class Rules:
 
     `spans` is an array of uint32, one row a rule: first and last source, first and last target, first and last port,
     first and last protocol. Boxes are compared in vectors of at most `vectors` bits,
-    as far as the CPU has them: 512 (AVX-512), 256 (AVX2), less for what it has in any case.
+    as far as the CPU has them: 512 (AVX-512), 256 (AVX2), 128 for what it has in any case.
     """
 
     def __cinit__(self, object spans, int vectors=512):
@@ -51,6 +51,7 @@ cdef class Rules:
             raise ValidationError("a port has 16 bits and a protocol 8")
         self.search = choose(vectors)
         self.search_many = many(self.search)
+        self.vectors = width(self.search)
         self.count = n
         self.levels = 1
         size = (n + WIDTH - 1) // WIDTH

@@ -285,9 +285,14 @@ cdef extern from *:
     {
         return search == gw_search_avx512 ? gw_search_many_avx512 : 0;
     }
+    static int gw_vectors(gw_search search)
+    {
+        return search == gw_search_avx512 ? 512 : search == gw_search_avx2 ? 256 : 128;
+    }
     #else
     static gw_search gw_choose(int bits) { return gw_search_plain; }
     static gw_search_many gw_many(gw_search search) { return 0; }
+    static int gw_vectors(gw_search search) { return 128; }
     #endif
     """
     ctypedef struct Node "gw_node":
@@ -313,4 +318,5 @@ cdef extern from *:
     enum: PAIRS "GW_PAIRS"
     Search choose "gw_choose"(int bits) nogil
     SearchMany many "gw_many"(Search search) nogil
+    int width "gw_vectors"(Search search) nogil
     int leading_zeros "__builtin_clz"(uint32_t) noexcept nogil

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.cases import Case, cases
-from ci.perf_gate import ATTEMPTS, short_of
+from ci.perf_gate import ATTEMPTS, main, short_of
 
 
 class Measured:
@@ -61,3 +61,21 @@ def test_twins_and_libraries_are_what_is_demanded() -> None:
         for method in getattr(family, "at_least", {}):
             assert any(name.endswith(f"{family.__name__}.{method}") for name in demanded)
     assert {name.partition(".")[0] for name in demanded} >= {"policy", "cidr", "prefixes"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--ratios", "--case", "cidr.Nothing"), "no case has a ratio to reach"),
+        (("--ratios", "--case", "cidr.Match"), "no case has a ratio to reach"),
+        (("--base", "HEAD", "--case", "cidr.Nothing"), "no case is guarded"),
+    ],
+)
+def test_where_nothing_is_measured_nothing_passes(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["perf_gate", *arguments])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err

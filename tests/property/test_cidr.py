@@ -41,6 +41,12 @@ def columns(questions):
     return [np.array(column, kind) for column, kind in zip(zip(*questions, strict=True), kinds, strict=True)]
 
 
+def test_vectors_are_no_wider_than_asked_for():
+    widths = [tree.vectors for tree in trees([])]
+    assert widths == sorted(widths, reverse=True)
+    assert all(width in VECTORS and width <= bits for width, bits in zip(widths, VECTORS, strict=True))
+
+
 @settings(max_examples=300, deadline=None)
 @given(RULES, st.lists(st.tuples(COORDINATES, COORDINATES, st.sampled_from([6, 17, 1]), PORTS), max_size=20))
 def test_the_first_rule_is_found(rules, asked):
