@@ -22,7 +22,7 @@ class Prefixes:
     """Build in milliseconds, bytes a prefix, nanoseconds a look-up, and how many times that pytricia takes."""
 
     timeout = 300
-    at_least: ClassVar = {"track_batch_against_pytricia": 70, "track_single_against_pytricia": 6}
+    at_least: ClassVar = {"track_batch_against_pytricia": 70, "track_single_against_pytricia": 8}
 
     def setup(self) -> None:
         draw = np.random.default_rng(1)
@@ -55,11 +55,11 @@ class Prefixes:
         asked, get = self.asked[:50_000].tolist(), self._theirs.get
         found = [get(address, intervals.NOTHING) for address in asked]
         assert found == self.table.find_many(self.asked[:50_000]).tolist()
-        ratios = []
-        for _ in range(5):  # side by side, so that both meet the same noise
-            theirs = least_cpu(lambda: [get(address, intervals.NOTHING) for address in asked], 2) / len(asked) * 1e9
-            ratios.append(theirs / ours())
-        return sorted(ratios)[len(ratios) // 2]
+        theirs, mine = [], []
+        for _ in range(5):  # in turns, and at their best: what else runs takes more from the one that is quicker
+            theirs.append(least_cpu(lambda: [get(address, intervals.NOTHING) for address in asked], 2))
+            mine.append(ours())
+        return min(theirs) / len(asked) * 1e9 / min(mine)
 
     @cached_property
     def _theirs(self) -> pytricia.PyTricia:
