@@ -221,7 +221,7 @@ def _print(node: dict[str, Any], as_json: bool) -> None:
         ("addresses", f"{node['ipv4']}  {node['ipv6']}"),
         ("owner", _owner(node)),
         ("state", f"{_presence(node)}, seen {screen.moment(node['last_seen'])}"),
-        ("node key", node["node_key"]),
+        ("node key", node["node_key"] + (", a new one is asked for" if node["rotation_ordered"] else "")),
         ("key expires", screen.moment(node["key_expiry"])),
         ("endpoints", ", ".join(node["endpoints"]) or "-"),
         ("type", node["node_type"] + (", ephemeral" if node["ephemeral"] else "")),

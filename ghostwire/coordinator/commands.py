@@ -183,7 +183,7 @@ class SetNodeStatus(Command, frozen=True, kw_only=True):
 
 
 class OrderRotation(Command, frozen=True, kw_only=True):
-    """Tell a node to rotate its key. Replies `None`; the node does it when it is connected."""
+    """Tell a node to rotate its key: now, or when it next opens a session. Replies `None`."""
 
     node: int
 

@@ -177,14 +177,19 @@ class Conversations:
         frames, left = core.mapper.bring(node, command.resume)
         return frames if left is None else left
 
-    def order_rotation(self, command: OrderRotation) -> None:
+    def order_rotation(self, command: OrderRotation) -> Decision | None:
         """Tell a node to rotate its key: now, or when it next opens a session."""
-        core = self._core
-        node = core.nodes.get(command.node)
-        core.rotations.add(node.id)
-        session = core.sessions.live(node.id)
+        nodes = self._core.nodes
+        node = nodes.get(command.node)
+        if not node.rotation_ordered:
+            return nodes.order_rotation(node, lambda _: self._tell_to_rotate(node.id))
+        self._tell_to_rotate(node.id)
+        return None
+
+    def _tell_to_rotate(self, node: int) -> None:
+        session = self._core.sessions.live(node)
         if session is not None:
-            core.effects.append(Send(node=node.id, session=session, frames=(_ROTATE,)))
+            self._core.effects.append(Send(node=node, session=session, frames=(_ROTATE,)))
 
     def _is_peer_of(self, asker: int) -> Callable[[int], bool]:
         core = self._core
@@ -219,7 +224,7 @@ class Conversations:
         session = core.sessions.open(node.id)
         self._came(node, now)
         welcome = Welcome(token=text, node=node.id, session=session, heartbeat_s=core.settings.heartbeat_s, utc=now.utc)
-        order = (_ROTATE,) if node.id in core.rotations else ()
+        order = (_ROTATE,) if node.rotation_ordered else ()
         frames, left = core.mapper.bring(node, resume)
         frames = chain((codec.encode(welcome),), frames, order)
         return SessionOpened(node=node.id, slot=node.slot, session=session, frames=frames, left=left)

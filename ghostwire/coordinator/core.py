@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ghostwire.coordinator.access import AccessDesk
 from ghostwire.coordinator.addresses import IpAllocator
@@ -69,8 +69,6 @@ class Core:
     volatile: VolatileStream
     effects: deque[Effect]
     now: Now
-    rotations: set[int] = field(default_factory=set)
-    """Nodes that were told to rotate their key and have not yet."""
 
     @classmethod
     def load(cls, settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes], now: Now) -> Core:

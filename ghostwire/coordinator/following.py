@@ -49,8 +49,6 @@ def _node(core: Core, old: Node | None, new: Node | None, now: Now) -> None:
             core.liveness.closed(new.id, now, intent=True)
     elif new.key_expiry:
         core.agenda.set_utc(Due.KEY_EXPIRY, new.id, new.key_expiry, now)
-    if old is not None and old.node_key != new.node_key:
-        core.rotations.discard(new.id)
     core.changes.node_changed(old, new)
     core.volatile.note(new.id, now, core.settings.flush_s)
 
@@ -60,7 +58,6 @@ def _node_gone(core: Core, old: Node) -> None:
     core.changes.node_changed(old, None)
     core.liveness.forget(old.id)
     core.agenda.forget_node(old.id)
-    core.rotations.discard(old.id)
     core.effects.append(RestSlot(slot=old.slot))
 
 

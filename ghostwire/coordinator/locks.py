@@ -58,6 +58,7 @@ _LOCKERS: Final[dict[type[c.Command], Locker]] = {
             c.TagNode,
             c.ApproveRoutes,
             c.SetNodeStatus,
+            c.OrderRotation,
             c.RemoveIdleNode,
         ),
         _on_node,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ from ghostwire.errors import AuthenticationError, ConflictError, NotFoundError, 
 from ghostwire.model.change import Delete, Put, Write
 from ghostwire.model.credential import RefusedKey, RestingAddress
 from ghostwire.model.node import Node
-from ghostwire.model.time import SECOND
+from ghostwire.model.time import SECOND, Now
 
 
 class NodeManager:
@@ -122,6 +123,11 @@ class NodeManager:
             Delete("nodes", node.id, node.version),
         )
 
+    def order_rotation(self, node: Node, answer: Callable[[Now], None]) -> Decision:
+        """Note that a node is to rotate its key, which stands until it has."""
+        record = msgspec.structs.replace(node, rotation_ordered=True, version=node.version + 1)
+        return Decision("node.order_rotation", (Put("nodes", record, node.version),), answer)
+
     def rotate(self, command: RotateNodeKey, utc: int, claim: Claim) -> Decision:
         """Swap the node key, void its token and refuse the old key for ever, in one change."""
         node = self.get(command.node)
@@ -136,7 +142,7 @@ class NodeManager:
         claim.take("node key", key)
         text, write = self._sessions.mint(node.id, utc)
         refused = RefusedKey(node_key=node.node_key, reason="the key was rotated away", at=utc)
-        record = msgspec.structs.replace(node, node_key=key, version=node.version + 1)
+        record = msgspec.structs.replace(node, node_key=key, rotation_ordered=False, version=node.version + 1)
         writes = (write, Put("refused_keys", refused), Put("nodes", record, node.version))
         return Decision("node.rotate", writes, lambda _: KeyRotated(node=node.id, token=text))
 

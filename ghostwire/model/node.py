@@ -19,7 +19,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `id` is stable and never given again; `slot` (below 2**22) indexes sets and arrays and is used again after
     removal. A node has an owner (`user_id`) or `tags`, never both. `key_expiry` is when the node key must be
-    renewed; `expired` is set when that has come or an operator ended it. `metadata` is ciphertext of the owner's.
+    renewed; `expired` is set when that has come or an operator ended it. `rotation_ordered`: an operator has asked for
+    a new key, which has not come yet. `metadata` is ciphertext of the owner's.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_at: int = 0
     key_expiry: int = 0
     expired: bool = False
+    rotation_ordered: bool = False
     preauth_id: int | None = None
     version: int = 1
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,22 @@ async def test_a_node_rotates_its_key_when_told_and_the_old_one_is_refused(serve
     async with NodeClient(server.url, first.again()) as again:
         await again.joined()
         assert again.netmap.own().key == key
+
+
+async def test_an_order_to_rotate_outlives_the_server_while_the_node_is_away(options: ServeOptions) -> None:
+    async with Server(options) as server:
+        node = await join(server, "laptop")
+        token = node.session.welcome.token
+        await node.socket.close()
+        await call(server, "POST", "/v1/nodes/laptop/rotate")
+    async with Server(replace(options, listen=f"127.0.0.1:{server.port}")) as server:
+        assert (await call(server, "GET", "/v1/nodes/laptop"))["rotation_ordered"] is True
+        async with NodeClient(server.url, node.again(token=token), node.netmap) as again:
+            await again.until(RotateOrder)
+            again.session.rotate(credentials("x").node_private)
+            await again.flush()
+            await again.until(Rotated)
+            assert (await call(server, "GET", "/v1/nodes/laptop"))["rotation_ordered"] is False
 
 
 async def test_a_restart_keeps_what_was_answered(options: ServeOptions) -> None:

@@ -165,7 +165,7 @@ class Nodes(Controller):
 
     @post("/{node:str}/rotate", opt={"scope": "write"}, status_code=202, summary="Have a node rotate its key")
     async def rotate(self, desk: AtDesk, caller: FromCaller, node: NodeRef) -> None:
-        """Tell a node to rotate its key; it does when it is connected."""
+        """Tell a node to rotate its key: now, or when it next connects. The order stands until the new key has come."""
         found = desk.node(node)
         await desk.ask(lambda op: OrderRotation(op=op, actor=caller.actor, node=found.id))
 

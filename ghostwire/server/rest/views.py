@@ -54,6 +54,7 @@ class NodeView(View, frozen=True, kw_only=True):
     created_at: datetime | None
     key_expiry: datetime | None
     expired: bool
+    rotation_ordered: bool
 
     @classmethod
     def of(cls, node: Node, user: User | None, health: NodeHealth, endpoints: tuple[str, ...]) -> NodeView:
@@ -83,6 +84,7 @@ class NodeView(View, frozen=True, kw_only=True):
             created_at=moment(node.created_at),
             key_expiry=moment(node.key_expiry),
             expired=node.expired,
+            rotation_ordered=node.rotation_ordered,
         )
 
 

@@ -15,6 +15,7 @@ from ghostwire.coordinator.commands import (
     OrderRotation,
     RenameNode,
     ResyncNode,
+    RotateNodeKey,
     SetEndpoints,
     SetNodeStatus,
 )
@@ -362,11 +363,35 @@ def test_queries_answer_from_the_askers_own_view(net: SimNet) -> None:
 
 def test_an_order_to_rotate_waits_for_the_session(net: SimNet) -> None:
     node = net.join("a", net.key())
-    net.ask(OrderRotation, node=node.id)
-    assert node.heard[-1] == "RotateOrder"
+    for _ in range(2):
+        net.ask(OrderRotation, node=node.id)
+        assert node.heard[-1] == "RotateOrder"
     net.cut(node)
     net.connect(node)
     assert node.heard[-2:] == ["unchanged", "RotateOrder"]
+
+
+@pytest.mark.parametrize("graceful", [True, False])
+def test_an_order_to_rotate_stands_until_the_new_key_has_come_also_over_a_restart(net: SimNet, graceful: bool) -> None:
+    node, other = net.join("a", net.key()), net.join("b", net.key())
+    net.cut(node)
+    net.ask(OrderRotation, node=node.id)
+    net.restart(graceful=graceful)
+    for _ in range(2):
+        assert net.coordinator.view.node(node.id).rotation_ordered
+        net.connect(node)
+        assert node.heard[-1] == "RotateOrder"
+        net.cut(node)
+    net.connect(node)
+    new = net.node("new").key
+    rotated = net.ask(RotateNodeKey, node=node.id, node_key=node.key, new_key=new)
+    node.key, node.token = new, rotated.token
+    assert not net.coordinator.view.node(node.id).rotation_ordered
+    net.cut(node)
+    net.restart(graceful=graceful)
+    net.connect(node)
+    net.connect(other)
+    assert "RotateOrder" not in (node.heard[-1], *other.heard)
 
 
 def test_the_affected_are_told_and_nobody_else(net: SimNet) -> None:
