@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ghostwire.cli import screen
+from ghostwire.cli.credential import state
 from ghostwire.cli.duration import DURATION
 from ghostwire.cli.options import admin_options
 
@@ -72,7 +73,7 @@ def create(
 
 
 @command.command("list", epilog="\b\nExample:\n  ghostwire key list --json")
-@click.option("--all", "everything", is_flag=True, help="Also those that are used up, ended or revoked.")
+@click.option("--all", "everything", is_flag=True, help="Also those that were used up, ended or revoked of late.")
 @admin_options
 def list_(admin: Admin, everything: bool, as_json: bool) -> None:
     """List keys, without their secrets."""
@@ -84,7 +85,7 @@ def list_(admin: Admin, everything: bool, as_json: bool) -> None:
             "any" if k["uses_left"] is None else k["uses_left"],
             "yes" if k["ephemeral"] else "no",
             screen.moment(k["expires_at"]),
-            _state(k),
+            state(k),
         )
         for k in keys
     ]
@@ -100,9 +101,3 @@ def revoke(admin: Admin, key_id: int, as_json: bool) -> None:
     """Revoke a key. Nodes that joined with it stay."""
     admin.delete(f"/v1/preauth-keys/{key_id}")
     screen.show({"id": key_id, "revoked": True}, as_json, lambda: f"Key {key_id} joins nobody any more.")
-
-
-def _state(key: dict[str, Any]) -> str:
-    if key["usable"]:
-        return screen.good("usable")
-    return screen.bad("revoked") if key["revoked"] else screen.dim("over")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ghostwire.cli import screen
+from ghostwire.cli.credential import state
 from ghostwire.cli.duration import DURATION
 from ghostwire.cli.options import admin_options
 
@@ -51,10 +52,11 @@ def create(admin: Admin, scope: str, name: str, expires: float, user: str | None
 
 
 @command.command("list", epilog="\b\nExample:\n  ghostwire token list --json")
+@click.option("--all", "everything", is_flag=True, help="Also those that ended or were revoked of late.")
 @admin_options
-def list_(admin: Admin, as_json: bool) -> None:
+def list_(admin: Admin, everything: bool, as_json: bool) -> None:
     """List tokens, without their secrets."""
-    tokens = admin.get("/v1/tokens")["tokens"]
+    tokens = [token for token in admin.get("/v1/tokens")["tokens"] if everything or token["usable"]]
     rows = [
         (
             t["id"],
@@ -63,11 +65,11 @@ def list_(admin: Admin, as_json: bool) -> None:
             t["user"] or "-",
             t["created_by"],
             screen.moment(t["expires_at"]),
-            screen.bad("revoked") if t["revoked"] else "",
+            state(t),
         )
         for t in tokens
     ]
-    empty = "No token yet: `ghostwire token create --scope read` makes one."
+    empty = "No usable token: `ghostwire token create --scope read` makes one."
     screen.show(
         tokens,
         as_json,

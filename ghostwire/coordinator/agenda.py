@@ -30,6 +30,7 @@ class Due(IntEnum):
     CONFIRM = 7
     WINDOW = 8
     TURN = 9
+    PURGE = 10
 
 
 class Agenda:

@@ -352,6 +352,10 @@ class WakeAddresses(Command, frozen=True, kw_only=True):
     """Let addresses that have rested be given again."""
 
 
+class PurgeCredentials(Command, frozen=True, kw_only=True):
+    """Remove pre-auth keys and operators' tokens that ended long ago. Replies `None`."""
+
+
 class SweepTokens(Command, frozen=True, kw_only=True):
     """Clean up session tokens that have lapsed."""
 

@@ -110,21 +110,19 @@ class PreauthKeys:
         created = KeyCreated(id=record.id, secret=secret, expires_at=end)
         return Decision("preauth_key.create", (*writes, Put("preauth_keys", record)), lambda _: created)
 
-    def revoke(self, command: RevokePreauthKey, claim: Claim) -> Decision | None:
-        """End a key; None when it was ended before."""
+    def revoke(self, command: RevokePreauthKey, utc: int, claim: Claim) -> Decision | None:
+        """End a key, after whatever is in flight; None when it was ended before."""
         committed = self._state.preauth_keys.get(command.key)
         if committed is None:
             raise NotFoundError(f"there is no pre-auth key {command.key}")
         if committed.revoked:
             return None
-        return Decision("preauth_key.revoke", (self.end(committed, claim),), answers_nothing)
-
-    def end(self, committed: PreauthKey, claim: Claim) -> Put:
-        """The write that revokes a key, after whatever is in flight."""
         latest: PreauthKey = self._reservations.latest("preauth_keys", committed.id, committed)
-        record = msgspec.structs.replace(latest, revoked=True, version=latest.version + 1)
+        record = msgspec.structs.replace(
+            latest, revoked=True, ended_at=latest.ended_at or utc, version=latest.version + 1
+        )
         claim.foresee("preauth_keys", record.id, record)
-        return Put("preauth_keys", record, latest.version)
+        return Decision("preauth_key.revoke", (Put("preauth_keys", record, latest.version),), answers_nothing)
 
     def find(self, secret: str) -> PreauthKey:
         """The key with this secret, as it will stand. Raises `AuthenticationError`."""
@@ -145,7 +143,8 @@ class PreauthKeys:
             return ()
         if key.uses_left < 1:
             raise AuthenticationError("the pre-auth key is used up: make another with `ghostwire key create`")
-        record = msgspec.structs.replace(key, uses_left=key.uses_left - 1, version=key.version + 1)
+        left = key.uses_left - 1
+        record = msgspec.structs.replace(key, uses_left=left, ended_at=0 if left else utc, version=key.version + 1)
         claim.foresee("preauth_keys", record.id, record)
         return (Put("preauth_keys", record, key.version),)
 
@@ -156,7 +155,8 @@ class ApiTokens:
     def __init__(self, state: State, mac_key: bytes, entropy: Callable[[int], bytes]) -> None:
         self._state = state
         self._secrets = Secrets(_API, mac_key, entropy)
-        self._last = max(state.api_tokens, default=0)
+        # The log says by its number which token changed something, so that never stands for another one.
+        self._last = max(max(state.api_tokens, default=0), state.id_floor("api_tokens"))
 
     def create(self, command: CreateApiToken, utc: int) -> Decision:
         """Make a token. Nobody mints beyond his own scope. Raises `NotFoundError` for a user that there is not."""
@@ -180,14 +180,14 @@ class ApiTokens:
         created = TokenCreated(id=record.id, secret=secret, expires_at=end)
         return Decision("api_token.create", (Put("api_tokens", record),), lambda _: created)
 
-    def revoke(self, command: RevokeApiToken) -> Decision | None:
+    def revoke(self, command: RevokeApiToken, utc: int) -> Decision | None:
         """End a token; None when it was ended before."""
         found = self._state.api_tokens.get(command.token)
         if found is None:
             raise NotFoundError(f"there is no token {command.token}")
         if found.revoked:
             return None
-        record = msgspec.structs.replace(found, revoked=True, version=found.version + 1)
+        record = msgspec.structs.replace(found, revoked=True, ended_at=utc, version=found.version + 1)
         write = Put("api_tokens", record, found.version)
         return Decision("api_token.revoke", (write,), answers_nothing)
 

@@ -83,7 +83,7 @@ _LOCKERS: Final[dict[type[c.Command], Locker]] = {
         lambda command, state: ("policy",),
     ),
     **dict.fromkeys((c.ApplyPolicy, c.RollbackPolicy, c.RevertPolicy), lambda command, state: (BUILDING, "policy")),
-    **dict.fromkeys((c.WakeAddresses, c.SweepTokens, c.NoteTime), _one_at_a_time),
+    **dict.fromkeys((c.WakeAddresses, c.SweepTokens, c.PurgeCredentials, c.NoteTime), _one_at_a_time),
 }
 
 

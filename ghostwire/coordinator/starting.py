@@ -15,6 +15,8 @@ from ghostwire.model.time import Now
 
 CLOCK_S = 60.0
 """How often, in seconds, the highest time seen is written down, also where nothing else is to be written."""
+PURGE_S = 3600.0
+"""How often, in seconds, credentials that ended long ago are removed."""
 
 
 def start(settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes], now: Now) -> Core:
@@ -72,4 +74,5 @@ def _set_deadlines(core: Core, now: Now) -> None:
     # At once: access may have fallen, and windows may have turned, while nobody looked.
     core.agenda.set(Due.TURN, 0, now.mono)
     core.agenda.set(Due.SWEEP, 0, now.mono + SWEEP_S)
+    core.agenda.set(Due.PURGE, 0, now.mono + PURGE_S)
     core.agenda.set(Due.CLOCK, 0, now.mono + CLOCK_S)

@@ -51,11 +51,12 @@ TABLES: Final[Mapping[str, Table]] = {
     "settings": Table(Setting, lambda setting: setting.name),
 }
 
-Numbered = Literal["nodes", "users", "preauth_keys"]
+Numbered = Literal["nodes", "users", "preauth_keys", "api_tokens"]
 _FLOORS: Final[dict[Numbered, str]] = {
     "nodes": "node_id_floor",
     "users": "user_id_floor",
     "preauth_keys": "preauth_key_id_floor",
+    "api_tokens": "api_token_id_floor",
 }
 
 

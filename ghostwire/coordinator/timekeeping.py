@@ -12,6 +12,7 @@ from ghostwire.coordinator.commands import (
     ExpireNode,
     NoteBindings,
     NoteTime,
+    PurgeCredentials,
     RemoveIdleNode,
     RevertPolicy,
     SweepTokens,
@@ -21,8 +22,9 @@ from ghostwire.coordinator.commands import (
 from ghostwire.coordinator.conversations import Conversations
 from ghostwire.coordinator.core import HIGHEST_TIME, Core
 from ghostwire.coordinator.decision import Decision, answers_nothing
+from ghostwire.coordinator.ended_credentials import purge
 from ghostwire.coordinator.sessions import SWEEP_S
-from ghostwire.coordinator.starting import CLOCK_S
+from ghostwire.coordinator.starting import CLOCK_S, PURGE_S
 from ghostwire.model.change import Delete
 from ghostwire.model.time import Now
 
@@ -74,6 +76,9 @@ class Timekeeper:
         elif kind is Due.SWEEP:
             core.agenda.set(Due.SWEEP, 0, now.mono + SWEEP_S)
             self._give(SweepTokens(op=NOBODY, actor=ACTOR))
+        elif kind is Due.PURGE:
+            core.agenda.set(Due.PURGE, 0, now.mono + PURGE_S)
+            self._give(PurgeCredentials(op=NOBODY, actor=ACTOR))
         else:
             core.agenda.set(Due.CLOCK, 0, now.mono + CLOCK_S)
             # The wall clock may have jumped: a machine that slept, or whose time was wrong.
@@ -107,6 +112,11 @@ class Timekeeper:
         """Clean up session tokens that have lapsed."""
         writes = self._core.sessions.sweep(now.utc)
         return Decision("session.sweep", writes, answers_nothing) if writes else None
+
+    def purge_credentials(self, now: Now) -> Decision | None:
+        """Remove credentials that ended long ago."""
+        writes = purge(self._core.state, now.utc)
+        return Decision("credential.purge", writes, answers_nothing) if writes else None
 
     def note_time(self, now: Now) -> Decision:
         """Make the highest time seen durable."""

@@ -10,7 +10,10 @@ Scope = Literal["read", "write", "admin"]
 
 
 class PreauthKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key that lets machines register. `uses_left` is None for a reusable one; times are UTC nanoseconds."""
+    """A key that lets machines register. `uses_left` is None for a reusable one; times are UTC nanoseconds.
+
+    `ended_at` is when it was revoked or used up, 0 before that and where it is not known.
+    """
 
     id: int
     mac: bytes
@@ -22,7 +25,13 @@ class PreauthKey(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str = ""
     expires_at: int = 0
     revoked: bool = False
+    ended_at: int = 0
     version: int = 1
+
+    @property
+    def over_at(self) -> int:
+        """When it ends, or did."""
+        return min(self.ended_at or self.expires_at, self.expires_at)
 
 
 class SessionToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -35,7 +44,10 @@ class SessionToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's token for the REST interface. Who uses it acts as the user `user_id`, where it has one."""
+    """An operator's token for the REST interface. Who uses it acts as the user `user_id`, where it has one.
+
+    `ended_at` is when it was revoked, 0 before that and where it is not known.
+    """
 
     id: int
     mac: bytes
@@ -46,7 +58,13 @@ class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
     revoked: bool = False
     user_id: int | None = None
+    ended_at: int = 0
     version: int = 1
+
+    @property
+    def over_at(self) -> int:
+        """When it ends, or did."""
+        return min(self.ended_at or self.expires_at, self.expires_at)
 
 
 class RefusedKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -141,6 +141,8 @@ def test_from_afar_with_token_and_pin(ask: Ask, tmp_path: Path) -> None:
     assert "--pin" in distrusted["message"]
     for listed in ask("token", "list"):
         ask("token", "revoke", str(listed["id"]))
+    assert ask("token", "list") == []
+    assert {listed["usable"] for listed in ask("token", "list", "--all")} == {False}
     assert ask("node", "list", where=from_afar(tokens["admin"]), fails=4)["code"] == "authentication"
 
 

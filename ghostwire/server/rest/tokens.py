@@ -37,7 +37,7 @@ class Tokens(Controller):
     async def list(self, desk: AtDesk) -> TokenList:
         """Every token, without secrets."""
         names = {user.id: user.name for user in desk.view.users()}
-        return TokenList(tokens=[TokenView.of(token, names) for token in desk.view.api_tokens()])
+        return TokenList(tokens=[TokenView.of(token, names, desk.utc) for token in desk.view.api_tokens()])
 
     @post("/", opt={"scope": "admin"}, summary="Make a token")
     async def create(self, desk: AtDesk, caller: FromCaller, data: JSONBody[TokenRequest]) -> NewToken:

@@ -226,7 +226,7 @@ class KeyView(View, frozen=True, kw_only=True):
 
 
 class KeyList(View, frozen=True, kw_only=True):
-    """Every pre-auth key, by id."""
+    """Every pre-auth key, by id; those that ended 30 days ago are gone."""
 
     keys: list[KeyView]
 
@@ -256,10 +256,12 @@ class TokenView(View, frozen=True, kw_only=True):
     created_by: str
     expires_at: datetime | None
     revoked: bool
+    usable: bool
 
     @classmethod
-    def of(cls, token: ApiToken, users: Mapping[int, str]) -> TokenView:
-        """The view of a token's record; `users` are names by id."""
+    def of(cls, token: ApiToken, users: Mapping[int, str], utc: int) -> TokenView:
+        """The view of a token's record at the time `utc`; `users` are names by id."""
+        orphaned = token.user_id is not None and token.user_id not in users
         return cls(
             id=token.id,
             name=token.name,
@@ -269,11 +271,12 @@ class TokenView(View, frozen=True, kw_only=True):
             created_by=token.created_by,
             expires_at=moment(token.expires_at),
             revoked=token.revoked,
+            usable=not (token.revoked or orphaned or utc >= token.expires_at),
         )
 
 
 class TokenList(View, frozen=True, kw_only=True):
-    """Every operator's token, by id."""
+    """Every operator's token, by id; those that ended 30 days ago are gone."""
 
     tokens: list[TokenView]
 

@@ -250,3 +250,40 @@ def test_a_stopped_coordinator_flushes_and_refuses(net: SimNet) -> None:
     with pytest.raises(GhostwireError, match="stopping"):
         net.ask(CreateUser, name="x")
     assert net.coordinator.poll_timeout() is None
+
+
+def test_what_ended_is_kept_for_thirty_days_and_then_removed_some_at_a_time(
+    net: SimNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghostwire.coordinator.ended_credentials.MOST", 1)
+    view = net.coordinator.view
+    day = 86_400.0
+    standing = net.ask(CreatePreauthKey, user="alice", uses=None, life_s=365 * day)
+    used = net.ask(CreatePreauthKey, user="alice", life_s=365 * day)
+    revoked = net.ask(CreatePreauthKey, user="alice", life_s=365 * day)
+    short = [net.ask(CreatePreauthKey, user="alice", life_s=60.0) for _ in range(3)]
+    tokens = [token(net, life_s=365 * day), token(net, life_s=365 * day)]
+    node = net.join("a", used.secret)
+    gone = net.join("b", short[1].secret)
+    net.ask(RevokePreauthKey, key=revoked.id)
+    net.ask(RevokeApiToken, token=tokens[1].id)
+    net.advance(29 * day)
+    assert (len(view.preauth_keys()), len(view.api_tokens())) == (6, 2)
+    net.advance(day + 3600.0)
+    assert [key.id for key in view.preauth_keys()] == [standing.id, used.id, short[1].id, short[2].id]
+    net.advance(3600.0)
+    assert [key.id for key in view.preauth_keys()] == [standing.id, used.id, short[1].id]
+    assert [kept.id for kept in view.api_tokens()] == [tokens[0].id]
+    assert [record.kind for record in net.store.log].count("credential.purge") == 3
+    net.register(node, used.secret)  # whoever came with it is recognised still
+    net.ask(LogoutNode, node=gone.id)
+    net.advance(3600.0)
+    assert [key.id for key in view.preauth_keys()] == [standing.id, used.id]
+
+
+def test_the_number_of_a_removed_token_or_key_is_never_given_again(net: SimNet) -> None:
+    last = (net.ask(CreatePreauthKey, user="alice").id, token(net).id)
+    net.advance(31 * 86_400.0)
+    assert net.coordinator.view.preauth_keys() == net.coordinator.view.api_tokens() == ()
+    net.restart()
+    assert (net.ask(CreatePreauthKey, user="alice").id, token(net).id) == (last[0] + 1, last[1] + 1)
