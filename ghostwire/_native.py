@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from core_ext import timers as timers
     from rust_ext import blocks as blocks
     from rust_ext import policy as policy
+    from rust_ext import sqlite as sqlite
     from rust_ext import token as token
     from rust_ext import tunnel as tunnel
 
@@ -53,7 +54,7 @@ CYTHON_MODULES = frozenset(
 )
 _FILES = {"policy_cells": "policy"}
 """Where a module of core_ext is not called as it is here, because rust_ext has one of the name."""
-RUST_MODULES = frozenset({"blocks", "policy", "token", "tunnel"})
+RUST_MODULES = frozenset({"blocks", "policy", "sqlite", "token", "tunnel"})
 
 _ROOT = Path(__file__).resolve().parent.parent
 _REBUILD_CYTHON = "run `uv sync` (or `make cy`)"
@@ -86,6 +87,12 @@ def __getattr__(name: str) -> ModuleType:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = module
     return module
+
+
+def rust_library() -> str:
+    """The path of rust_ext's compiled file, for those who load it as something else than a module, too."""
+    file: str = rust_ext._rust.__file__
+    return file
 
 
 def build_profile() -> str:

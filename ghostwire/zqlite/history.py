@@ -54,8 +54,7 @@ class Past:
 
     def close(self) -> None:
         """Free the memory."""
-        self._reader.reset()
-        self._reader.connection.close()
+        self._reader.close()
 
     def __enter__(self) -> Self:
         return self

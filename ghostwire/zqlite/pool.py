@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -45,15 +46,15 @@ class Job:
         self._run = run
         self._done = done
         self._lock = threading.Lock()
-        self._connection: apsw.Connection | None = None
+        self._reader: Reader | None = None
         self._cancelled = False
 
     def cancel(self) -> None:
         """From any thread. A job that has ended is left alone, and so is whoever has its connection by now."""
         with self._lock:
             self._cancelled = True
-            if self._connection is not None:
-                self._connection.interrupt()
+            if self._reader is not None:
+                self._reader.interrupt()
 
     def perform(self, pool: Pool) -> None:
         """From a thread of the pool."""
@@ -67,13 +68,13 @@ class Job:
             with self._lock:
                 if self._cancelled:
                     return
-                self._connection = reader.connection
+                self._reader = reader
             result = self._run(reader)
         except Exception as error:
             refused = reader.explain(error)
         finally:
             with self._lock:
-                self._connection = None
+                self._reader = None
             pool.release(reader)
         self._done(result, refused)
 
@@ -233,7 +234,8 @@ class Pool:
         self._status = {key: value for key, value in self._status.items() if key[0] is not reader}
         self._since.pop(reader, None)
         self.counters.open -= 1
-        engine.close(reader.connection)
+        with contextlib.suppress(apsw.Error):
+            reader.close()
 
     def _serve(self) -> None:
         while True:

@@ -12,16 +12,19 @@ from ghostwire.errors import GhostwireError, PermissionDeniedError, UnavailableE
 from ghostwire.zqlite import faults
 from ghostwire.zqlite.guard import Guard
 from ghostwire.zqlite.rows import Row, fetch, into, shape
+from ghostwire.zqlite.shortreads import LONG_NS, ShortReads
 from ghostwire.zqlite.watch import SILENT, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from ghostwire._native import sqlite
     from ghostwire.zqlite.operation import Params
 
 T = TypeVar("T")
 
 _OWN: Final = apsw.SQLITE_PREPARE_PERSISTENT
+_NONE: Final[Mapping[str, sqlite.Statement]] = {}
 
 
 class Reader:
@@ -30,9 +33,14 @@ class Reader:
     def __init__(self, connection: apsw.Connection, watch: Watch = SILENT) -> None:
         self.connection = connection
         self._watch = watch
-        self._alert = watch.alert
+        self._alert = min(watch.alert, LONG_NS)
         self._guard = Guard(connection)
+        self._guard.trusting = True
+        self._short = ShortReads(connection)
+        self._guard.trusting = False
+        self._shorts = self._short.statements
         self._statement = self._execute = connection.cursor().execute
+        self._stands = False
         self._shapes: dict[str, Callable[[Any], Row]] = {}
         self._streams: set[apsw.Cursor] = set()
         self._blobs: list[apsw.Blob] = []
@@ -40,16 +48,20 @@ class Reader:
     def query(self, text: str, params: Params = ()) -> list[Row]:
         """All rows of a SELECT."""
         started = clock()
-        try:
-            cursor = self._execute(text, params)
-            make = self._shapes.get(text)
-            if make is None:
-                make = self._shape(text, cursor)
-            rows = list(map(make, cursor.fetchall()))
-        except Exception as error:
-            raise self._refusal(error) from error
+        short = self._shorts.get(text)
+        rows: list[Row] | None = None if short is None else short.all(params)
+        if rows is None:
+            try:
+                cursor = self._execute(text, params)
+                make = self._shapes.get(text)
+                if make is None:
+                    make = self._shape(text, cursor)
+                rows = list(map(make, cursor.fetchall()))
+            except Exception as error:
+                raise self._refusal(error) from error
+            self._short.learn(text, clock() - started)
         if (took := clock() - started) > self._alert:
-            self._watch.tell("query", took, text, len(rows))
+            self._tell(took, text, len(rows))
         return rows
 
     def query_as(self, kind: type[T], text: str, params: Params = ()) -> list[T]:
@@ -59,26 +71,28 @@ class Reader:
     def query_one(self, text: str, params: Params = ()) -> Row | None:
         """The first row of a SELECT, or None."""
         started = clock()
-        try:
-            cursor = self._execute(text, params)
-            values = cursor.fetchone()
-            row = None if values is None else (self._shapes.get(text) or self._shape(text, cursor))(values)
-        except Exception as error:
-            raise self._refusal(error) from error
+        short = self._shorts.get(text)
+        row: Any = None if short is None else short.first(params)
+        if row is None:
+            cursor, row = self._first(text, params)
+            if row:
+                row = (self._shapes.get(text) or self._shape(text, cursor))(row)
+            self._short.learn(text, clock() - started)
         if (took := clock() - started) > self._alert:
-            self._watch.tell("query", took, text, values is not None)
-        return row
+            self._tell(took, text, len(row) > 0)
+        return row or None
 
     def value(self, text: str, params: Params = ()) -> Any:
         """The first column of the first row, or None where there is none."""
         started = clock()
-        try:
-            values = self._execute(text, params).fetchone()
-        except Exception as error:
-            raise self._refusal(error) from error
+        short = self._shorts.get(text)
+        values = None if short is None else short.values(params)
+        if values is None:
+            values = self._first(text, params)[1]
+            self._short.learn(text, clock() - started)
         if (took := clock() - started) > self._alert:
-            self._watch.tell("query", took, text, values is not None)
-        return None if values is None else values[0]
+            self._tell(took, text, len(values) > 0)
+        return values[0] if values else None
 
     def query_many(self, text: str, many: Iterable[Params]) -> list[Row]:
         """The rows of one SELECT for each of `many` parameters, one after the other."""
@@ -88,7 +102,7 @@ class Reader:
         except Exception as error:
             raise self._refusal(error) from error
         if (took := clock() - started) > self._alert:
-            self._watch.tell("query", took, text, len(rows))
+            self._tell(took, text, len(rows))
         return rows
 
     def plan(self, text: str, params: Params = ()) -> str:
@@ -135,18 +149,26 @@ class Reader:
             self._streams.discard(cursor)
             cursor.close(True)
             if (took := clock() - started) > self._alert:
-                self._watch.tell("query", took, text, count)
+                self._tell(took, text, count)
 
     def begin(self) -> None:
         """Start the transaction; its moment is that of the first read."""
         self._shapes.clear()  # a statement's columns stay as they are within one transaction only
         self._execute = self._statement
-        self._own("BEGIN")
+        self._shorts = self._short.statements
+        self._stands = False
+        self._own("BEGIN", self._short.begin)
+
+    def interrupt(self) -> None:
+        """From any thread: stop the statement that it is at, and refuse all others of this transaction."""
+        self._shorts = _NONE
+        self._execute = _interrupted
+        self.connection.interrupt()
 
     def alive(self) -> bool:
         """Whether the connection still answers."""
         with contextlib.suppress(apsw.Error):
-            self._own("SELECT 1 FROM sqlite_schema")
+            self._statement("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
             return self.reset()
         return False
 
@@ -158,10 +180,17 @@ class Reader:
             while self._blobs:
                 self._blobs.pop().close(True)
             self._execute = _over
-            if self.connection.in_transaction:
-                self._own("ROLLBACK")  # on the cursor of the queries: it ends one that was not read to its end
+            self._shorts = _NONE
+            if self.connection.in_transaction:  # the cursor of the queries ends one that was not read to its end
+                self._own("ROLLBACK", _not if self._stands else self._short.rollback)
             return True
         return False
+
+    def close(self) -> None:
+        """End whatever is open, and the connection. Raises apsw.Error where that cannot be closed."""
+        self.reset()
+        self._short.close()
+        self.connection.close()
 
     def explain(self, error: Exception) -> GhostwireError:
         """The caller's error."""
@@ -187,14 +216,41 @@ class Reader:
             _over()
         return self.connection
 
-    def _own(self, text: str) -> None:
+    def _first(self, text: str, params: Params) -> tuple[apsw.Cursor, Any]:
+        """The values of the first row, or an empty tuple; the cursor stands there."""
+        self._stands = True
+        try:
+            cursor = self._execute(text, params)
+            return cursor, cursor.fetchone() or ()
+        except Exception as error:
+            raise self._refusal(error) from error
+
+    def _own(self, text: str, short: Callable[[], bool]) -> None:
+        """One of the store's own statements; `short` may do it."""
         self._guard.trusting = True
         try:
-            self._statement(text, prepare_flags=_OWN)
+            if not short():
+                self._statement(text, prepare_flags=_OWN)
         finally:
             self._guard.trusting = False
+
+    def _tell(self, took: int, text: str, count: int) -> None:
+        if took > LONG_NS:
+            self._short.forget(text)
+        if took > self._watch.alert:
+            self._watch.tell("query", took, text, count)
 
 
 def _over(*_: Any, **_options: Any) -> Any:
     """Stands for a connection that others may be using by now."""
     raise UnavailableError("this read is over: read within its `with`")
+
+
+def _interrupted(*_: Any, **_options: Any) -> Any:
+    """Stands for the connection of a read whose caller waits no more."""
+    raise apsw.InterruptError("interrupted")
+
+
+def _not() -> bool:
+    """For what rust_ext cannot do."""
+    return False

@@ -5,6 +5,7 @@ mod blocks;
 mod errors;
 mod policy;
 mod policy_rows;
+mod sqlite;
 mod token;
 mod tunnel;
 
@@ -14,6 +15,8 @@ mod _rust {
     use crate::blocks::blocks;
     #[pymodule_export]
     use crate::policy::policy;
+    #[pymodule_export]
+    use crate::sqlite::sqlite;
     #[pymodule_export]
     use crate::token::token;
     #[pymodule_export]

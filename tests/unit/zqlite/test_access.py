@@ -200,7 +200,7 @@ async def test_a_connection_that_lay_idle_is_tried_and_a_broken_one_replaced(
             connection = reader.connection
         with db.read() as reader:
             assert reader.connection is connection
-        connection.close()
+        reader.close()
         with db.read() as reader:
             assert reader.value("SELECT 1") == 1
             assert reader.connection is not connection

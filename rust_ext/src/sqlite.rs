@@ -1,0 +1,208 @@
+//! `rust_ext.sqlite`: short statements on apsw's connections, run without letting go of the interpreter.
+use pyo3::prelude::*;
+use std::ffi::{c_char, c_int, c_void};
+
+/// What SQLite calls when it loads this library as an extension.
+///
+/// # Safety
+/// For SQLite alone.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ghostwire_sqlite_init(
+    _connection: *mut c_void,
+    _message: *mut *mut c_char,
+    functions: *mut gw_sqlite::Functions,
+) -> c_int {
+    // SAFETY: SQLite gives its table of functions.
+    c_int::from(!unsafe { gw_sqlite::take_over(functions) })
+}
+
+#[pymodule]
+#[pyo3(name = "sqlite")]
+pub mod sqlite {
+    use crate::errors;
+    use gw_sqlite::Value;
+    use pyo3::prelude::*;
+    use pyo3::types::{PyBytes, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
+    use std::ops::ControlFlow::{Break, Continue};
+    use std::sync::{Mutex, MutexGuard};
+
+    #[pyclass(frozen, module = "rust_ext.sqlite")]
+    struct Connection {
+        open: Mutex<Option<Open>>, // dropped before its opener
+        opener: Py<PyAny>,
+    }
+
+    /// A connection that cannot be closed, for it has statements.
+    struct Open {
+        on: gw_sqlite::Connection,
+        begin: gw_sqlite::Statement,
+        rollback: gw_sqlite::Statement,
+    }
+
+    #[pymethods]
+    impl Connection {
+        /// Over an `apsw.Connection`.
+        #[new]
+        fn new(opener: Bound<'_, PyAny>) -> PyResult<Self> {
+            let address = opener.call_method0("sqlite3_pointer")?.extract()?;
+            // SAFETY: apsw tells where its open connection is, and the statements keep it open.
+            let open = unsafe { gw_sqlite::Connection::at(address) }
+                .and_then(|on| Some(Open { on, begin: on.own("BEGIN")?, rollback: on.own("ROLLBACK")? }))
+                .ok_or_else(|| errors::invalid("SQLite has not loaded this library, or does not let it begin"))?;
+            Ok(Self { open: Mutex::new(Some(open)), opener: opener.unbind() })
+        }
+
+        /// Begin a transaction. False where apsw should.
+        fn begin(&self) -> bool {
+            free(&self.open).is_some_and(|mut open| open.as_mut().is_some_and(|open| alone(&mut open.begin)))
+        }
+
+        /// End it; nothing may stand at a row. False where apsw should.
+        fn rollback(&self) -> bool {
+            free(&self.open).is_some_and(|mut open| open.as_mut().is_some_and(|open| alone(&mut open.rollback)))
+        }
+
+        /// A SELECT to be run often; `shape` makes a class for its rows of their description. None for any other text.
+        fn prepare(&self, py: Python<'_>, text: &Bound<'_, PyString>, shape: Py<PyAny>) -> Option<Statement> {
+            let text = text.to_str().ok()?;
+            let statement = free(&self.open)?.as_ref()?.on.prepare(text);
+            refused(py); // by a callback of apsw: apsw will be told, too
+            let kept = Mutex::new(Some(Kept { statement: statement?, rows: None }));
+            Some(Statement { kept, shape, _opener: self.opener.clone_ref(py) })
+        }
+
+        /// Let apsw close the connection, once the other statements on it are closed, too.
+        fn close(&self) {
+            if let Some(mut open) = free(&self.open) {
+                *open = None;
+            }
+        }
+    }
+
+    #[pyclass(frozen, module = "rust_ext.sqlite")]
+    struct Statement {
+        kept: Mutex<Option<Kept>>, // dropped before its opener
+        shape: Py<PyAny>,
+        _opener: Py<PyAny>,
+    }
+
+    struct Kept {
+        statement: gw_sqlite::Statement,
+        rows: Option<(i32, Py<PyAny>)>, // their class, and the generation of the statement that it is for
+    }
+
+    #[pymethods]
+    impl Statement {
+        /// All rows. None where apsw should run it.
+        fn all<'py>(&self, py: Python<'py>, params: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyList>>> {
+            self.run(params, usize::MAX, |kept, found| {
+                let class = kept.class(py, &self.shape)?;
+                PyList::new(py, found.into_iter().map(|row| class.call1((row,))).collect::<PyResult<Vec<_>>>()?)
+            })
+        }
+
+        /// The first row, or an empty tuple where there is none. None where apsw should run it.
+        fn first<'py>(&self, py: Python<'py>, params: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+            self.run(params, 1, |kept, mut found| match found.pop() {
+                Some(row) => kept.class(py, &self.shape)?.call1((row,)),
+                None => Ok(PyTuple::empty(py).into_any()),
+            })
+        }
+
+        /// The same as a plain tuple.
+        fn values<'py>(&self, py: Python<'py>, params: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+            self.run(params, 1, |_, mut found| Ok(found.pop().unwrap_or_else(|| PyTuple::empty(py))))
+        }
+
+        /// Leave it to apsw from now on, whoever still holds it.
+        fn close(&self) {
+            if let Some(mut kept) = free(&self.kept) {
+                *kept = None;
+            }
+        }
+    }
+
+    impl Statement {
+        /// What `give` makes of the first rows, `most` of them. None where apsw should run it.
+        fn run<'py, T>(
+            &self,
+            params: &Bound<'py, PyAny>,
+            most: usize,
+            give: impl FnOnce(&mut Kept, Vec<Bound<'py, PyTuple>>) -> PyResult<T>,
+        ) -> PyResult<Option<T>> {
+            let py = params.py();
+            let Some(mut kept) = free(&self.kept) else { return Ok(None) };
+            let Some(kept) = kept.as_mut() else { return Ok(None) };
+            let params: Vec<_> = match (params.cast_exact::<PyTuple>(), params.cast_exact::<PyList>()) {
+                (Ok(params), _) => params.iter().collect(),
+                (_, Ok(params)) => params.iter().collect(),
+                _ => return Ok(None),
+            };
+            let (mut found, mut odd) = (Vec::new(), false);
+            let ended = kept.statement.run(params.iter().map(value), |row| {
+                let values = (0..row.len()).map(|column| object(py, row.value(column)?));
+                match values.collect::<Option<Vec<_>>>().and_then(|values| PyTuple::new(py, values).ok()) {
+                    Some(values) => found.push(values),
+                    None => odd = true,
+                }
+                if odd || found.len() == most { Break(()) } else { Continue(()) }
+            });
+            if refused(py) || odd || !ended { Ok(None) } else { give(kept, found).map(Some) }
+        }
+    }
+
+    impl Kept {
+        fn class<'py>(&mut self, py: Python<'py>, shape: &Py<PyAny>) -> PyResult<Bound<'py, PyAny>> {
+            let generation = self.statement.generation();
+            if let Some((of, class)) = &self.rows
+                && *of == generation
+            {
+                return Ok(class.bind(py).clone());
+            }
+            let names = self.statement.names().ok_or_else(|| errors::invalid("a column's name is not UTF-8"))?;
+            let description = PyTuple::new(py, names.into_iter().map(|name| (name, py.None())))?;
+            let class = shape.bind(py).call1((description,))?;
+            self.rows = Some((generation, class.clone().unbind()));
+            Ok(class)
+        }
+    }
+
+    /// What nobody else is using now; who runs it again from within is using it.
+    fn free<T>(state: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        state.try_lock().ok()
+    }
+
+    fn alone(statement: &mut gw_sqlite::Statement) -> bool {
+        statement.run([].into_iter(), |_| Continue(()))
+    }
+
+    /// Whether a callback of apsw has raised; apsw itself will raise it again.
+    fn refused(py: Python<'_>) -> bool {
+        PyErr::take(py).is_some()
+    }
+
+    /// A parameter, if it is of one of the types that SQLite has, too.
+    fn value<'a>(param: &'a Bound<'_, PyAny>) -> Option<Value<'a>> {
+        if let Ok(text) = param.cast::<PyString>() {
+            text.to_str().ok().map(|text| Value::Text(text.as_bytes()))
+        } else if param.cast::<PyInt>().is_ok() {
+            param.extract().ok().map(Value::Integer)
+        } else if let Ok(bytes) = param.cast::<PyBytes>() {
+            Some(Value::Blob(bytes.as_bytes()))
+        } else if let Ok(number) = param.cast::<PyFloat>() {
+            Some(Value::Real(number.value()))
+        } else {
+            param.is_none().then_some(Value::Null)
+        }
+    }
+
+    fn object<'py>(py: Python<'py>, value: Value<'_>) -> Option<Bound<'py, PyAny>> {
+        Some(match value {
+            Value::Null => PyNone::get(py).to_owned().into_any(),
+            Value::Integer(value) => value.into_pyobject(py).ok()?.into_any(),
+            Value::Real(value) => PyFloat::new(py, value).into_any(),
+            Value::Text(text) => PyString::from_bytes(py, text).ok()?.into_any(),
+            Value::Blob(bytes) => PyBytes::new(py, bytes).into_any(),
+        })
+    }
+}
