@@ -60,6 +60,29 @@ def outcome(expression: str) -> str:
             ' + \'],"dst":["*:*"]}]}\'',
             "read 1",
         ),
+        (
+            '\'{"ipsets":{"ipset:a":[\''
+            " + ','.join('\"%s 10.%d.%d.%d\"' % (('add', 'remove')[i % 3 // 2], i >> 16, i >> 8 & 255, i & 255)"
+            " for i in range(300_000))"
+            " + ']},\"acls\":[]}'",
+            "read 0",
+        ),
+        (
+            "'{\"ipsets\":{\"ipset:a\":[' + ','.join('\"10.0.%d.%d\"' % (i >> 7, i % 128 * 2) for i in range(30_000))"
+            " + '],\"ipset:b\":[' + ','.join(['\"ipset:a\"'] * 300_000) + ']},\"acls\":[]}'",
+            'ipsets["ipset:b"]: too many ranges (line 1, column',
+        ),
+        (
+            "'{\"postures\":{' + ','.join('\"posture:%d\":[]' % i for i in range(200_000)) + '},\"acls\":['"
+            ' + \',\'.join(\'{"action":"accept","src":["*"],"dst":["*:1"],"srcPosture":["posture:%d"]}\' % i'
+            " for i in range(200_000)) + ']}'",
+            "read 200000",
+        ),
+        (
+            '\'{"postures":{"posture:a":[]},"defaultSrcPosture":[\' + \',\'.join([\'"posture:a"\'] * 257)'
+            " + '],\"acls\":[]}'",
+            "defaultSrcPosture names more than 256 postures (line 1, column 50;",
+        ),
     ],
 )
 def test_a_text_that_is_too_much_is_refused_or_read_within_bounds(text: str, expected: str) -> None:

@@ -1,4 +1,5 @@
 //! Addresses, prefixes and ranges of both families as spans of integers, and sets of them.
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -189,6 +190,50 @@ impl Spans {
             left.extend(rest);
         }
         Self(left)
+    }
+}
+
+/// Adds or removes addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    Add(&'a Spans),
+    Remove(&'a Spans),
+}
+
+impl Spans {
+    /// What steps leave, one taken after another: of those that are about an address the last decides. They are swept
+    /// from the lowest edge to the highest, so that each costs what it is long.
+    pub fn after(steps: &[Step<'_>]) -> Self {
+        let mut edges: Vec<(bool, u128, usize, bool)> = Vec::new();
+        for (number, step) in steps.iter().enumerate() {
+            let (Step::Add(spans) | Step::Remove(spans)) = step;
+            for span in spans.as_slice() {
+                edges.push((span.v6, span.first, number, true));
+                edges.extend(span.last.checked_add(1).map(|end| (span.v6, end, number, false)));
+            }
+        }
+        edges.sort_unstable();
+        let mut found = Vec::new();
+        for edges in edges.chunk_by(|left, right| left.0 == right.0) {
+            let (mut open, mut since): (BTreeSet<usize>, Option<u128>) = (BTreeSet::new(), None);
+            for edges in edges.chunk_by(|left, right| left.1 == right.1) {
+                let (v6, at, ..) = edges[0];
+                for (_, _, number, begins) in edges {
+                    _ = if *begins { open.insert(*number) } else { open.remove(number) };
+                }
+                let is_in = open.last().is_some_and(|number| matches!(steps[*number], Step::Add(_)));
+                match since {
+                    None if is_in => since = Some(at),
+                    Some(first) if !is_in => {
+                        found.push(Span { v6, first, last: at - 1 });
+                        since = None;
+                    }
+                    _ => {}
+                }
+            }
+            found.extend(since.map(|first| Span { v6: edges[0].0, first, last: u128::MAX }));
+        }
+        Self(found)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Nothing that comes in panics, and sets of addresses are what they say.
-use gw_policy::address::{Address, Span, Spans};
+use gw_policy::address::{Address, Span, Spans, Step};
 use gw_policy::window::{Schedule, Window};
 use gw_policy::{Policy, replay};
 use proptest::prelude::*;
@@ -133,4 +133,29 @@ fn the_internet_is_without_private_ranges() {
 fn deep_nesting_ends_early() {
     let error = Policy::parse(&"[".repeat(1 << 20)).expect_err("too deep");
     assert_eq!((error.message.as_str(), error.line), ("nested too deeply", 1));
+}
+
+proptest! {
+    #[test]
+    fn steps_leave_what_they_leave_one_by_one(
+        parts in prop::collection::vec((any::<bool>(), prop::collection::vec((any::<bool>(), 0u8..24, 0u8..24), 0..4)), 0..8),
+    ) {
+        // The ends of both families, where edges have no neighbours.
+        let place = |v6: bool, near: u8| match (v6, near < 12) {
+            (_, true) => u128::from(near),
+            (false, false) => u128::from(u32::MAX - u32::from(23 - near)),
+            (true, false) => u128::MAX - u128::from(23 - near),
+        };
+        let span = |(v6, one, other): &(bool, u8, u8)| {
+            let (first, last) = (place(*v6, *one.min(other)), place(*v6, *one.max(other)));
+            Span { v6: *v6, first, last }
+        };
+        let parts: Vec<(bool, Spans)> = parts.iter().map(|(add, spans)| (*add, spans.iter().map(span).collect())).collect();
+        let steps: Vec<Step> = parts.iter().map(|(add, spans)| if *add { Step::Add(spans) } else { Step::Remove(spans) }).collect();
+        let one_by_one = parts.iter().fold(Spans::default(), |set, (add, spans)| match add {
+            true => set.as_slice().iter().chain(spans.as_slice()).copied().collect(),
+            false => set.without(spans),
+        });
+        prop_assert_eq!(Spans::after(&steps), one_by_one);
+    }
 }

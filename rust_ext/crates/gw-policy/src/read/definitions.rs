@@ -1,14 +1,19 @@
 //! Groups, hosts, IP sets, tag owners, approvers, postures and node attributes.
 use super::fields::{Fields, object};
 use super::{Reader, Side, array, string, strings};
-use crate::address::{Span, Spans, internet};
+use crate::address::{Span, Spans, Step, internet};
 use crate::error::Fault;
 use crate::model::{NodeAttr, SelectorId};
 use crate::posture::Condition;
 use crate::selector::Selector;
 use crate::text::{Item, Key};
+use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 
+/// So many ranges may be in all IP sets together, those counted again that a set takes from others.
+const MOST_RANGES: usize = 1 << 22;
+/// So many postures may be asked for where a rule names none.
+const MOST_DEFAULTS: usize = 256;
 const RESERVED: [&str; 2] = ["100.100.100.0/24", "100.115.92.0/23"];
 
 impl Reader {
@@ -69,21 +74,23 @@ impl Reader {
             object(item)?.iter().map(|(key, value)| (&*key.name, (key, value))).collect();
         let mut names: Vec<&str> = entries.keys().copied().collect();
         names.sort_unstable();
+        let mut left = MOST_RANGES;
         for name in names {
-            self.ipset(&entries, name, &mut Vec::new())?;
+            self.ipset(&entries, name, &mut Vec::new(), &mut left)?;
         }
         Ok(())
     }
 
-    /// Read one set after those it names; `open` are the sets being read.
+    /// Read one set after those it names; `open` are the sets being read, `left` the ranges that may still come.
     fn ipset<'a>(
         &mut self,
         entries: &HashMap<&'a str, (&'a Key, &'a Item)>,
         name: &'a str,
         open: &mut Vec<&'a str>,
-    ) -> Result<Spans, Fault> {
-        if let Some(set) = self.policy.ipsets.get(name) {
-            return Ok(set.clone());
+        left: &mut usize,
+    ) -> Result<(), Fault> {
+        if self.policy.ipsets.contains_key(name) {
+            return Ok(());
         }
         let (key, value) = entries[name];
         if !name.starts_with("ipset:") {
@@ -95,15 +102,18 @@ impl Reader {
             return Err(Fault::new(key.at, message).hint("an IP set cannot contain itself"));
         }
         open.push(name);
-        let mut set = Spans::default();
+        let mut parts: Vec<(bool, Part<'a>)> = Vec::new();
         for (at, text) in strings(value)? {
             let (remove, target) = operation(text);
             let part = match Selector::parse(target) {
-                Selector::IpSet(_) if entries.contains_key(target) => self.ipset(entries, target, open)?,
-                Selector::Internet => internet(),
-                Selector::Span(span) => Spans::from_iter([span]),
+                Selector::IpSet(_) if entries.contains_key(target) => {
+                    self.ipset(entries, target, open, left)?;
+                    Part::Named(target)
+                }
+                Selector::Internet => Part::Own(internet()),
+                Selector::Span(span) => Part::Own(Spans::from_iter([span])),
                 Selector::Host(host) if self.policy.hosts.contains_key(&host) => {
-                    Spans::from_iter([self.policy.hosts[&host]])
+                    Part::Own(Spans::from_iter([self.policy.hosts[&host]]))
                 }
                 _ => {
                     let message = format!("ipsets[{name:?}]: invalid target {target:?}");
@@ -111,15 +121,21 @@ impl Reader {
                         .hint("expected an address, a prefix, a host, an IP set or autogroup:internet"));
                 }
             };
-            set = if remove {
-                set.without(&part)
-            } else {
-                set.as_slice().iter().chain(part.as_slice()).copied().collect()
-            };
+            let length = part.spans(&self.policy.ipsets).as_slice().len();
+            *left = left.checked_sub(length).ok_or_else(|| {
+                let fault = Fault::new(at, format!("ipsets[{name:?}]: too many ranges"));
+                fault.hint(format!("at most {MOST_RANGES} are read for all IP sets together"))
+            })?;
+            parts.push((remove, part));
         }
         open.pop();
-        self.policy.ipsets.insert(name.into(), set.clone());
-        Ok(set)
+        let known = &self.policy.ipsets;
+        let parts = parts.iter().map(|(remove, part)| (*remove, part.spans(known)));
+        let steps: Vec<Step<'_>> =
+            parts.map(|(remove, spans)| if remove { Step::Remove(spans) } else { Step::Add(spans) }).collect();
+        let set = Spans::after(&steps);
+        self.policy.ipsets.insert(name.into(), set);
+        Ok(())
     }
 
     pub(super) fn tag_owners(&mut self, top: &Fields<'_>) -> Result<(), Fault> {
@@ -153,18 +169,24 @@ impl Reader {
                     .into_iter()
                     .map(|(at, text)| Condition::parse(text).map_err(|message| Fault::new(at, message)))
                     .collect::<Result<_, _>>()?;
+                self.postures.insert(key.name.clone(), self.policy.postures.len() as u32);
                 self.policy.postures.push((key.name.clone(), conditions));
             }
         }
         self.policy.default_postures = self.posture_names(top, "defaultSrcPosture")?;
+        if self.policy.default_postures.len() > MOST_DEFAULTS {
+            let at = top.get("defaultSrcPosture").map_or(top.at, |item| item.at);
+            let fault = Fault::new(at, format!("defaultSrcPosture names more than {MOST_DEFAULTS} postures"));
+            return Err(fault.hint("expected fewer names"));
+        }
         Ok(())
     }
 
     pub(super) fn posture_names(&mut self, fields: &Fields<'_>, field: &str) -> Result<Vec<u32>, Fault> {
         let mut found = Vec::new();
         for (at, name) in fields.strings(&[field])? {
-            match self.policy.postures.iter().position(|(known, _)| &**known == name && name.starts_with("posture:")) {
-                Some(index) => found.push(index as u32),
+            match self.postures.get(name) {
+                Some(index) => found.push(*index),
                 None => {
                     let fault = Fault::new(at, format!("{field}: posture not found: {name:?}"));
                     return Err(fault.hint("expected a posture that the policy defines"));
@@ -226,6 +248,21 @@ impl Reader {
             self.policy.node_attrs.push(NodeAttr { targets, attributes, app, pools });
         }
         Ok(())
+    }
+}
+
+/// What an entry of an IP set stands for: another set, or addresses of its own.
+enum Part<'a> {
+    Named(&'a str),
+    Own(Spans),
+}
+
+impl Part<'_> {
+    fn spans<'b>(&'b self, known: &'b FxHashMap<Box<str>, Spans>) -> &'b Spans {
+        match self {
+            Self::Named(name) => &known[*name],
+            Self::Own(spans) => spans,
+        }
     }
 }
 

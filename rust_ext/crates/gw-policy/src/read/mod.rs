@@ -69,6 +69,8 @@ impl Policy {
 pub(crate) struct Reader {
     policy: Policy,
     interned: FxHashMap<Box<str>, SelectorId>,
+    /// Places among the policy's postures, by name.
+    postures: FxHashMap<Box<str>, u32>,
     limits: own::Limits,
 }
 
