@@ -240,7 +240,7 @@ def test_a_signed_head_shows_a_log_that_was_cut(room: Path, verb: Verb) -> None:
 
 NODE = """INSERT INTO nodes VALUES (
     :id, :id, 'n' || :id, :key, zeroblob(32), '10.0.0.' || :id, 'fd00::' || :id, NULL, '[]', 0, 'node',
-    '', '', '', '', '[]', '[]', '', x'', 'active', 0, 0, 0, NULL, 1)"""
+    '', '', '', '', '[]', '[]', '', x'', 'active', 0, 0, 0, NULL, 1, 0)"""
 
 
 REQUEST = """INSERT INTO access_requests VALUES (
