@@ -128,6 +128,30 @@ def test_a_key_stands_once_among_any_number(count: int) -> None:
             Policy.parse(f'{{"groups": {{{groups}}}, "acls": []}}')
 
 
+NAMED = """
+import json, resource
+from ghostwire.policy import Engine, Policy, UserFacts, compile, directory
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+count = 50_000
+users = [UserFacts(id=i, name=f"u{i}") for i in range(count)]
+rules = [{"action": "accept", "src": [f"{name}{i}@" for i in range(count)], "dst": ["*:1"]} for name in "vw"]
+before, after = (Policy.parse(json.dumps({"acls": acls})) for acls in (rules[:1], rules))
+engine = Engine.build(before, users, [])
+engine.set_users([*users, UserFacts(id=count, name="v1")])
+engine.edit(after)
+nodes = {f"n{i}": {"id": i, "user": f"u{i}@", "ipv4": f"10.0.{i >> 8}.{i & 255}"} for i in range(count)}
+compile(before, directory([{"id": i, "name": f"u{i}"} for i in range(count)], nodes))
+print(engine.bindings)
+"""
+"""Binds 50,000 names among as many users, again when one comes, and when a rule brings as many new ones: 20 s of CPU
+are far more than that takes, and far less than comparing each with each."""
+
+
+def test_as_many_names_as_users_are_bound_within_bounds() -> None:
+    done = subprocess.run([sys.executable, "-c", NAMED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "{'v1@': 50000}\n"), done.stderr[-500:]
+
+
 PACKED = """
 import json, resource
 from ghostwire.policy import Engine, Policy

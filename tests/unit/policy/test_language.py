@@ -131,6 +131,19 @@ def test_a_user_is_named_by_login_or_by_email(name):
     assert engine.decide(0, 2, 6, 22) is (name == "alice@")
 
 
+def test_a_name_is_bound_where_one_user_bears_it():
+    """Names and e-mail addresses may look like each other's; one user may bear a name twice."""
+    users = [("ann", "x@e"), ("x", "ann@e"), ("bob@e", ""), ("bob", "bob@e"), ("eve@e", "eve@e"), ("", "")]
+    names = ["ann@", "x@", "x@e", "ann@e", "bob@", "bob@e", "bob@e@", "eve@e", "nobody@"]
+    rules = [{"action": "accept", "src": names, "dst": ["*:*"]}]
+    facts = [UserFacts(id=number, name=name, email=email) for number, (name, email) in enumerate(users, 1)]
+    engine = Engine.build(Policy.parse(json.dumps({"acls": rules})), facts, [])
+    bound = {"ann@": 1, "x@": 2, "x@e": 1, "ann@e": 2, "bob@": 4, "bob@e@": 3, "eve@e": 5}
+    assert engine.bindings == bound
+    engine.set_users(facts[:2] + facts[3:])
+    assert engine.bindings == bound | {"bob@e": 4}
+
+
 def test_postures_ask_of_the_source():
     text = json.dumps(
         {

@@ -3,6 +3,7 @@ use crate::address::{Address, Span, Spans, default_pools};
 use crate::selector::Role;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -155,8 +156,9 @@ impl Directory {
         }
         let mut nodes: Vec<Node> = Vec::new();
         if let Value::Object(entries) = &input["nodes"] {
+            let owners = owners(&users);
             for (name, entry) in entries {
-                nodes.push(node(name, entry, &users)?);
+                nodes.push(node(name, entry, &owners)?);
             }
             let mut known: FxHashMap<u32, &str> = FxHashMap::default();
             for node in &nodes {
@@ -189,14 +191,27 @@ fn user(entry: &Value) -> Result<User, String> {
     })
 }
 
-fn node(name: &str, entry: &Value, users: &[User]) -> Result<Node, String> {
+/// Users by what they are called (see [`User::is_called`]): by name first, and of several the first.
+fn owners(users: &[User]) -> FxHashMap<Cow<'_, str>, i64> {
+    let mut found: FxHashMap<Cow<'_, str>, i64> = FxHashMap::default();
+    for user in users {
+        found.entry(Cow::from(&*user.name)).or_insert(user.id);
+    }
+    for user in users {
+        found.entry(Cow::from(format!("{}@", user.name))).or_insert(user.id);
+        if !user.email.is_empty() {
+            found.entry(Cow::from(&*user.email)).or_insert(user.id);
+        }
+    }
+    found
+}
+
+fn node(name: &str, entry: &Value, owners: &FxHashMap<Cow<'_, str>, i64>) -> Result<Node, String> {
     let id = entry["id"].as_u64().filter(|id| *id < 1 << 22).ok_or(format!("node {name:?}: id is not below 2^22"))?;
     let mut node = Node { id: id as u32, name: name.into(), ..Node::default() };
     let wrong = |(field, what): (&str, &str)| format!("node {name:?}: {field} is not {what}");
     if let Some(owner) = single(entry, "user").map_err(wrong)? {
-        let found =
-            users.iter().find(|user| &*user.name == owner).or_else(|| users.iter().find(|user| user.is_called(owner)));
-        node.owner = found.map(|user| user.id);
+        node.owner = owners.get(owner).copied();
     }
     node.tags = strings(entry, "tags").map_err(wrong)?.into_iter().map(Into::into).collect();
     let mut addresses = strings(entry, "addresses").map_err(wrong)?;

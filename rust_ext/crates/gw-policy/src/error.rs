@@ -36,9 +36,11 @@ impl Fault {
 /// The known name nearest to `name`, if one is near enough to be what was meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name: String = name.chars().take(64).flat_map(char::to_lowercase).collect();
-    let limit = 1 + name.chars().count() / 3;
+    let length = name.chars().count();
+    let limit = 1 + length / 3;
     known
         .into_iter()
+        .filter(|candidate| candidate.chars().nth(length + limit).is_none())
         .map(|candidate| (distance(&name, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)

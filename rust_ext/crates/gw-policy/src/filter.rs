@@ -5,7 +5,7 @@ use crate::model::{Access, Capabilities, Rule, SelectorId};
 use crate::ports::{Ports, Protocols};
 use crate::scope::Scope;
 use crate::selector::Selector;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
@@ -319,28 +319,22 @@ impl<'a> Filters<'a> {
     }
 
     fn companion_targets(&self, rule: &Rule, node: &Node) -> Vec<String> {
-        let mut dsts: Vec<String> = Vec::new();
-        for id in &rule.sources {
-            for dst in self.grant_targets(*id, node) {
-                if !dsts.contains(&dst) {
-                    dsts.push(dst);
-                }
-            }
-        }
-        dsts
+        once(rule.sources.iter().flat_map(|id| self.grant_targets(*id, node)))
     }
 
     fn companion_sources(&self, rule: &Rule, destinations: &[SelectorId]) -> Rc<[String]> {
-        let mut texts: Vec<String> = Vec::new();
-        for id in destinations {
-            let more: Vec<String> = match self.scope.selector(*id) {
-                Selector::Any => self.any_sources(),
-                _ => self.source_spans(rule, *id).iter().map(ToString::to_string).collect(),
-            };
-            texts.extend(more.into_iter().filter(|text| !texts.contains(text)).collect::<Vec<_>>());
-        }
-        texts.into()
+        let texts = |id: &SelectorId| match self.scope.selector(*id) {
+            Selector::Any => self.any_sources(),
+            _ => self.source_spans(rule, *id).iter().map(ToString::to_string).collect(),
+        };
+        once(destinations.iter().flat_map(texts)).into()
     }
+}
+
+/// Each text where it first stands.
+fn once(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut known: FxHashSet<String> = FxHashSet::default();
+    texts.filter(|text| known.insert(text.clone())).collect()
 }
 
 fn own_texts(node: &Node) -> Vec<String> {

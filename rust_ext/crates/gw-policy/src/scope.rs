@@ -10,6 +10,20 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// Which users bear a name.
+#[derive(Clone, Copy, PartialEq)]
+enum Bearer {
+    Nobody,
+    One(i64),
+    Several,
+}
+
+impl Bearer {
+    fn and(self, user: i64) -> Self {
+        if self == Self::Nobody || self == Self::One(user) { Self::One(user) } else { Self::Several }
+    }
+}
+
 /// The users that the names of a policy are bound to. A name stays bound to its first bearer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Bindings(pub FxHashMap<Box<str>, i64>);
@@ -17,14 +31,28 @@ pub struct Bindings(pub FxHashMap<Box<str>, i64>);
 impl Bindings {
     /// Bind every name that one user bears and that is not bound yet.
     pub fn extend(&mut self, policy: &Policy, users: &[User]) {
-        for selector in &policy.selectors {
-            let Selector::User(name) = selector else { continue };
-            if self.0.contains_key(name) {
-                continue;
+        let names = policy.selectors.iter().filter_map(|selector| match selector {
+            Selector::User(name) if !self.0.contains_key(name) => Some(&**name),
+            _ => None,
+        });
+        let names: Vec<&str> = names.collect();
+        if names.is_empty() {
+            return;
+        }
+        // A user is called by the e-mail address, by the name, and by the name before an `@`: see `User::is_called`.
+        let whole: FxHashMap<&str, usize> = names.iter().copied().zip(0..).collect();
+        let stems = names.iter().zip(0..).filter_map(|(name, place)| Some((name.strip_suffix('@')?, place)));
+        let stems: FxHashMap<&str, usize> = stems.collect();
+        let mut bearers = vec![Bearer::Nobody; names.len()];
+        for user in users {
+            for place in [whole.get(&*user.email), whole.get(&*user.name), stems.get(&*user.name)].into_iter().flatten()
+            {
+                bearers[*place] = bearers[*place].and(user.id);
             }
-            let mut bearers = users.iter().filter(|user| user.is_called(name));
-            if let (Some(user), None) = (bearers.next(), bearers.next()) {
-                self.0.insert(name.clone(), user.id);
+        }
+        for (name, bearer) in names.into_iter().zip(bearers) {
+            if let Bearer::One(user) = bearer {
+                self.0.insert(name.into(), user);
             }
         }
     }

@@ -10,7 +10,6 @@ use crate::model::{Policy, Rule, SelectorId};
 use crate::selector::Selector;
 use crate::window::Instant;
 use roaring::RoaringBitmap;
-use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -249,10 +248,9 @@ impl Engine {
     pub(super) fn renamed(&mut self, policy: &Policy, hunks: &[Hunk]) -> Vec<Rule> {
         self.bindings.extend(policy, &self.users);
         let come = || hunks.iter().flat_map(|hunk| &policy.rules[hunk.come.clone()]);
-        let learned = self.learn(come().flat_map(|rule| rule.names()).map(|id| policy.selector(id)));
+        let (numbered, learned) = self.learn(come().flat_map(|rule| rule.names()).map(|id| policy.selector(id)));
         self.learned |= learned;
-        let known: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
-        come().map(|rule| rule.renamed(|id| known[policy.selector(id)])).collect()
+        come().map(|rule| rule.renamed(|id| numbered[policy.selector(id)])).collect()
     }
 
     /// Which rules go, and which ones of another policy come, if that is all and they are few.
@@ -277,8 +275,8 @@ impl Engine {
         if come().flat_map(|rule| &rule.postures).any(|posture| !self.catalog.knows_posture(*posture)) {
             return None;
         }
-        let mut named = come().flat_map(|rule| rule.names()).map(|id| policy.selector(id));
-        named.all(|selector| self.is_learnable(selector)).then_some(hunks)
+        let named = come().flat_map(|rule| rule.names()).map(|id| policy.selector(id));
+        self.are_learnable(named).then_some(hunks)
     }
 
     /// Exchange rules for those of the policy that has come in the place of another.
@@ -399,9 +397,8 @@ impl Engine {
         let come: Vec<Approved> =
             access.into_iter().filter(|new| !kept.iter().any(|(known, _)| known == new)).collect();
         let named = come.iter().flat_map(|new| std::iter::once(&new.source).chain(&new.destinations));
-        let mut affected = self.learn(named);
-        let selectors: FxHashMap<&Selector, SelectorId> = self.selectors.iter().zip(0..).collect();
-        let rules: Vec<Rule> = come.iter().map(|new| new.rule(&mut |selector| selectors[selector])).collect();
+        let (numbered, mut affected) = self.learn(named);
+        let rules: Vec<Rule> = come.iter().map(|new| new.rule(&mut |selector| numbered[selector])).collect();
         for (approved, rule) in come.into_iter().zip(rules) {
             let made = self.make(rule, &mut clock);
             change.note(&made, Standing::Closed);

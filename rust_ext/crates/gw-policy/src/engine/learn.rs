@@ -4,37 +4,43 @@ use crate::directory::Node;
 use crate::model::SelectorId;
 use crate::selector::Selector;
 use roaring::RoaringBitmap;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// The numbers of names.
+pub(super) type Numbered<'a> = FxHashMap<&'a Selector, SelectorId>;
 
 impl Engine {
-    /// Whether a name can come into use without compiling everything anew: who is in a group for a time is found out
+    /// Whether names can come into use without compiling everything anew: who is in a group for a time is found out
     /// for all groups at once.
-    pub(super) fn is_learnable(&self, selector: &Selector) -> bool {
-        !matches!(selector, Selector::Group(_))
-            || self.policy.memberships.is_empty()
-            || self.number_of(selector).is_some()
+    pub(super) fn are_learnable<'a>(&self, names: impl Iterator<Item = &'a Selector>) -> bool {
+        if self.policy.memberships.is_empty() {
+            return true;
+        }
+        let groups: FxHashSet<&'a Selector> = names.filter(|name| matches!(name, Selector::Group(_))).collect();
+        groups.is_empty() || self.selectors.iter().filter(|known| groups.contains(known)).count() == groups.len()
     }
 
-    fn number_of(&self, selector: &Selector) -> Option<SelectorId> {
-        self.selectors.iter().zip(0..).find(|(known, _)| *known == selector).map(|(_, id)| id)
-    }
-
-    /// Tell apart what these names mean, from now on. The nodes whose peers, class or filter change.
-    pub(super) fn learn<'a>(&mut self, names: impl Iterator<Item = &'a Selector>) -> RoaringBitmap {
+    /// Tell apart what these names mean, from now on. Their numbers, and the nodes whose peers, class or filter change.
+    pub(super) fn learn<'a>(&mut self, names: impl Iterator<Item = &'a Selector>) -> (Numbered<'a>, RoaringBitmap) {
+        let mut numbered: Numbered<'a> = names.zip(std::iter::repeat(SelectorId::MAX)).collect();
+        for (known, id) in self.selectors.iter().zip(0..) {
+            if let Some(number) = numbered.get_mut(known).filter(|number| **number == SelectorId::MAX) {
+                *number = id;
+            }
+        }
         let mut fresh: Vec<&Selector> = Vec::new();
-        for selector in names {
-            let id = match self.number_of(selector) {
-                Some(id) if self.catalog.knows(id) => continue,
-                Some(id) => id,
-                None => {
-                    self.selectors.push(selector.clone());
-                    self.selectors.len() as SelectorId - 1
-                }
-            };
-            self.catalog.learn(&self.policy, id, selector);
-            fresh.push(selector);
+        for (selector, number) in &mut numbered {
+            if *number == SelectorId::MAX {
+                *number = self.selectors.len() as SelectorId;
+                self.selectors.push((*selector).clone());
+            }
+            if !self.catalog.knows(*number) {
+                self.catalog.learn(&self.policy, *number, selector);
+                fresh.push(selector);
+            }
         }
         if fresh.is_empty() {
-            return RoaringBitmap::new();
+            return (numbered, RoaringBitmap::new());
         }
         self.catalog.bind(&self.policy, &self.selectors, &self.bindings, &self.users, self.at);
         let mut moved: Vec<u32> = Vec::new();
@@ -56,7 +62,7 @@ impl Engine {
         }
         moved.sort_unstable();
         moved.dedup();
-        self.relocate(moved)
+        (numbered, self.relocate(moved))
     }
 
     /// Where a node belongs now, if there are such classes.

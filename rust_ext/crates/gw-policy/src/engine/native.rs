@@ -11,10 +11,13 @@ use crate::model::{Access, Rule, SelectorId};
 use crate::ports::{ALL_PORTS, DEFAULT_PROTOCOLS, Ports};
 use crate::selector::Selector;
 use crate::window::Instant;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
 /// One rule of a native filter.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct NativeRule {
     pub classes: Vec<ClassId>,
     pub same_owner: bool,
@@ -107,9 +110,12 @@ impl Engine {
         named: &mut dyn FnMut(&Made) -> Vec<NativeRule>,
         found: &mut Vec<NativeRule>,
     ) {
-        let (rule, first) = (&made.rule, found.len());
+        let rule = &made.rule;
         let Standing::Open(until) = made.standing else { return };
         let given = self.attributes_end(rule);
+        let named = LazyCell::new(|| named(made));
+        // A rule may name a node several times; where each is found, by its hash.
+        let mut emitted_at: FxHashMap<u64, Vec<usize>> = FxHashMap::default();
         for (id, ports) in &access.targets {
             let own = self.selectors[*id as usize] == Selector::Own;
             let (destinations, ends) = match self.here(rule, *id, node) {
@@ -125,7 +131,7 @@ impl Engine {
                 256 => Vec::new(),
                 _ => access.protocols.clone(),
             };
-            let sources = if own { self.own_sources(rule, node) } else { named(made) };
+            let sources = if own { self.own_sources(rule, node) } else { named.clone() };
             let (four, six) = families(&destinations, node);
             for mut source in sources {
                 // Packets of one family alone come here: who has an address of the other says nothing.
@@ -142,7 +148,9 @@ impl Engine {
                     rule: rule.id,
                     ..source
                 };
-                if !found[first..].contains(&emitted) {
+                let same = emitted_at.entry(FxBuildHasher.hash_one(&emitted)).or_default();
+                if !same.iter().any(|place| found[*place] == emitted) {
+                    same.push(found.len());
                     found.push(emitted);
                 }
             }
