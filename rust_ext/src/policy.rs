@@ -115,9 +115,9 @@ pub mod policy {
     struct Engine(Mutex<gw_policy::Engine>, Mutex<Arc<str>>);
 
     impl Engine {
-        /// A poisoned lock means that a panic left the engine behind; its answers are not to be trusted.
+        /// A poisoned lock means that a panic left the engine behind half changed: it gives no more answers.
         fn lock(&self) -> MutexGuard<'_, gw_policy::Engine> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+            self.0.lock().expect("no change of the engine was broken off")
         }
     }
 
