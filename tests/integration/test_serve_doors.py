@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -371,6 +372,40 @@ async def test_only_so_many_large_bodies_are_read_at_a_time_and_one_of_each_call
     for writer in coming:
         writer.close()
     await until(lambda: not application._large)
+
+
+async def test_who_leaves_answers_unread_is_cut_off_and_nothing_is_written_to_who_is_gone(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = (await call(server, "POST", "/v1/tokens", json={"name": "r", "scope": "read"}))["token"]
+    large = f"GET /v1/openapi/openapi.json HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {token}\n\n"
+    loop, admission = asyncio.get_running_loop(), server.public.admission
+
+    async def ask(times: int) -> socket.socket:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", server.port))
+        await loop.sock_sendall(client, large.replace("\n", "\r\n").encode() * times)
+        return client
+
+    def backed_up() -> bool:
+        return any(connection.flow.write_paused for connection in server._http.state.connections)
+
+    with await ask(60):
+        await until(backed_up)
+        await until(lambda: not admission.http)
+    with await ask(60):
+        await until(backed_up)
+    await until(lambda: not admission.http and not server._http.state.tasks)
+    assert not caplog.records
+    with await ask(3) as slow:
+        read = 0
+        while read < 3 * 100_000:
+            got = len(await asyncio.wait_for(loop.sock_recv(slow, 20_000), 10))
+            assert got
+            read += got
+            await asyncio.sleep(0.015)
 
 
 async def test_only_so_many_wait_for_what_takes_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

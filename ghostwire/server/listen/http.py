@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from ghostwire.server.listen.acceptor import Accepted
@@ -15,6 +15,8 @@ from ghostwire.server.listen.head import refusal
 from ghostwire.server.options import Limits
 
 KEEP_ALIVE_S: Final = 30
+LEAST_READ: Final = 16 * 1024
+"""Bytes of its answers that a client must read in the time that it may take for a body, while some wait for it."""
 
 
 class HttpShell:
@@ -52,7 +54,8 @@ class HttpShell:
 class HttpConnection(HttpToolsProtocol, Accepted):
     """One HTTP connection. `grant` goes into the scope of its requests: what its listener, not the client, vouches for.
 
-    A request head is bounded in size and time; a body is bounded in time here and in size by the application.
+    A request head is bounded in size and time; a body is bounded in time here and in size by the application. Whoever
+    leaves answers unread is cut off.
     """
 
     def __init__(self, shell: HttpShell, grant: dict[str, Any], gone: Callable[[], None]) -> None:
@@ -61,6 +64,8 @@ class HttpConnection(HttpToolsProtocol, Accepted):
         self._gone = gone
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
 
     def abandon(self) -> None:
         """The connection never came to be."""
@@ -81,8 +86,24 @@ class HttpConnection(HttpToolsProtocol, Accepted):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._answering is not None and not self._answering.response_complete:
+            # The base knows of the last request alone, of those that came one behind the other.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
         self._gone()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered."""
+        super().pause_writing()
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """An answer is written, as far as the client reads it."""
+        super().on_response_complete()
+        self._watch()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -110,6 +131,23 @@ class HttpConnection(HttpToolsProtocol, Accepted):
         """The request is whole."""
         self._cancel()
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _watch(self) -> None:
+        """See that what waits for the client becomes less."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting and self._reading is None:
+            self._reading = self.loop.call_later(self._limits.body_s, self._look_at_reader, waiting)
+
+    def _look_at_reader(self, waited: int) -> None:
+        self._reading = None
+        if self.transport.get_write_buffer_size() > max(0, waited - LEAST_READ):
+            self.transport.abort()
+        else:
+            self._watch()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

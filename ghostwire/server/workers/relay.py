@@ -22,6 +22,8 @@ from ghostwire.server.rest.access import CONNECTED
 
 SOCKET: Final = "relay.sock"
 _LENGTH: Final = 2
+LINGER_S: Final = 30.0
+"""How long a client may take to read the end of its answers once the leader has closed."""
 
 
 class Outward(asyncio.Protocol):
@@ -103,6 +105,7 @@ class Outward(asyncio.Protocol):
         self._leader = None
         if self._client is not None:
             self._client.close()
+            asyncio.get_running_loop().call_later(LINGER_S, self._client.abort)
 
     def refuse(self) -> None:
         """There is no leader."""
