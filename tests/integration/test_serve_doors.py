@@ -401,7 +401,7 @@ async def test_who_leaves_answers_unread_is_cut_off_and_nothing_is_written_to_wh
     assert not caplog.records
     with await ask(3) as slow:
         read = 0
-        while read < 3 * 100_000:
+        while read < 3 * 90_000:
             got = len(await asyncio.wait_for(loop.sock_recv(slow, 20_000), 10))
             assert got
             read += got
