@@ -7,8 +7,8 @@ import sys
 from typing import Final
 
 SWITCH_S: Final = 0.00005
-"""How long a thread may keep the interpreter while another waits. A read on the loop lets go of it several times, and
-each time would wait for the writer's thread for the usual 5 ms."""
+"""How long a thread may keep the interpreter while another waits. A read on the loop that is not short lets go of it
+several times, and each time would wait for the writer's thread for the usual 5 ms."""
 SLACK_NS: Final = 1
 """How much later than it asked for the kernel may wake a thread; the usual 50 us are as long as the interval above."""
 _PR_SET_TIMERSLACK: Final = 29

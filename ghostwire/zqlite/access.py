@@ -148,15 +148,11 @@ class Access:
     def read(self) -> Iterator[Reader]:
         """`with db.read() as r`: one read transaction in the calling thread, without a thread hop."""
         reader = self._pool.acquire()
-        precedence = self._writer.precedence
-        first = precedence.take()
         try:
             reader.begin()
             yield reader
         finally:
             self._pool.release(reader)
-            if first:
-                precedence.give_back()
 
     async def run(self, function: Callable[[Reader], T], *, within: float | None = None) -> T:
         """Call `function` with a reader in one read transaction, on a thread of the read pool.

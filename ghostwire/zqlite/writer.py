@@ -16,7 +16,6 @@ from ghostwire.errors import DatabaseError, GhostwireError, InternalError, Unava
 from ghostwire.zqlite import engine, faults
 from ghostwire.zqlite.conversation import Conversation
 from ghostwire.zqlite.operation import Operation, Script
-from ghostwire.zqlite.precedence import Precedence
 
 if TYPE_CHECKING:
     import asyncio
@@ -106,7 +105,6 @@ class Writer:
         self.counters = WriterCounters()
         self._watch = watch
         self._told = 0
-        self.precedence = Precedence()
         self.fatal: DatabaseError | None = None
         self.fence: DatabaseError | None = None
         self.gate: Gate | None = None
@@ -249,7 +247,6 @@ class Writer:
             applier.own("BEGIN IMMEDIATE")
             for ticket in tickets:
                 taken += 1
-                self.precedence.grant()
                 done.append(self._apply(ticket))
                 if not applier.connection.in_transaction:
                     raise _Lost(done[-1][2])

@@ -21,6 +21,7 @@ pub unsafe extern "C" fn ghostwire_sqlite_init(
 pub mod sqlite {
     use crate::errors;
     use gw_sqlite::Value;
+    use pyo3::exceptions::PyException;
     use pyo3::prelude::*;
     use pyo3::types::{PyBytes, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
     use std::ops::ControlFlow::{Break, Continue};
@@ -63,12 +64,14 @@ pub mod sqlite {
         }
 
         /// A SELECT to be run often; `shape` makes a class for its rows of their description. None for any other text.
-        fn prepare(&self, py: Python<'_>, text: &Bound<'_, PyString>, shape: Py<PyAny>) -> Option<Statement> {
-            let text = text.to_str().ok()?;
-            let statement = free(&self.open)?.as_ref()?.on.prepare(text);
-            refused(py); // by a callback of apsw: apsw will be told, too
-            let kept = Mutex::new(Some(Kept { statement: statement?, rows: None }));
-            Some(Statement { kept, shape, _opener: self.opener.clone_ref(py) })
+        fn prepare(&self, text: &Bound<'_, PyString>, shape: Py<PyAny>) -> PyResult<Option<Statement>> {
+            let py = text.py();
+            let Ok(text) = text.to_str() else { return Ok(None) };
+            let statement = free(&self.open).and_then(|open| open.as_ref()?.on.prepare(text));
+            Ok(if refused(py)? { None } else { statement }.map(|statement| {
+                let kept = Mutex::new(Some(Kept { statement, rows: None }));
+                Statement { kept, shape, _opener: self.opener.clone_ref(py) }
+            }))
         }
 
         /// Let apsw close the connection, once the other statements on it are closed, too.
@@ -147,7 +150,7 @@ pub mod sqlite {
                 }
                 if odd || found.len() == most { Break(()) } else { Continue(()) }
             });
-            if refused(py) || odd || !ended { Ok(None) } else { give(kept, found).map(Some) }
+            if refused(py)? || odd || !ended { Ok(None) } else { give(kept, found).map(Some) }
         }
     }
 
@@ -176,9 +179,13 @@ pub mod sqlite {
         statement.run([].into_iter(), |_| Continue(()))
     }
 
-    /// Whether a callback of apsw has raised; apsw itself will raise it again.
-    fn refused(py: Python<'_>) -> bool {
-        PyErr::take(py).is_some()
+    /// Whether a callback of apsw has raised: apsw will do so again, and tell. What is no error of the callback's own,
+    /// such as a KeyboardInterrupt, comes but once.
+    fn refused(py: Python<'_>) -> PyResult<bool> {
+        match PyErr::take(py) {
+            Some(error) if !error.is_instance_of::<PyException>(py) => Err(error),
+            error => Ok(error.is_some()),
+        }
     }
 
     /// A parameter, if it is of one of the types that SQLite has, too.

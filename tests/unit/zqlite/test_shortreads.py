@@ -170,22 +170,25 @@ def test_one_that_takes_long_in_a_single_step_is_forgotten(reader: Reader, monke
 
 
 def test_functions_that_raise(reader: Reader) -> None:
-    fails = False
+    fails: BaseException | None = None
 
     def answer(_: Any) -> int:
-        if fails:
-            raise PermissionDeniedError("not this one")
+        if fails is not None:
+            raise fails
         return 42
 
     reader.connection.create_scalar_function("answer", answer)
     text = "SELECT answer(v) FROM t"
     assert reader.query(text) == reader.query(text) == [(42,)] * 3
-    fails = True
+    fails = PermissionDeniedError("not this one")
     assert short(reader, text).all(()) is None
     for ask in (reader.query, reader.query_one, reader.value):
         with pytest.raises(PermissionDeniedError, match="not this one"):
             ask(text)
-    fails = False
+    fails = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        reader.query(text)
+    fails = None
     assert reader.query(text) == [(42,)] * 3
 
 
@@ -264,6 +267,21 @@ async def test_one_moment_and_then_the_next(db: zqlite.Store) -> None:
             assert (reader.query(text), reader.value(plain)) == (before, number)
         with db.read() as reader:
             assert [row["secret"] for row in reader.query(text)] == [f"s{n}" for n in range(number + 1)]
+
+
+async def test_writes_within_reads_and_reads_within_each_other(db: zqlite.Store) -> None:
+    await db.execute("CREATE TABLE t(a)")
+    text = "SELECT count(*) FROM t"
+    with db.read() as outer, db.read() as inner:
+        for number in range(20):
+            await db.execute("INSERT INTO t VALUES (?)", (number,))
+        assert outer.value(text) == outer.value(text) == 20
+        await db.execute("DELETE FROM t")
+        assert (outer.value(text), inner.value(text)) == (20, 0)
+    with pytest.raises(ZeroDivisionError), db.read():
+        raise ZeroDivisionError
+    with db.read() as after:
+        assert after.value(text) == 0
 
 
 async def test_reads_beside_streams_and_blobs_end_with_their_transaction(db: zqlite.Store) -> None:
