@@ -127,15 +127,20 @@ cdef class Table:
         return found.kinds == DETAILED and self._is_in_detail(self.details + found.first + (found.last << 16), what)
 
     cdef bint _is_in_detail(self, const uint32_t *detail, Traffic what) noexcept nogil:
-        cdef uint32_t i
+        cdef const uint32_t *ranges = detail + 9
+        cdef uint32_t place = 0, end = detail[8], middle
         if not (detail[what.protocol >> 5] >> (what.protocol & 31)) & 1:
             return False
         if not what.kind & PORTED:
             return True
-        for i in range(9, 9 + detail[8]):
-            if (detail[i] & 0xFFFF) <= what.port <= (detail[i] >> 16):
-                return True
-        return False
+        # They are in order and apart: there may be thousands.
+        while place < end:
+            middle = (place + end) >> 1
+            if (ranges[middle] >> 16) < what.port:
+                place = middle + 1
+            else:
+                end = middle
+        return place < detail[8] and (ranges[place] & 0xFFFF) <= what.port
 
     cdef inline bint _allows(self, uint32_t cell, const uint32_t *pool, Traffic what) noexcept nogil:
         cdef const uint32_t *entry

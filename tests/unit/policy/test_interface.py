@@ -46,6 +46,24 @@ def test_columns_of_another_kind_are_refused(wrong: int, make: Any) -> None:
         engine().decide_many(*asked)
 
 
+@pytest.mark.parametrize("count", [2, 3, 1_000, 10_000])
+def test_any_number_of_port_ranges_is_told_apart_to_the_port(count: int) -> None:
+    draw = np.random.default_rng(count)
+    edges = np.sort(draw.choice(65536, 2 * count, replace=False))
+    allowed = np.zeros(65536, bool)
+    for first, last in edges.reshape(-1, 2):
+        allowed[first : last + 1] = True
+    ports = ",".join(f"{first}-{last}" for first, last in draw.permutation(edges.reshape(-1, 2)))
+    built = compile(Policy.parse(TEXT.replace(":80", f":{ports}")), directory(USERS, NODES))
+    every = np.arange(65536, dtype=np.uint16)
+    one, two, tcp = np.ones(65536, np.uint32), np.full(65536, 2, np.uint32), np.full(65536, 6, np.uint8)
+    assert (built.decide_many(one, two, tcp, every) == allowed).all()
+    for port in {0, 65535, *edges[:20].tolist(), *edges[-20:].tolist()}:
+        expected = bool(allowed[port])
+        assert built.decide(1, 2, 6, port) == expected
+        assert built.decide_address("100.64.0.1", "100.64.0.2", 6, port) == expected
+
+
 def test_no_questions_have_no_answers() -> None:
     kinds = np.uint32, np.uint32, np.uint8, np.uint16
     assert engine().decide_many(*(np.array([], kind) for kind in kinds)).tolist() == []

@@ -85,8 +85,11 @@ impl PortSet {
     }
 
     pub fn allows(&self, protocol: u8, port: u16) -> bool {
-        self.has(protocol)
-            && (!has_ports(protocol) || self.ranges.iter().any(|range| range.first <= port && port <= range.last))
+        let in_range = || {
+            let place = self.ranges.partition_point(|range| range.last < port);
+            self.ranges.get(place).is_some_and(|range| range.first <= port)
+        };
+        self.has(protocol) && (!has_ports(protocol) || in_range())
     }
 }
 
