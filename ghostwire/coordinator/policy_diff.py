@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -54,6 +54,8 @@ class PolicyDiff(msgspec.Struct, frozen=True, kw_only=True):
     touched: tuple[int, ...]
 
 
+MOST_ASKED: Final = 1 << 20
+"""So many decisions are asked for at once, which takes 12 MiB."""
 Found = tuple[list[EdgeGroup], list[EdgeGroup]]
 """What is gained and what is lost."""
 
@@ -83,10 +85,11 @@ def compare(before: Meaning, after: Meaning, directory: Directory) -> PolicyDiff
     found: Found = ([], [])
     for target, sources, points in _suspects(engines, delta, groups):
         _own_addresses(engines, target, sources, points, found)
+    within = Within(engines[0], groups), Within(engines[1], groups)
     for group in groups:
         for node in group.nodes:
             if node.routes:
-                _routes(engines, node, groups, found)
+                _routes(engines, within, (node, group), groups, found)
     gained, lost = map(_merged, found)
     return PolicyDiff(gained=gained, lost=lost, touched=_touched((*gained, *lost)))
 
@@ -156,6 +159,15 @@ def _own_addresses(
     asked = [question for source in sources for question in _questions(source, target)]
     if not asked or not points:
         return
+    at_once = max(1, MOST_ASKED // len(points))
+    for first in range(0, len(asked), at_once):
+        _ask(engines, target, asked[first : first + at_once], points, into)
+
+
+def _ask(
+    engines: tuple[Engine, Engine], target: Group, asked: Sequence[_Question], points: Sequence[Point], into: Found
+) -> None:
+    """What changes between pairs of nodes."""
     pairs = np.array([(question.source, question.target) for question in asked], np.uint32)
     probes = np.array([(point.protocol, point.port) for point in points], np.uint16)
     arrays = (
@@ -165,7 +177,7 @@ def _own_addresses(
         np.tile(probes[:, 1], len(asked)),
     )
     old, new = (engine.decide_many(*arrays).reshape(len(asked), len(points)) for engine in engines)
-    for at in np.flatnonzero((old != new).any(axis=1)):
+    for at in np.flatnonzero((old != new).any(axis=1)).tolist():
         question = asked[at]
         for left, right, found in ((old[at], new[at], into[0]), (new[at], old[at], into[1])):
             access = differing(points, left.tolist(), right.tolist())
@@ -210,15 +222,26 @@ def _strangers(source: Group, target: Group) -> tuple[int, int]:
     )
 
 
-def _routes(engines: tuple[Engine, Engine], node: NodeFacts, groups: Iterable[Group], into: Found) -> None:
-    """What changes in reaching the networks behind a node."""
-    rules = [rule for engine in engines for rule in engine.native_filter(node.id)]
+def _routes(
+    engines: tuple[Engine, Engine],
+    within: tuple[Within, Within],
+    router: tuple[NodeFacts, Group],
+    groups: Sequence[Group],
+    into: Found,
+) -> None:
+    """What changes in reaching the networks behind a node of a group."""
+    node, own_group = router
+    filters = [engine.native_filter(node.id) for engine in engines]
+    if within[0].plain(filters[0]) == within[1].plain(filters[1]):
+        return
+    rules = [rule for rules in filters for rule in rules]
+    sources = _sources(filters, within, own_group, groups)
     own = {f"{address}/{128 if ':' in address else 32}" for address in node.addresses}
     prefixes = sorted({prefix for rule in rules for prefix in rule.destinations} - own)
     points = points_of(rules)
     for prefix in prefixes:
         inside = prefix.partition("/")[0]
-        for group in groups:
+        for group in sources:
             source = next((address for address in group.first.addresses if (":" in address) == (":" in inside)), None)
             others = [member for member in group.nodes if member.id != node.id]
             if source is None or not others:

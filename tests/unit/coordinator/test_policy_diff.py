@@ -131,6 +131,39 @@ def listed(groups: tuple[EdgeGroup, ...], nodes: list[NodeFacts]) -> set[tuple[i
     return found
 
 
+def test_networks_are_asked_about_behind_routers_that_let_in_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    routers = [node(slot, None, ("tag:web",), (f"10.{slot}.0.0/16",)) for slot in range(5)]
+    nodes = [*routers, *(node(slot, 1 + slot % 4) for slot in range(5, 25))]
+    rule = {"action": "accept", "src": ["a@"], "dst": [f"10.{slot}.0.0/16:443" for slot in range(5)]}
+    other = {"action": "accept", "src": ["b@"], "dst": ["10.3.0.0/16:443"]}
+    before, after = (
+        meaning(msgspec.json.encode({"tagOwners": {"tag:web": []}, "acls": acls}).decode(), nodes)
+        for acls in ([rule], [rule, other])
+    )
+    asked: set[str] = set()
+    decide = Engine.decide_address
+
+    def noted(engine: Engine, source: str, target: str, protocol: int, port: int) -> bool:
+        asked.add(target)
+        return decide(engine, source, target, protocol, port)
+
+    monkeypatch.setattr(Engine, "decide_address", noted)
+    found = compare(before, after, whole(nodes))
+    assert [(edge.route, edge.targets, edge.count) for edge in found.gained] == [("10.3.0.0/16", (3,), 5)]
+    assert asked == {"10.3.0.0"}
+
+
+@pytest.mark.parametrize("most", [1, 7, 100])
+def test_it_makes_no_difference_how_many_are_asked_about_at_once(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(most)
+    nodes = people(12, rng)
+    before, after = (meaning(text(rng), nodes) for _ in range(2))
+    expected = compare(before, after, whole(nodes))
+    assert expected.touched
+    monkeypatch.setattr("ghostwire.coordinator.policy_diff.MOST_ASKED", most)
+    assert compare(before, after, whole(nodes)) == expected
+
+
 @pytest.mark.parametrize("seed", range(150))
 def test_every_edge_is_listed_and_no_other(seed: int) -> None:
     rng = random.Random(seed)
