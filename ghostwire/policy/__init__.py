@@ -3,7 +3,6 @@
 It reads no file and no clock: texts, facts and changes come in, decisions, filters and sets of node ids go out.
 """
 
-from ghostwire.policy.diff import Difference, EdgeGroup, compare
 from ghostwire.policy.directory import Directory, compile, directory
 from ghostwire.policy.engine import POOLS, Engine, Standpoint
 from ghostwire.policy.facts import (
@@ -25,9 +24,7 @@ __all__ = [
     "POOLS",
     "AccessGrant",
     "Change",
-    "Difference",
     "Directory",
-    "EdgeGroup",
     "Engine",
     "Explanation",
     "Limit",
@@ -40,7 +37,6 @@ __all__ = [
     "Standpoint",
     "UserFacts",
     "WrittenRule",
-    "compare",
     "compile",
     "default_policy",
     "directory",

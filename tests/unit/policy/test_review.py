@@ -1,11 +1,11 @@
-"""Looking at a policy before and beside its use: remarks, and what another one would change."""
+"""Looking at a policy beside its use: remarks, and its own tests."""
 
 import json
 
 import pytest
 
 from ghostwire.errors import ValidationError
-from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts, compare
+from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts
 
 USERS = [UserFacts(id=i, name=name, email=f"{name}@example.com") for i, name in enumerate(("ann", "bob"), 1)]
 NODES = [
@@ -62,22 +62,6 @@ def test_names_that_nothing_names():
         'host "box" is named nowhere',
         'ipset "ipset:b" is named nowhere',
     }
-
-
-def test_a_comparison_counts_edges_and_names_nodes():
-    before = engine(accept(["ann@"], ["tag:web:443"]))
-    after = engine(accept(["bob@"], ["tag:web:443"]), accept(["ann@"], ["bob@:22"]))
-    found = compare(before, after, range(3))
-    assert (found.gained_edges, found.lost_edges) == (2, 1)
-    assert {(group.nodes, group.peers) for group in found.lost} == {((0,), (2,)), ((2,), (0,))}
-    assert found.touched == (0, 1, 2)
-    assert not found.only_removes
-    assert compare(before, engine(), range(3)).only_removes
-
-
-def test_other_ports_touch_without_an_edge():
-    found = compare(engine(accept(["ann@"], ["tag:web:443"])), engine(accept(["ann@"], ["tag:web:80"])), range(3))
-    assert (found.gained_edges, found.lost_edges, found.touched) == (0, 0, (2,))
 
 
 def test_the_policy_own_tests_are_judged():
