@@ -54,13 +54,13 @@ pub mod sqlite {
         }
 
         /// Begin a transaction. False where apsw should.
-        fn begin(&self) -> bool {
-            free(&self.open).is_some_and(|mut open| open.as_mut().is_some_and(|open| alone(&mut open.begin)))
+        fn begin(&self, py: Python<'_>) -> PyResult<bool> {
+            self.own(py, |open| &mut open.begin)
         }
 
         /// End it; nothing may stand at a row. False where apsw should.
-        fn rollback(&self) -> bool {
-            free(&self.open).is_some_and(|mut open| open.as_mut().is_some_and(|open| alone(&mut open.rollback)))
+        fn rollback(&self, py: Python<'_>) -> PyResult<bool> {
+            self.own(py, |open| &mut open.rollback)
         }
 
         /// A SELECT to be run often; `shape` makes a class for its rows of their description. None for any other text.
@@ -79,6 +79,15 @@ pub mod sqlite {
             if let Some(mut open) = free(&self.open) {
                 *open = None;
             }
+        }
+    }
+
+    impl Connection {
+        fn own(&self, py: Python<'_>, which: impl FnOnce(&mut Open) -> &mut gw_sqlite::Statement) -> PyResult<bool> {
+            let mut open = free(&self.open);
+            let open = open.as_mut().and_then(|open| open.as_mut());
+            let done = open.is_some_and(|open| which(open).run([].into_iter(), |_| Continue(())));
+            Ok(!refused(py)? && done)
         }
     }
 
@@ -173,10 +182,6 @@ pub mod sqlite {
     /// What nobody else is using now; who runs it again from within is using it.
     fn free<T>(state: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
         state.try_lock().ok()
-    }
-
-    fn alone(statement: &mut gw_sqlite::Statement) -> bool {
-        statement.run([].into_iter(), |_| Continue(()))
     }
 
     /// Whether a callback of apsw has raised: apsw will do so again, and tell. What is no error of the callback's own,

@@ -192,6 +192,14 @@ def test_functions_that_raise(reader: Reader) -> None:
     assert reader.query(text) == [(42,)] * 3
 
 
+def test_objects_of_python_come_back(reader: Reader) -> None:
+    given = object()
+    reader.connection.create_scalar_function("given", lambda: apsw.pyobject(given))
+    text = "SELECT NULL, given()"
+    assert reader.query(text) == reader.query(text) == [(None, given)]
+    assert text in reader._short.statements
+
+
 def test_functions_that_read_with_the_same_reader(reader: Reader) -> None:
     inner = "SELECT v FROM t WHERE id = 1"
     outer = "SELECT id, again() FROM t"

@@ -10,6 +10,9 @@ use std::slice;
 /// Of SQLite's machine, in one run: some tens of microseconds where the pages are in the cache.
 pub const STEPS: c_int = 4000;
 
+/// The subtype of a NULL that is a pointer.
+const POINTER: c_uint = b'p' as c_uint;
+
 /// A value as SQLite stores it; text is UTF-8 wherever it was checked, as in a store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
@@ -183,7 +186,8 @@ impl Row<'_> {
         self.len() == 0
     }
 
-    /// The value of a column. None where there is none, or no memory for it.
+    /// The value of a column. None where there is none, no memory for it, or where it is an object of its maker's: those
+    /// are NULL to everybody else (<https://sqlite.org/bindptr.html>).
     pub fn value(&self, column: usize) -> Option<Value<'_>> {
         if column >= self.len() {
             return None;
@@ -202,7 +206,10 @@ impl Row<'_> {
                 sqlite::SQLITE_FLOAT => Some(Value::Real(sqlite::sqlite3_column_double(raw, at))),
                 sqlite::SQLITE_TEXT => bytes(sqlite::sqlite3_column_text(raw, at)).map(Value::Text),
                 sqlite::SQLITE_BLOB => bytes(sqlite::sqlite3_column_blob(raw, at).cast()).map(Value::Blob),
-                _ => Some(Value::Null),
+                _ => {
+                    let held = sqlite::sqlite3_value_subtype(sqlite::sqlite3_column_value(raw, at));
+                    (held != POINTER).then_some(Value::Null)
+                }
             }
         }
     }
