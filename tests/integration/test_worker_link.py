@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +56,27 @@ async def test_a_link_that_is_cut_again_and_again_loses_and_doubles_nothing(pair
     assert len(pair.server.driver.outlet) == 1 or await gone(pair, 1)
     assert pair.worker.remote.replication.mismatches == 0
     await first.socket.close()
+
+
+async def test_workers_come_back_after_the_leader_had_no_descriptor_left(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, failed = asyncio.get_running_loop(), 0
+    accept = loop.sock_accept
+
+    async def scarce(listening: socket.socket) -> Any:
+        nonlocal failed
+        if not failed and listening.family == socket.AF_UNIX:
+            failed += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", scarce)
+    for _ in range(2):
+        pair.between.cut()
+        await until(lambda: not pair.worker.remote.reached.is_set())
+        await until(pair.worker.remote.reached.is_set)
+    assert failed == 1
 
 
 async def gone(pair: Pair, left: int) -> bool:

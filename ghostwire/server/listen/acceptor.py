@@ -67,13 +67,21 @@ class Acceptor:
                 # Whatever it was, it was about one connection or will pass: keep accepting.
                 await asyncio.sleep(PAUSE_S)
                 continue
-            protocol = self._make(connection)
+            protocol = self._protocol(connection)
             if protocol is None:
                 connection.close()
                 continue
             task = self._loop.create_task(self._serve(connection, protocol))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _protocol(self, connection: socket.socket) -> Accepted | None:
+        try:
+            return self._make(connection)
+        except Exception as error:
+            # A fault at one connection is told, and does not end the port.
+            self._loop.call_exception_handler({"message": "a connection could not be taken", "exception": error})
+            return None
 
     async def _serve(self, connection: socket.socket, protocol: Accepted) -> None:
         timeout = self._handshake_s if self._context is not None else None

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from ghostwire.errors import WireError
+from ghostwire.server.listen.acceptor import Accepted
 from ghostwire.server.workers.link import Frames, Greeting, Link
 from ghostwire.server.workers.messages import ENCODER
 
@@ -21,7 +22,7 @@ CONFIRM_S: Final = 0.02
 """How long what was received waits for something to say, with which it is confirmed."""
 
 
-class Stream(asyncio.Protocol):
+class Stream(Accepted):
     """One connection under a link. The first frame is the greeting, which decides whose it is."""
 
     def __init__(

@@ -20,6 +20,7 @@ from ghostwire.coordinator.effects import CloseSession, Push, Send
 from ghostwire.errors import PermissionDeniedError
 from ghostwire.server.driver import Driver
 from ghostwire.server.listen import local
+from ghostwire.server.listen.acceptor import Acceptor
 from ghostwire.server.port import PortCounts, World
 from ghostwire.server.session.coordination import InProcess
 from ghostwire.server.status import WorkersStatus
@@ -64,7 +65,7 @@ class Stations:
         self._waiting: dict[int, tuple[set[Station], Callable[[], None]]] = {}
         self._looked = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._acceptor: Acceptor | None = None
         self._empty = asyncio.Event()
         self._stopping = False
         self._lost = 0
@@ -75,9 +76,7 @@ class Stations:
         """Let workers in."""
         self._coordination = coordination
         self._feed = driver.lead(self._replicate)
-        listening = local.bind(directory, SOCKET)
-        listening.setblocking(False)
-        self._accepting = self._loop.create_task(self._accept(listening))
+        self._acceptor = Acceptor(local.bind(directory, SOCKET), self._accepted, self._world.observer)
         self._look()
 
     async def stop(self, *, wait: bool) -> None:
@@ -85,9 +84,8 @@ class Stations:
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait([self._accepting])
+        if self._acceptor is not None:
+            await self._acceptor.close()
         if self._stations and wait:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), LEAVE_S)
@@ -207,18 +205,13 @@ class Stations:
 
     # Who comes and goes.
 
-    async def _accept(self, listening: socket.socket) -> None:
-        with listening:
-            while True:
-                connection, _ = await self._loop.sock_accept(listening)
-                try:
-                    pid = local.require_own(connection).pid
-                except (PermissionDeniedError, OSError) as error:
-                    self._world.observer.event("warning", "worker.refused", error=str(error))
-                    connection.close()
-                    continue
-                stream = Stream(partial(self._greeted, pid), self._broken)
-                await self._loop.connect_accepted_socket(stream.itself, connection)
+    def _accepted(self, connection: socket.socket) -> Stream | None:
+        try:
+            pid = local.require_own(connection).pid
+        except PermissionDeniedError as error:
+            self._world.observer.event("warning", "worker.refused", error=str(error))
+            return None
+        return Stream(partial(self._greeted, pid), self._broken)
 
     def _replicate(self, batch: bytes) -> None:
         for station in self._stations.values():
@@ -289,5 +282,6 @@ class Stations:
 
 
 def kill_process(handle: int) -> None:
-    """End the process behind a descriptor at once."""
-    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    """End the process behind a descriptor at once, unless it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(handle, signal.SIGKILL)

@@ -26,3 +26,29 @@ async def test_one_that_ends_before_it_is_served_is_abandoned_and_others_are_tak
         with socket.create_connection(listening.getsockname()):
             await asyncio.wait_for(abandoned.get(), 10)
     await acceptor.close()
+
+
+async def test_a_fault_at_one_connection_is_told_and_others_are_taken() -> None:
+    faults: list[BaseException | None] = []
+    taken: asyncio.Queue[None] = asyncio.Queue()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context.get("exception")))
+
+    class Taken(Accepted):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            taken.put_nowait(None)
+            transport.close()
+
+    def make(connection: socket.socket) -> Accepted:
+        if not faults:
+            raise LookupError("a fault")
+        return Taken()
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    acceptor = Acceptor(listening, make, Silent())
+    with socket.create_connection(listening.getsockname()) as first:
+        first.settimeout(10)
+        assert await asyncio.to_thread(first.recv, 1) == b""
+    with socket.create_connection(listening.getsockname()):
+        await asyncio.wait_for(taken.get(), 10)
+    assert [type(fault) for fault in faults] == [LookupError]
+    await acceptor.close()
