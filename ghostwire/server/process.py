@@ -179,7 +179,8 @@ def _heed(channel: socket.socket, service: Service, told: asyncio.Event) -> None
 
     def heard() -> None:
         loop.remove_reader(channel)
-        service.has_heir = channel.recv(len(HAND_OVER)) == HAND_OVER
         told.set()
+        with contextlib.suppress(OSError):  # it is gone, and has not read all that it was told
+            service.has_heir = channel.recv(len(HAND_OVER)) == HAND_OVER
 
     loop.add_reader(channel, heard)
