@@ -52,6 +52,8 @@ pub struct Directory {
     /// Addresses in order, and the indices of the nodes that have them, from when they are asked for.
     by_address: OnceLock<Vec<(Address, u32)>>,
     by_user: FxHashMap<i64, usize>,
+    /// The indices of each user's own nodes, from when they are asked for.
+    by_owner: OnceLock<FxHashMap<i64, Vec<u32>>>,
 }
 
 impl User {
@@ -104,7 +106,8 @@ impl Directory {
         nodes.sort_by_key(|node| node.id);
         let by_node = nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect();
         let by_user = users.iter().enumerate().map(|(index, user)| (user.id, index)).collect();
-        Self { users, nodes, tailnet, pools: default_pools(), by_node, by_address: OnceLock::new(), by_user }
+        let (by_address, by_owner) = (OnceLock::new(), OnceLock::new());
+        Self { users, nodes, tailnet, pools: default_pools(), by_node, by_address, by_user, by_owner }
     }
 
     /// The index of a node.
@@ -128,6 +131,22 @@ impl Directory {
         let mut found: Vec<u32> = inside.map(|(_, index)| *index).collect();
         found.sort_unstable();
         found.dedup();
+        found
+    }
+
+    /// The indices of these users' own nodes, in order.
+    pub fn owned(&self, users: &FxHashSet<i64>) -> Vec<u32> {
+        let known = self.by_owner.get_or_init(|| {
+            let mut known: FxHashMap<i64, Vec<u32>> = FxHashMap::default();
+            for (node, index) in self.nodes.iter().zip(0..) {
+                if let Some(owner) = node.untagged_owner() {
+                    known.entry(owner).or_default().push(index);
+                }
+            }
+            known
+        });
+        let mut found: Vec<u32> = users.iter().filter_map(|user| known.get(user)).flatten().copied().collect();
+        found.sort_unstable();
         found
     }
 

@@ -1,4 +1,5 @@
 //! What is legal in a policy and probably not meant.
+use crate::directory::Node;
 use crate::engine::PortSet;
 use crate::model::{Policy, Rule, SelectorId};
 use crate::ports::ALL_PORTS;
@@ -6,6 +7,7 @@ use crate::posture::Condition;
 use crate::scope::Scope;
 use crate::selector::Selector;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 /// One remark. `at` is a byte of the text, 0 for what is about the whole.
@@ -25,9 +27,10 @@ pub fn lint(scope: &Scope<'_>) -> Vec<Remark> {
     }
     duplicates(scope.policy, &mut found);
     shadowed(scope.policy, &mut found);
+    let idle = Idle::new(scope);
     for rule in &scope.policy.rules {
         broad(scope.policy, rule, &mut found);
-        idle(scope, rule, &mut found);
+        idle.look(rule, &mut found);
         reported(scope.policy, &name(rule), rule.denies(), (rule.at, &rule.postures), &mut found);
     }
     for (index, rule) in scope.policy.ssh.iter().enumerate() {
@@ -107,21 +110,86 @@ fn broad(policy: &Policy, rule: &Rule, found: &mut Vec<Remark>) {
     }
 }
 
-fn idle(scope: &Scope<'_>, rule: &Rule, found: &mut Vec<Remark>) {
-    let nodes = &scope.directory.nodes;
-    if nodes.is_empty() {
-        return;
+/// Finds rules that no node is a source or a destination of. Only nodes that a name leads to are looked at.
+struct Idle<'a> {
+    scope: &'a Scope<'a>,
+    /// The nodes that serve networks.
+    routers: Vec<&'a Node>,
+    /// Whether some node holds a posture, as far as that was asked.
+    held: RefCell<FxHashMap<u32, bool>>,
+}
+
+impl<'a> Idle<'a> {
+    fn new(scope: &'a Scope<'a>) -> Self {
+        let serves = |node: &&Node| !node.routes.is_empty() || !node.exits.is_empty();
+        let routers = scope.directory.nodes.iter().filter(serves).collect();
+        Self { scope, routers, held: RefCell::default() }
     }
-    let mut side = |what: &str| {
-        let message = format!("{} has no {what} among the nodes there are", name(rule));
-        found.push(Remark { kind: "idle", message, at: rule.at });
-    };
-    if !nodes.iter().any(|node| scope.is_source(rule, node)) {
-        return side("source");
+
+    fn look(&self, rule: &Rule, found: &mut Vec<Remark>) {
+        if self.scope.directory.nodes.is_empty() {
+            return;
+        }
+        let mut side = |what: &str| {
+            let message = format!("{} has no {what} among the nodes there are", name(rule));
+            found.push(Remark { kind: "idle", message, at: rule.at });
+        };
+        if !rule.sources.iter().any(|id| self.is_source(rule, *id)) {
+            return side("source");
+        }
+        let own = rule.destinations.iter().any(|id| *self.scope.selector(*id) == Selector::Own);
+        if !own && !self.has_destination(rule) {
+            side("destination");
+        }
     }
-    let own = rule.destinations.iter().any(|id| *scope.selector(*id) == Selector::Own);
-    if !own && !nodes.iter().any(|node| scope.is_destination(rule, node)) {
-        side("destination");
+
+    /// Whether a node is a source of the rule by a name.
+    fn is_source(&self, rule: &Rule, id: SelectorId) -> bool {
+        let scope = self.scope;
+        let holds = |node: &Node| scope.posture_holds(&rule.postures, node);
+        match scope.selector(id) {
+            Selector::Any | Selector::DangerAll => {
+                rule.postures.is_empty() || rule.postures.iter().any(|posture| self.is_held(*posture))
+            }
+            selector if selector.is_identity() => self.nodes(&scope.bearers(id)).any(holds),
+            _ => {
+                let spans = scope.spans(id);
+                let serves = |node: &&&Node| node.routes.iter().any(|route| spans.overlaps(route));
+                self.nodes(&scope.directory.within(&spans)).any(holds)
+                    || self.routers.iter().filter(serves).any(|node| holds(node))
+            }
+        }
+    }
+
+    fn has_destination(&self, rule: &Rule) -> bool {
+        let scope = self.scope;
+        let steered = |node: &&&Node| rule.via.is_empty() || scope.is_via(rule, node);
+        let meant = |id: &SelectorId| match scope.selector(*id) {
+            Selector::Any => rule.via.is_empty(),
+            selector if selector.is_identity() => rule.via.is_empty() && !scope.bearers(*id).is_empty(),
+            selector => {
+                let spans = scope.spans(*id);
+                let is_public =
+                    *selector == Selector::Internet || spans.as_slice().iter().any(|span| scope.internet.covers(span));
+                let serves = |node: &&Node| {
+                    let is_behind =
+                        *selector != Selector::Internet && node.routes.iter().any(|route| spans.overlaps(route));
+                    is_behind || (is_public && !node.exits.is_empty())
+                };
+                let is_own = || rule.via.is_empty() && !scope.directory.within(&spans).is_empty();
+                is_own() || self.routers.iter().filter(steered).any(serves)
+            }
+        };
+        rule.destinations.iter().any(meant)
+    }
+
+    fn is_held(&self, posture: u32) -> bool {
+        let any = || self.scope.directory.nodes.iter().any(|node| self.scope.posture_holds(&[posture], node));
+        *self.held.borrow_mut().entry(posture).or_insert_with(any)
+    }
+
+    fn nodes(&self, indices: &[u32]) -> impl Iterator<Item = &'a Node> {
+        indices.iter().map(|index| &self.scope.directory.nodes[*index as usize])
     }
 }
 

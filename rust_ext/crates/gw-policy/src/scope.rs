@@ -204,12 +204,38 @@ impl<'a> Scope<'a> {
         if let Some(found) = self.bearers.borrow().get(&id) {
             return found.clone();
         }
-        let selector = self.selector(id);
-        let all = self.directory.nodes.iter().zip(0..);
-        let found: Rc<[u32]> =
-            all.filter(|(node, _)| self.is_identity(selector, node)).map(|(_, index)| index).collect();
+        let found: Rc<[u32]> = match self.named(self.selector(id)) {
+            Some(users) => self.directory.owned(&users).into(),
+            None => {
+                let nodes = self.directory.nodes.iter().zip(0..);
+                nodes.filter(|(node, _)| self.is_identity(self.selector(id), node)).map(|(_, index)| index).collect()
+            }
+        };
         self.bearers.borrow_mut().insert(id, found.clone());
         found
+    }
+
+    /// The users whom a selector names one by one.
+    fn named(&self, selector: &Selector) -> Option<FxHashSet<i64>> {
+        let user = |name: &str| {
+            let user = self.directory.user(*self.bindings.0.get(name)?)?;
+            user.is_called(name).then_some(user.id)
+        };
+        let one = |id: &SelectorId| match self.policy.selector(*id) {
+            Selector::User(name) => Some(user(name)),
+            _ => None,
+        };
+        match selector {
+            Selector::User(name) => Some(user(name).into_iter().collect()),
+            Selector::Bearer(id) => Some(self.directory.user(*id).map(|user| user.id).into_iter().collect()),
+            Selector::Group(name) => {
+                let timed = self.policy.memberships(name).filter(|number| self.memberships[*number]);
+                let timed = timed.flat_map(|number| &self.policy.memberships[number].members);
+                let members = self.policy.members(selector).unwrap_or_default().iter().chain(timed);
+                Some(members.map(one).collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+            }
+            _ => None,
+        }
     }
 
     /// The addresses of a name; each is looked at once. `*` is the pools, without routes.

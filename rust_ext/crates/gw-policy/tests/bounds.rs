@@ -1,5 +1,9 @@
 //! Nothing that comes in panics, and sets of addresses are what they say.
 use gw_policy::address::{Address, Span, Spans, Step};
+use gw_policy::directory::{Directory, Node};
+use gw_policy::lint::lint;
+use gw_policy::model::Rule;
+use gw_policy::scope::{Bindings, Scope};
 use gw_policy::window::{Schedule, Window};
 use gw_policy::{Policy, replay};
 use proptest::prelude::*;
@@ -157,5 +161,74 @@ proptest! {
             false => set.without(spans),
         });
         prop_assert_eq!(Spans::after(&steps), one_by_one);
+    }
+}
+
+/// A network of some users' devices, tagged machines, routers and exits.
+fn network(nodes: &[(u8, u8, u8)]) -> Directory {
+    let node = |(index, (owner, address, route)): (usize, &(u8, u8, u8))| {
+        let routes = ["10.1.0.0/16", "10.2.3.0/24", "0.0.0.0/0", "8.8.8.0/24"];
+        let own = match owner % 4 {
+            0 => serde_json::json!({"tags": ["tag:a"]}),
+            1 => serde_json::json!({"tags": ["tag:b"]}),
+            owner => serde_json::json!({"user": format!("u{owner}@")}),
+        };
+        let mut entry = own;
+        entry["id"] = index.into();
+        entry["os"] = ["linux", ""][usize::from(address % 2)].into();
+        entry["ipv4"] = ["100.64.0.1", "100.64.0.2", "8.8.4.4"][usize::from(address % 3)].into();
+        let served: Vec<&str> = routes.iter().skip(usize::from(route % 8)).take(1).copied().collect();
+        entry["routable_ips"] = served.clone().into();
+        entry["approved_routes"] = served.into();
+        (index.to_string(), entry)
+    };
+    let nodes: serde_json::Map<String, serde_json::Value> = nodes.iter().enumerate().map(node).collect();
+    let users: Vec<_> = (2..5).map(|id| serde_json::json!({"id": id, "name": format!("u{id}")})).collect();
+    Directory::from_json(&serde_json::json!({"users": users, "nodes": nodes})).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn idle_rules_are_those_that_no_node_is_on_either_side_of(
+        nodes in prop::collection::vec((any::<u8>(), any::<u8>(), any::<u8>()), 1..6),
+        rules in prop::collection::vec((0usize..14, 0usize..14, any::<bool>(), any::<bool>()), 1..8),
+    ) {
+        const SOURCES: [&str; 14] = [
+            "*", "u2@", "u3@", "u9@", "group:g", "group:h", "tag:a", "tag:b", "autogroup:tagged", "autogroup:member",
+            "10.1.2.0/24", "100.64.0.0/31", "autogroup:admin", "8.8.4.4",
+        ];
+        const TARGETS: [&str; 14] = [
+            "*", "u2@", "u9@", "group:g", "tag:a", "tag:b", "autogroup:internet", "10.1.2.0/24", "10.2.0.0/16",
+            "8.8.8.8", "100.64.0.2", "192.0.2.0/24", "autogroup:tagged", "8.0.0.0/8",
+        ];
+        let rule = |(source, target, via, posture): &(usize, usize, bool, bool)| {
+            let is_network = TARGETS[*target].starts_with(|c: char| c.is_ascii_digit()) || *target == 6;
+            let mut rule = serde_json::json!({"src": [SOURCES[*source]], "dst": [TARGETS[*target]], "ip": ["*"]});
+            if *via && is_network {
+                rule["via"] = serde_json::json!(["tag:a"]);
+            }
+            if *posture {
+                rule["srcPosture"] = serde_json::json!(["posture:p"]);
+            }
+            rule
+        };
+        let text = serde_json::json!({
+            "groups": {"group:g": ["u2@", "u4@"], "group:h": []},
+            "tagOwners": {"tag:a": [], "tag:b": []},
+            "postures": {"posture:p": ["node:os == 'linux'"]},
+            "grants": rules.iter().map(rule).collect::<Vec<_>>(),
+        });
+        let policy = Policy::parse(&text.to_string()).unwrap();
+        let directory = network(&nodes);
+        let mut bindings = Bindings::default();
+        bindings.extend(&policy, &directory.users);
+        let scope = Scope::new(&policy, &directory, &bindings, 0);
+        let idle: Vec<u32> = lint(&scope).iter().filter(|remark| remark.kind == "idle").map(|remark| remark.at).collect();
+        let has = |side: &dyn Fn(&Node) -> bool| directory.nodes.iter().any(side);
+        let is_idle = |rule: &&Arc<Rule>| {
+            !has(&|node| scope.is_source(rule, node)) || !has(&|node| scope.is_destination(rule, node))
+        };
+        let expected: Vec<u32> = policy.rules.iter().filter(is_idle).map(|rule| rule.at).collect();
+        prop_assert_eq!(idle, expected);
     }
 }
