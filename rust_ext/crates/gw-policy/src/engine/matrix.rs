@@ -13,6 +13,7 @@ use super::{Engine, bits};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::thread::Builder;
 
 /// Marks a cell that points to a list.
 pub const LIST: u32 = 1 << 31;
@@ -311,10 +312,15 @@ impl Engine {
             return self.chunks(effect, rows, targets, cells);
         }
         std::thread::scope(|scope| {
-            let shares = rows.chunks(rows.len().div_ceil(workers));
-            let threads: Vec<_> =
-                shares.map(|share| scope.spawn(move || self.chunks(effect, share, targets, cells))).collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("building rows does not panic")).collect()
+            let build = move |share| self.chunks(effect, share, targets, cells);
+            let start = |share| (share, Builder::new().spawn_scoped(scope, move || build(share)));
+            let threads: Vec<_> = rows.chunks(rows.len().div_ceil(workers)).map(start).collect();
+            let built = threads.into_iter().flat_map(|(share, thread)| match thread {
+                Ok(thread) => thread.join().expect("building rows does not panic"),
+                // No thread is to be had.
+                Err(_) => build(share),
+            });
+            built.collect()
         })
     }
 
