@@ -142,11 +142,27 @@ async def test_a_leader_that_dies_comes_back_and_no_node_notices(shared: Workers
             await alive(node)
 
 
+HANGING = """
+import time
+from pathlib import Path
+from ghostwire.cli import main
+from ghostwire.server.workers import processes, supervisor
+supervisor.HUNG_S, supervisor.START_S, supervisor.LOOK_S = 1.5, 6.0, 0.2
+run, marker = processes.run_leader, Path({marker!r})
+def run_or_hang(*arguments):
+    if marker.exists():
+        marker.unlink()
+        time.sleep(3600.0)
+    return run(*arguments)
+processes.run_leader = run_or_hang
+main()
+"""
+
+
 def impatient(room: Path) -> Workers:
-    """A server whose supervisor's patience is short; all else is as shipped."""
-    short = "import ghostwire.server.workers.supervisor as it; it.HUNG_S = 1.5; it.LOOK_S = 0.2"
+    """A server whose supervisor's patience is short. A leader that finds the file `hang` never gets to its start."""
     server = Workers(room, "--workers", "1")
-    command = [sys.executable, "-c", f"{short}; from ghostwire.cli import main; main()", *server.verb()]
+    command = [sys.executable, "-c", HANGING.format(marker=str(room / "hang")), *server.verb()]
     with (room / "log").open("wb") as log:
         server.child = Child(subprocess.Popen(command, stdout=log, stderr=log), "serve", room / "log")
     return server
@@ -164,6 +180,10 @@ async def test_a_leader_that_hangs_is_replaced(tmp_path: Path) -> None:
         server.child.until("ready", server.ready, 30.0)
         wait(lambda: server.status()["sessions"] == 1)
         assert server.leader() != leader
+        (tmp_path / "hang").touch()
+        os.kill(server.leader(), signal.SIGKILL)
+        wait(lambda: not (tmp_path / "hang").exists())
+        server.child.until("ready", server.ready, 30.0)
         await alive(node)
         await node.socket.close()
 

@@ -200,9 +200,7 @@ class Supervisor:
         except ConnectionError:
             data = b""
         if not data:
-            self._selector.unregister(child.channel)
-            child.channel.close()
-            child.channel = None
+            self._hang_up(child)
             return
         child.heard_at = time.monotonic()
         child.said += data
@@ -216,6 +214,12 @@ class Supervisor:
                 if child is self._leader and not any(worker.since for worker in self._workers):
                     raise _ERRORS.get(word.code, InternalError)(word.message)
 
+    def _hang_up(self, child: Child) -> None:
+        if child.channel is not None:
+            self._selector.unregister(child.channel)
+            child.channel.close()
+            child.channel = None
+
     def _reap(self) -> None:
         for child in (self._leader, *self._workers):
             if not child.pid:
@@ -223,6 +227,7 @@ class Supervisor:
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
                 self._hear(child)
+                self._hang_up(child)
                 self._ended(child, os.waitstatus_to_exitcode(status))
 
     def _ended(self, child: Child, code: int) -> None:
@@ -253,9 +258,10 @@ class Supervisor:
         """End a leader that hangs: its workers can do little more than wait for another one."""
         now, leader = time.monotonic(), self._leader
         slept, self._looked = now - self._looked > LOOK_S + LATE_S, now
+        patience = leader.heard_at + HUNG_S if leader.ready else leader.since + START_S
         if slept:
             leader.heard_at = now  # it is this process that stood still
-        elif leader.pid and leader.ready and now - leader.heard_at > HUNG_S:
+        elif leader.pid and now > patience:
             self._observer.event("critical", "supervisor.leader_hung", pid=leader.pid)
             os.kill(leader.pid, signal.SIGKILL)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import socket
 import subprocess
+import sys
 
+from ghostwire.server.observer import Silent
 from ghostwire.server.process import _heed
 from ghostwire.server.workers.stations import kill_process
-from ghostwire.server.workers.supervisor import HAND_OVER
+from ghostwire.server.workers.supervisor import HAND_OVER, Child, Supervisor
 
 
 class Service:
@@ -48,3 +51,22 @@ def test_a_process_that_has_ended_need_not_be_killed() -> None:
         process.wait(10)
     kill_process(handle)
     os.close(handle)
+
+
+def test_of_a_child_that_ended_no_channel_stays_open() -> None:
+    """Not even where it had just said something, which is heard: the next child speaks on a channel of its own."""
+    ours, theirs = socket.socketpair()
+    said = [sys.executable, "-c", f"import os; os.write({theirs.fileno()}, b'{{\"ready\": true}}\\n')"]
+    process = subprocess.Popen(said, pass_fds=[theirs.fileno()])
+    theirs.close()
+    child = Child("leader", lambda _: 0, pid=process.pid, channel=ours)
+    supervisor = Supervisor.__new__(Supervisor)
+    supervisor._leader, supervisor._workers, supervisor._heir = child, [], None
+    supervisor._observer, supervisor._stopping = Silent(), False
+    with selectors.DefaultSelector() as supervisor._selector:
+        supervisor._selector.register(ours, selectors.EVENT_READ)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        supervisor._reap()
+        assert not supervisor._selector.get_map()
+    process.returncode = 0
+    assert (child.ready, child.channel, child.pid, ours.fileno()) == (True, None, 0, -1)
