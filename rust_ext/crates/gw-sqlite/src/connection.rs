@@ -11,7 +11,7 @@ pub struct Connection(NonNull<sqlite::sqlite3>);
 unsafe impl Send for Connection {}
 
 impl Connection {
-    /// None before SQLite's functions are there.
+    /// None before SQLite's functions are there. A progress handler that the connection has is lost.
     ///
     /// # Safety
     /// `address` is that of a connection of the SQLite whose functions were taken over, in serialized mode, and it is

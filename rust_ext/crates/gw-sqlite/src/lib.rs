@@ -2,6 +2,7 @@
 //!
 //! Nothing is linked: SQLite is the copy in that library, which hands over its functions as to any loadable extension
 //! (<https://sqlite.org/loadext.html>). What takes long is given up, for the other library to do.
+//! There is no SQLite to test it with here: `tests/unit/zqlite/test_shortreads.py` does so with the one in apsw.
 mod connection;
 mod statement;
 
