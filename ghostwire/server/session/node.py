@@ -229,13 +229,16 @@ class NodeSession:
     def _open(self, message: Register | Hello) -> None:
         """The turn of this connection has come."""
         self._passage = Passage.JOIN if isinstance(message, Register) else Passage.RETURN
+        asked = False
         try:
             if not self.transport.closing:
                 self._act(self._protocol.take(message, self._shell.coordination.clock()))
-                return
+                asked = True
         except GhostwireError as error:
             self._refuse(error, final=True)
-        self._passed()
+        finally:
+            if not asked:
+                self._passed()
 
     def _passed(self) -> None:
         if self._passage is not None:
@@ -386,12 +389,14 @@ class NodeSession:
 
     def _answered(self, then: Callable[[Any], None]) -> Callable[[Any, GhostwireError | None], None]:
         def answer(value: Any, error: GhostwireError | None) -> None:
-            if error is None:
-                then(value)
-            else:
-                self._busy = False
-                self._refuse(error, final=self.session < 0)
-            self._passed()
+            try:
+                if error is None:
+                    then(value)
+                else:
+                    self._busy = False
+                    self._refuse(error, final=self.session < 0)
+            finally:
+                self._passed()
 
         return answer
 

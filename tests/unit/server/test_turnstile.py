@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,11 @@ class Loop:
     def __init__(self, busy_s: float = 0.0) -> None:
         self.now, self.busy_s = 100.0, busy_s
         self.turns = 0
+        self.faults: list[Exception] = []
         self._soon: deque[Callable[[], None]] = deque()
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.faults.append(context["exception"])
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self._soon.append(callback)
@@ -119,6 +124,25 @@ def test_only_so_many_who_come_back_are_on_their_way() -> None:
         door.turnstile.left(Passage.RETURN)
     door.loop.run()
     assert len(door.opened) == RETURNS + 5
+
+
+def test_a_fault_at_one_who_passes_is_told_and_is_nobody_elses() -> None:
+    door = Door()
+    door.held = True
+    for name in range(RETURNS):
+        door.come(name)
+    door.loop.run()
+
+    def fail() -> None:
+        raise LookupError("a fault")
+
+    door.turnstile.enter(Passage.RETURN, fail)
+    door.come("next")
+    for _ in range(2):
+        door.turnstile.left(Passage.RETURN)
+        door.loop.run()
+    assert [type(fault) for fault in door.loop.faults] == [LookupError]
+    assert door.opened[-1] == "next"
 
 
 def test_who_would_wait_too_long_is_given_a_time_of_its_own() -> None:
