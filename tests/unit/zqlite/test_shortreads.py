@@ -70,6 +70,8 @@ def test_the_second_time_it_is_run_here(reader: Reader) -> None:
         "PRAGMA user_version",
         "EXPLAIN SELECT 1",
         "EXPLAIN QUERY PLAN SELECT 1",
+        "/* SELECT */ PRAGMA user_version",
+        "-- SELECT\nEXPLAIN SELECT 1",
         "BEGIN",
         "SELECT 1; SELECT 2",
         "SELECT 1; -- and more",

@@ -25,7 +25,7 @@ impl Connection {
 
     /// A statement that only reads, and begins as one that gives rows does. None for any other text.
     pub fn prepare(self, text: &str) -> Option<Statement> {
-        let first = text.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty())?;
+        let first = text.trim_ascii_start().split(|c: char| !c.is_ascii_alphabetic()).next()?;
         let reads = ["SELECT", "WITH", "VALUES"].iter().any(|word| first.eq_ignore_ascii_case(word));
         if reads { Statement::compile(self, text).filter(Statement::only_reads) } else { None }
     }
