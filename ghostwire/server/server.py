@@ -127,6 +127,7 @@ class Server:
             await self.standbys.start()
             self._listen((started.mono, started.utc))
         except BaseException:
+            await self._close_doors()
             for listening in self.listening:
                 listening.close()
             await self.standbys.stop()
@@ -143,11 +144,8 @@ class Server:
         self.reporter.ready = False
         if self._renewal is not None:
             self._renewal.cancel()
-        for acceptor in self._acceptors:
-            await acceptor.close()
-        self._acceptors.clear()
+        await self._close_doors()
         if self.public is not None:
-            await self.public.close()
             self.public.sessions.say_bye(reason, retry_after)
         await self._http.drain(DRAIN_S)
         if self.public is not None:
@@ -160,6 +158,14 @@ class Server:
         await self.store.close()
         (self.options.data / admin.NAME).unlink(missing_ok=True)
         self.observer.event("info", "server.stopped", reason=reason)
+
+    async def _close_doors(self) -> None:
+        """Take no more connections."""
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        self._acceptors.clear()
+        if self.public is not None:
+            await self.public.close()
 
     @property
     def url(self) -> str:

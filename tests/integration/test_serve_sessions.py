@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -383,3 +384,20 @@ async def test_whole_maps_after_another_policy_come_a_few_a_turn_and_before_the_
     assert server.driver.coordinator.view.counters.digest_mismatches == 0
     for node in nodes:
         await node.socket.close()
+
+
+async def test_a_server_that_cannot_start_leaves_nothing_open(options: ServeOptions) -> None:
+    (options.data / "admin.sock").mkdir(parents=True)
+    options.data.chmod(0o700)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = replace(options, listen=f"127.0.0.1:{port}")
+    before = asyncio.all_tasks()
+    with pytest.raises(UnavailableError, match="admin.sock"):
+        await Server(options).start()
+    assert asyncio.all_tasks() == before
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port)).close()
+    (options.data / "admin.sock").rmdir()
+    async with Server(options):
+        assert (options.data / "admin.sock").is_socket()
