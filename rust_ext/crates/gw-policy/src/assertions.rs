@@ -2,11 +2,12 @@
 use crate::address::{Address, Span, Spans};
 use crate::directory::Node;
 use crate::error::Fault;
-use crate::logins;
+use crate::logins::{self, Login};
 use crate::model::{Access, Rule, SshTest, Test};
 use crate::ports::{self, DEFAULT_PROTOCOLS, Ports};
 use crate::scope::Scope;
 use crate::selector::Selector;
+use rustc_hash::FxHashSet;
 
 const FAILED: &str = "test(s) failed";
 
@@ -177,10 +178,12 @@ fn ssh_targets<'a>(scope: &Scope<'a>, test: &SshTest, name: &str) -> Result<Vec<
 }
 
 fn judge_ssh(scope: &Scope<'_>, test: &SshTest, sources: &[Address], node: &Node) -> Result<(), String> {
-    let rules = logins::of(scope, node);
+    let rules = logins::of(scope, node).into_iter();
+    let rules: Vec<(FxHashSet<Address>, Login)> =
+        rules.map(|rule| (rule.principals.iter().copied().collect(), rule)).collect();
     let reach = |source: &Address, user: &str, check_only: bool| {
-        let matching = rules.iter().filter(|rule| !check_only || rule.check);
-        matching.filter(|rule| rule.principals.contains(source)).any(|rule| allows(rule, user))
+        let matching = rules.iter().filter(|(_, rule)| !check_only || rule.check);
+        matching.filter(|(principals, _)| principals.contains(source)).any(|(_, rule)| allows(rule, user))
     };
     let fault = |user: &str, expected: &str| format!("login {user:?} at {:?}: expected to be {expected}", node.name);
     for user in &test.accept {
@@ -201,7 +204,7 @@ fn judge_ssh(scope: &Scope<'_>, test: &SshTest, sources: &[Address], node: &Node
     Ok(())
 }
 
-fn allows(rule: &logins::Login, user: &str) -> bool {
+fn allows(rule: &Login, user: &str) -> bool {
     match rule.users.get(user) {
         Some(local) => !local.is_empty(),
         None => user != "root" && !user.is_empty() && rule.users.get("*").is_some_and(|local| !local.is_empty()),

@@ -6,6 +6,7 @@ use crate::model::{Rule, SelectorId};
 use crate::ports::{ALL_PORTS, DEFAULT_PROTOCOLS, Ports, Protocols, has_ports};
 use crate::scope::Scope;
 use crate::selector::Selector;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
 /// What may not come in to one node.
@@ -26,12 +27,32 @@ struct Part {
 
 /// The rules of a node's filter without what is denied. Rules that no denial meets stay as they are written.
 pub fn cut(scope: &Scope<'_>, node: &Node, rules: Vec<FilterRule>) -> Vec<FilterRule> {
-    let denials: Vec<Denial> = scope.denials().flat_map(|rule| at(scope, rule, node)).collect();
+    let denials = merged(scope.denials().flat_map(|rule| at(scope, rule, node)));
     if denials.is_empty() {
         return rules;
     }
     let cut = |rule: FilterRule| if rule.grants.is_empty() { without(rule, &denials) } else { granted(rule, &denials) };
     rules.into_iter().flat_map(cut).collect()
+}
+
+/// Denials of the same, each of all its sources.
+fn merged(denials: impl Iterator<Item = Denial>) -> Vec<Denial> {
+    let (mut found, mut sources): (Vec<Denial>, Vec<Vec<Span>>) = (Vec::new(), Vec::new());
+    let mut places: FxHashMap<(Spans, Protocols, Vec<Ports>), usize> = FxHashMap::default();
+    for denial in denials {
+        let key = (denial.targets.clone(), denial.protocols.clone(), denial.ports.clone());
+        let place = *places.entry(key).or_insert(found.len());
+        if place == found.len() {
+            sources.push(denial.sources.as_slice().to_vec());
+            found.push(denial);
+        } else {
+            sources[place].extend(denial.sources.as_slice());
+        }
+    }
+    for (denial, sources) in found.iter_mut().zip(sources) {
+        denial.sources = sources.into_iter().collect();
+    }
+    found
 }
 
 /// What a rule denies at a node.

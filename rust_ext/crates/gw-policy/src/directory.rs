@@ -136,6 +136,13 @@ impl Directory {
 
     /// The indices of these users' own nodes, in order.
     pub fn owned(&self, users: &FxHashSet<i64>) -> Vec<u32> {
+        let mut found: Vec<u32> = users.iter().flat_map(|user| self.devices(*user)).copied().collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// The indices of a user's own nodes, in order.
+    pub fn devices(&self, user: i64) -> &[u32] {
         let known = self.by_owner.get_or_init(|| {
             let mut known: FxHashMap<i64, Vec<u32>> = FxHashMap::default();
             for (node, index) in self.nodes.iter().zip(0..) {
@@ -145,9 +152,7 @@ impl Directory {
             }
             known
         });
-        let mut found: Vec<u32> = users.iter().filter_map(|user| known.get(user)).flatten().copied().collect();
-        found.sort_unstable();
-        found
+        known.get(&user).map_or(&[], Vec::as_slice)
     }
 
     pub fn node(&self, id: u32) -> Option<&Node> {

@@ -80,9 +80,9 @@ fn plain(scope: &Scope<'_>, rule: &SshRule, node: &Node, found: &mut Vec<Login>)
     let mut principals = Vec::new();
     for id in &rule.sources {
         let selector = scope.selector(*id);
-        for source in &scope.directory.nodes {
-            let allowed = scope.is_identity(selector, source) && scope.posture_holds(&rule.postures, source);
-            if !allowed || (reach == Reach::Own && source.untagged_owner() != node.untagged_owner()) {
+        for source in scope.bearers(*id).iter().map(|index| &scope.directory.nodes[*index as usize]) {
+            let elsewhere = reach == Reach::Own && source.untagged_owner() != node.untagged_owner();
+            if elsewhere || !scope.posture_holds(&rule.postures, source) {
                 continue;
             }
             // The service lists a tagged node once for each of its tags.
@@ -104,7 +104,7 @@ fn by_user(scope: &Scope<'_>, rule: &SshRule, node: &Node, found: &mut Vec<Login
         if !named || !(own || reach == Reach::All) {
             continue;
         }
-        let devices = scope.directory.nodes.iter().filter(|source| source.untagged_owner() == Some(user.id));
+        let devices = scope.directory.devices(user.id).iter().map(|index| &scope.directory.nodes[*index as usize]);
         let devices = devices.filter(|source| scope.posture_holds(&rule.postures, source));
         let principals: Vec<Address> = devices.flat_map(|source| source.addresses.iter().copied()).collect();
         push(rule, principals.clone(), base_users(rule), found);
@@ -116,9 +116,9 @@ fn by_user(scope: &Scope<'_>, rule: &SshRule, node: &Node, found: &mut Vec<Login
     }
     if reach == Reach::All {
         let tags = rule.sources.iter().filter(|id| !scope.selector(**id).is_of_users());
-        let nodes = tags.flat_map(|id| {
-            scope.directory.nodes.iter().filter(|source| scope.is_identity(scope.selector(*id), source))
-        });
+        let bearers: Vec<_> = tags.map(|id| scope.bearers(*id)).collect();
+        let nodes =
+            bearers.iter().flat_map(|bearers| bearers.iter()).map(|index| &scope.directory.nodes[*index as usize]);
         push(rule, nodes.flat_map(|source| source.addresses.iter().copied()).collect(), base_users(rule), found);
     }
 }
