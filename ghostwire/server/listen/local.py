@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -45,16 +45,18 @@ def bind(directory: Path, name: str) -> socket.socket:
     return listening
 
 
-async def dial(directory: Path, name: str) -> socket.socket:
-    """A connection to `directory/name`, whose other end is this very user's.
+async def dial(directory: Path, name: str, protocol: Callable[[], asyncio.Protocol]) -> None:
+    """Connect a protocol to `directory/name`, whose other end is this very user's.
 
-    Raises `UnavailableError` where nobody listens, `PermissionDeniedError` where somebody else does.
+    Raises `UnavailableError` where nobody listens, `PermissionDeniedError` where somebody else does, `OSError` where
+    the connection breaks at once.
     """
+    loop = asyncio.get_running_loop()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.setblocking(False)
     try:
         with reachable(directory, name) as path:
-            await asyncio.get_running_loop().sock_connect(connection, path)
+            await loop.sock_connect(connection, path)
         require_own(connection)
     except OSError as error:
         connection.close()
@@ -62,7 +64,10 @@ async def dial(directory: Path, name: str) -> socket.socket:
     except BaseException:
         connection.close()
         raise
-    return connection
+    transport, _ = await loop.create_unix_connection(protocol, sock=connection)
+    if transport.is_closing():
+        # It broke at once, and the loop closes its number, which is soon another connection's: not to be closed again.
+        connection.detach()
 
 
 def peer(connection: socket.socket) -> Peer:

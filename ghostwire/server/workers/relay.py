@@ -71,9 +71,7 @@ class Outward(asyncio.Protocol):
 
     async def _dial(self) -> None:
         try:
-            connection = await local.dial(self._directory, SOCKET)
-            inward = Inward(self)
-            await asyncio.get_running_loop().create_unix_connection(lambda: inward, sock=connection)
+            await local.dial(self._directory, SOCKET, lambda: Inward(self))
         except (GhostwireError, OSError):
             self.refuse()
 

@@ -318,9 +318,8 @@ class Remote:
                     gone.set_result(None)
 
             with contextlib.suppress(UnavailableError, PermissionDeniedError, OSError):
-                connection = await local.dial(self._directory, SOCKET)
                 stream = Stream(self._greeted, broken)
-                await self._loop.create_unix_connection(stream.itself, sock=connection)
+                await local.dial(self._directory, SOCKET, stream.itself)
                 self._heard_at = self.clock().mono
                 stream.write(self._end.link.greeting())
                 await gone

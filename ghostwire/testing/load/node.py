@@ -183,11 +183,14 @@ class SimNode:
         self._link = link
         try:
             name = door.host if door.tls else None
-            await site.loop.create_connection(lambda: link, sock=connection, ssl=door.context, server_hostname=name)
+            transport, _ = await site.loop.create_connection(
+                lambda: link, sock=connection, ssl=door.context, server_hostname=name
+            )
         except OSError as error:
             self._not_connected(error)
-        finally:
-            # The number is the loop's, and another connection's by now where this one failed, or was refused at once.
+            return
+        if transport.is_closing():
+            # It broke at once, and the loop closes its number, which is soon another's: not to be closed again.
             connection.detach()
 
     def _not_connected(self, error: OSError) -> None:
