@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import resource
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,12 +18,12 @@ from ghostwire.server.clock import Clock
 from ghostwire.server.identity import Naming, open_gate
 from ghostwire.server.listen import public, tls
 from ghostwire.server.listen.acceptor import Accepted, Acceptor
-from ghostwire.server.listen.admission import Admission
+from ghostwire.server.listen.admission import Admission, within
 from ghostwire.server.listen.hosts import Doors
 from ghostwire.server.listen.router import MakeHttp, Router, Routes
 from ghostwire.server.listen.turnaway import Turnaway
 from ghostwire.server.observer import Observer
-from ghostwire.server.options import ServeOptions
+from ghostwire.server.options import Limits, ServeOptions
 from ghostwire.server.session.coordination import Coordination
 from ghostwire.server.session.shell import SessionShell
 
@@ -95,13 +96,20 @@ class PublicPort:
         self._coordination = coordination
         gate = open_gate(options, naming, identity, world.entropy)
         self.sessions = SessionShell(coordination, gate, world.entropy, limits, world.observer)
-        self.admission = Admission(limits)
+        self.admission = Admission(self._within_files(limits))
         self.doors = Doors(naming.answers_to(), options.trusted_proxies)
         self._routes = Routes(limits, self.admission, self.doors, http, self.sessions.connect)
         self._acceptors: list[Acceptor] = []
         self._turnaway = Turnaway(self._context is not None, asyncio.get_running_loop())
         self.admits = True
         """Whether connections are taken; while not, those that come are turned away."""
+
+    def _within_files(self, limits: Limits) -> Limits:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        bounds = limits if files == resource.RLIM_INFINITY else within(limits, files)
+        if bounds != limits:
+            self._world.observer.event("warning", "listen.few_files", files=files, connections=bounds.connections)
+        return bounds
 
     def listen(self, listening: socket.socket) -> None:
         """Take connections on this socket too, which is the port's from now on."""

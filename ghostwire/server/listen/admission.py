@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv6Address
+from typing import Final
 
 from ghostwire.server.options import Limits
+
+SPARE_FILES: Final = 256
+"""Descriptors that connections leave to the store, the doors, and those who are turned away."""
+
+
+def within(limits: Limits, files: int) -> Limits:
+    """The bounds of a process that may have so many descriptors. A worker takes two for an HTTP connection."""
+    room = max(files // 2, files - SPARE_FILES - limits.http_connections)
+    return replace(limits, connections=min(limits.connections, room))
 
 
 class Admission:

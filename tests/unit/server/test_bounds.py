@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostwire.server.listen.admission import Admission
+from ghostwire.server.listen.admission import Admission, within
 from ghostwire.server.options import Limits
 from ghostwire.server.session.rate import Bucket
 
@@ -24,6 +24,12 @@ def test_one_address_cannot_take_every_place_and_a_trusted_proxy_may() -> None:
         admission.gone()
     admission.known("c")
     assert (admission.open, admission.unknown) == (0, 0)
+
+
+def test_connections_leave_descriptors_to_the_store_and_the_doors() -> None:
+    limits = Limits(connections=18_000, http_connections=1024)
+    assert [within(limits, files).connections for files in (1024, 4096, 20_000)] == [512, 2816, 18_000]
+    assert within(limits, 1 << 20) == limits
 
 
 def test_addresses_of_one_customer_are_one() -> None:
