@@ -152,6 +152,32 @@ def test_as_many_names_as_users_are_bound_within_bounds() -> None:
     assert (done.returncode, done.stdout) == (0, "{'v1@': 50000}\n"), done.stderr[-500:]
 
 
+LINTED = """
+import json, resource
+from ghostwire.policy import Engine, NodeFacts, Policy, UserFacts
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+count = 60_000
+rules = [{"action": "accept", "src": [f"v{i}@"], "dst": ["tag:idle:1"]} for i in range(count)]
+logins = [{"action": "accept", "src": [f"v{i}@", f"u{i}@"], "dst": ["tag:db"], "users": ["root"]} for i in range(count)]
+tests = [{"src": "u1@", "dst": ["tag:db"], "accept": ["root"], "deny": ["ann"]}]
+sections = {"tagOwners": {"tag:idle": [], "tag:db": []}, "acls": rules, "ssh": logins, "sshTests": tests}
+users = [UserFacts(id=i, name=f"u{i}") for i in range(count)]
+addresses = (f"100.{64 + (i >> 16)}.{i >> 8 & 255}.{i & 255}" for i in range(count))
+nodes = [NodeFacts(id=i, user=i, addresses=(address,)) for i, address in enumerate(addresses)]
+database = NodeFacts(id=count, tags=("tag:db",), addresses=("100.120.0.1",))
+engine = Engine.build(Policy.parse(json.dumps(sections)), users, [*nodes, database])
+engine.check()
+print(len(engine.lint()))
+"""
+"""Lints as many rules that concern nobody as there are nodes, and judges as many logins: 20 s of CPU are far more than
+that takes, and far less than looking at each node for each name."""
+
+
+def test_rules_that_concern_nobody_are_found_within_bounds() -> None:
+    done = subprocess.run([sys.executable, "-c", LINTED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "60000\n"), done.stderr[-500:]
+
+
 PACKED = """
 import json, resource
 from ghostwire.policy import Engine, Policy
