@@ -355,7 +355,3 @@ class Views:
         if self._bindings[0] != self.bound:
             self._bindings = (self.bound, self._engine.bindings)
         return self._bindings[1]
-
-    def decide(self, source: int, destination: int, protocol: int, port: int) -> bool:
-        """Whether one node may open `protocol` to `port` of another."""
-        return self._engine.decide(source, destination, protocol, port)

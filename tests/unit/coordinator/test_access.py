@@ -96,7 +96,7 @@ class Mesh:
         seen = self.db.id in source.netmap.peers
         assert seen == (source.id in self.db.netmap.peers)
         views = self.net.coordinator._core.views
-        allowed = views.decide(source.slot, self.db.slot, TCP, port)
+        allowed = views.engine.decide(source.slot, self.db.slot, TCP, port)
         assert seen or not allowed
         return allowed
 
