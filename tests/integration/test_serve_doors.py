@@ -427,6 +427,15 @@ async def test_only_so_many_wait_for_what_takes_long(server: Server, monkeypatch
         assert {(await task).status_code for task in waiting} == {200}
 
 
+@pytest.mark.parametrize("body", ["[" * 50_000, '{"name": ' + "[" * 50_000, '{"unknown": ' + '{"a": ' * 50_000])
+async def test_a_body_that_is_nested_without_end_is_refused(tmp_path: Path, body: str) -> None:
+    recorder = Recorder()
+    async with Server(tls(tmp_path), recorder) as server, local(server) as client:
+        refused = await client.post("/v1/users", content=body, headers={"content-type": "application/json"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "validation")
+    assert recorder.faults == []
+
+
 async def test_a_policy_may_be_far_longer_than_other_bodies(tmp_path: Path) -> None:
     async with Server(tls(tmp_path, body_bytes=1000)) as server, local(server) as client:
         text = '{"acls": [/*' + "x" * 300_000 + "*/]}"

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from ghostwire.errors import GhostwireError
+from ghostwire.errors import GhostwireError, ValidationError
 from ghostwire.server.errors import CODES, status_of
 from ghostwire.server.observer import Observer
 
@@ -82,7 +82,11 @@ def handlers(observer: Observer) -> dict[Any, Any]:
             Problem(status=500, title="Internal Server Error", detail="a fault of the server's own", code="internal")
         )
 
-    return {GhostwireError: refuse, HTTPException: http, Exception: fault}
+    def too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
+        # The decoder of bodies says it so; nothing else here recurses.
+        return _response(problem_of(ValidationError("the body is nested too deeply")))
+
+    return {GhostwireError: refuse, HTTPException: http, RecursionError: too_deep, Exception: fault}
 
 
 def _explain(entry: Any) -> str:
