@@ -1,22 +1,21 @@
 //! Decision cells: for each pair of classes which protocols and ports are allowed, as words that readers outside
 //! look up without asking the engine.
 //!
-//! A cell is 0, the number of a port set, or [`LIST`] with the place of a list (its length, then port sets) in the
+//! A cell is 0, the number of a port set, or [`super::cells::LIST`] with the place of a list (its length, then port sets) in the
 //! pool of its chunk. Who may reach whom is the union of the cells between both nodes' classes, of what any source may
 //! at the target's classes and the source's classes at any target, and of the own cell of the source's class where both
 //! nodes have one owner. Rules about any node are thereby in one cell a class, not in all rows.
 use super::atoms::Atom;
+use super::cells::{Joiner, Row, listed};
 use super::links::{ClassId, Effect};
 use super::pages::Pages;
-use super::portsets::{PortSetId, PortSets, SEEN, WIDE};
+use super::portsets::PortSetId;
 use super::{Engine, bits};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
-use std::thread::Builder;
+use std::thread::{Builder, ScopedJoinHandle};
 
-/// Marks a cell that points to a list.
-pub const LIST: u32 = 1 << 31;
 /// Most rows of one chunk.
 const CHUNK: usize = 1024;
 /// Of which part of a row's columns on the whole row is made anew.
@@ -27,7 +26,6 @@ const MOST_PATCHES: usize = 64;
 const FEW_ROWS: usize = 64;
 /// The system looks into files to tell.
 static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
-const END: u32 = u32::MAX;
 /// Stands for the class of nodes whose addresses no rule names.
 pub const NO_PLACE: u32 = u32::MAX - 1;
 /// Words per slot in [`Matrix::slots`].
@@ -114,112 +112,6 @@ impl State {
     pub fn move_slot(&mut self, id: u32) {
         if self.is_built() {
             self.moved.insert(id);
-        }
-    }
-}
-
-/// Cells in the making, by number of target atom or by class.
-struct Row<'a> {
-    cells: &'a mut [u32],
-    sets: &'a PortSets,
-    /// Lists as chains of (port set, next).
-    chain: &'a mut Vec<(PortSetId, u32)>,
-    lists: &'a mut Vec<u32>,
-}
-
-impl Row<'_> {
-    fn add(&mut self, place: u32, set: PortSetId) {
-        let cell = &mut self.cells[place as usize];
-        if *cell == 0 || (*cell == SEEN && set != SEEN) {
-            *cell = set;
-        } else if *cell & LIST != 0 {
-            self.chain.push((set, *cell & !LIST));
-            *cell = LIST | (self.chain.len() - 1) as u32;
-        } else if *cell == set || set == SEEN || (*cell == WIDE && self.sets.is_minor(set)) {
-        } else if set == WIDE && self.sets.is_minor(*cell) {
-            *cell = WIDE;
-        } else {
-            self.chain.push((*cell, END));
-            self.chain.push((set, (self.chain.len() - 1) as u32));
-            *cell = LIST | (self.chain.len() - 1) as u32;
-            self.lists.push(place);
-        }
-    }
-
-    /// Turn chains into lists of the pool, each set once.
-    fn finish(&mut self, pool: &mut Vec<u32>) {
-        let mut sets: Vec<PortSetId> = Vec::new();
-        for place in self.lists.drain(..) {
-            sets.clear();
-            let mut next = self.cells[place as usize] & !LIST;
-            while next != END {
-                let (set, after) = self.chain[next as usize];
-                sets.push(set);
-                next = after;
-            }
-            self.cells[place as usize] = listed(&mut sets, self.sets, pool);
-        }
-        self.chain.clear();
-    }
-}
-
-/// The cell of several port sets.
-fn listed(sets: &mut Vec<PortSetId>, known: &PortSets, pool: &mut Vec<u32>) -> u32 {
-    sets.sort_unstable();
-    sets.dedup();
-    let wide = sets.binary_search(&WIDE).is_ok();
-    sets.retain(|set| *set != SEEN && (*set == WIDE || !wide || !known.is_minor(*set)));
-    match sets[..] {
-        [] => SEEN,
-        [one] => one,
-        _ => {
-            let place = pool.len() as u32;
-            pool.push(sets.len() as u32);
-            pool.extend(sets.iter());
-            LIST | place
-        }
-    }
-}
-
-/// Joins cells of one row.
-struct Joiner<'a> {
-    known: &'a PortSets,
-    pool: &'a mut Vec<u32>,
-    sets: Vec<PortSetId>,
-}
-
-impl Joiner<'_> {
-    /// The cell of several cells that are not empty.
-    fn join(&mut self, cells: &[u32]) -> u32 {
-        let Self { known, pool, sets } = self;
-        sets.clear();
-        let mut wide = false;
-        for cell in cells {
-            let place = (cell & !LIST) as usize;
-            let parts = if cell & LIST == 0 {
-                std::slice::from_ref(cell)
-            } else {
-                &pool[place + 1..=place + pool[place] as usize]
-            };
-            for set in parts {
-                wide |= *set == WIDE;
-                if *set != SEEN && !sets.contains(set) {
-                    sets.push(*set);
-                }
-            }
-        }
-        if wide {
-            sets.retain(|set| *set == WIDE || !known.is_minor(*set));
-        }
-        match sets[..] {
-            [] => SEEN,
-            [one] => one,
-            _ => {
-                let place = pool.len() as u32;
-                pool.push(sets.len() as u32);
-                pool.extend_from_slice(sets);
-                LIST | place
-            }
         }
     }
 }
@@ -315,12 +207,11 @@ impl Engine {
             let build = move |share| self.chunks(effect, share, targets, cells);
             let start = |share| (share, Builder::new().spawn_scoped(scope, move || build(share)));
             let threads: Vec<_> = rows.chunks(rows.len().div_ceil(workers)).map(start).collect();
-            let built = threads.into_iter().flat_map(|(share, thread)| match thread {
-                Ok(thread) => thread.join().expect("building rows does not panic"),
-                // No thread is to be had.
-                Err(_) => build(share),
-            });
-            built.collect()
+            // Here and now where no thread is to be had.
+            let join = |(share, thread): (_, Result<ScopedJoinHandle<'_, _>, _>)| {
+                thread.map_or_else(|_| build(share), |thread| thread.join().expect("building rows does not panic"))
+            };
+            threads.into_iter().flat_map(join).collect()
         })
     }
 

@@ -1,6 +1,7 @@
 //! A policy compiled over users and nodes, kept up to date while they change.
 mod atoms;
 mod boxes;
+mod cells;
 mod changes;
 mod classes;
 mod ends;
