@@ -12,11 +12,10 @@ from uvicorn.server import ServerState
 
 from ghostwire.server.listen.acceptor import Accepted
 from ghostwire.server.listen.head import refusal
+from ghostwire.server.listen.unread import Unread
 from ghostwire.server.options import Limits
 
 KEEP_ALIVE_S: Final = 30
-LEAST_READ: Final = 16 * 1024
-"""Bytes of its answers that a client must read in the time that it may take for a body, while some wait for it."""
 
 
 class HttpShell:
@@ -55,7 +54,7 @@ class HttpConnection(HttpToolsProtocol, Accepted):
     """One HTTP connection. `grant` goes into the scope of its requests: what its listener, not the client, vouches for.
 
     A request head is bounded in size and time; a body is bounded in time here and in size by the application. Whoever
-    leaves answers unread is cut off.
+    leaves answers unread is cut off, in the time that a body may take.
     """
 
     def __init__(self, shell: HttpShell, grant: dict[str, Any], gone: Callable[[], None]) -> None:
@@ -64,12 +63,17 @@ class HttpConnection(HttpToolsProtocol, Accepted):
         self._gone = gone
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
-        self._reading: asyncio.TimerHandle | None = None
+        self._unread: Unread | None = None
         self._answering: RequestResponseCycle | None = None
 
     def abandon(self) -> None:
         """The connection never came to be."""
         self._gone()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The connection stands."""
+        self._unread = Unread(transport, self._limits.body_s)
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests."""
@@ -86,8 +90,8 @@ class HttpConnection(HttpToolsProtocol, Accepted):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._cancel()
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._unread is not None:
+            self._unread.stop()
         if self._answering is not None and not self._answering.response_complete:
             # The base knows of the last request alone, of those that came one behind the other.
             self._answering.disconnected = True
@@ -137,17 +141,8 @@ class HttpConnection(HttpToolsProtocol, Accepted):
         super()._start_asgi_task(cycle, app)
 
     def _watch(self) -> None:
-        """See that what waits for the client becomes less."""
-        waiting = self.transport.get_write_buffer_size()
-        if waiting and self._reading is None:
-            self._reading = self.loop.call_later(self._limits.body_s, self._look_at_reader, waiting)
-
-    def _look_at_reader(self, waited: int) -> None:
-        self._reading = None
-        if self.transport.get_write_buffer_size() > max(0, waited - LEAST_READ):
-            self.transport.abort()
-        else:
-            self._watch()
+        if self._unread is not None:
+            self._unread.watch()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

@@ -18,19 +18,22 @@ from ghostwire.server.listen.acceptor import Accepted
 from ghostwire.server.listen.head import refusal
 from ghostwire.server.listen.http import HttpConnection, HttpShell
 from ghostwire.server.listen.router import Met
+from ghostwire.server.listen.unread import Unread
 from ghostwire.server.rest.access import CONNECTED
 
 SOCKET: Final = "relay.sock"
 _LENGTH: Final = 2
-LINGER_S: Final = 30.0
-"""How long a client may take to read the end of its answers once the leader has closed."""
 
 
 class Outward(asyncio.Protocol):
-    """The client's end, in the worker: what it sends goes to the leader, as fast as that takes it."""
+    """The client's end, in the worker: what it sends goes to the leader, as fast as that takes it.
 
-    def __init__(self, directory: Path, met: Met, gone: Callable[[], None]) -> None:
-        self._directory, self._met, self._gone = directory, met, gone
+    A client that reads next to nothing of its answers for `unread_s` is cut off.
+    """
+
+    def __init__(self, directory: Path, unread_s: float, met: Met, gone: Callable[[], None]) -> None:
+        self._directory, self._unread_s, self._met, self._gone = directory, unread_s, met, gone
+        self._unread: Unread | None = None
         self._client: asyncio.Transport | None = None
         self._leader: asyncio.Transport | None = None
         self._early: list[bytes] = []
@@ -39,6 +42,7 @@ class Outward(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The client's connection is handed over."""
         self._client = cast("asyncio.Transport", transport)
+        self._unread = Unread(self._client, self._unread_s)
         self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
     def data_received(self, data: bytes) -> None:
@@ -54,6 +58,7 @@ class Outward(asyncio.Protocol):
         """The client does not take what the leader answers."""
         if self._leader is not None:
             self._leader.pause_reading()
+        self._watch()
 
     def resume_writing(self) -> None:
         """The client reads again."""
@@ -63,6 +68,8 @@ class Outward(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         self._client = None
+        if self._unread is not None:
+            self._unread.stop()
         if self._dialling is not None:
             self._dialling.cancel()
         if self._leader is not None:
@@ -103,13 +110,17 @@ class Outward(asyncio.Protocol):
         self._leader = None
         if self._client is not None:
             self._client.close()
-            asyncio.get_running_loop().call_later(LINGER_S, self._client.abort)
+            self._watch()
 
     def refuse(self) -> None:
         """There is no leader."""
         if self._client is not None:
             self._client.write(refusal(503, "the coordinator is starting again: come back in a moment"))
             self._client.close()
+
+    def _watch(self) -> None:
+        if self._unread is not None:
+            self._unread.watch()
 
 
 class Inward(asyncio.Protocol):

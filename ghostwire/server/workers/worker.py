@@ -77,7 +77,7 @@ class Worker:
         )
 
     def _relay(self, met: Met, gone: Callable[[], None]) -> Outward:
-        return Outward(self.options.data, met, gone)
+        return Outward(self.options.data, self.options.limits.body_s, met, gone)
 
     async def _watch(self) -> None:
         """Without a leader for long, take no connections until there is one again."""

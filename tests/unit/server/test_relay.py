@@ -1,6 +1,7 @@
 """A request that a worker hands on: what the leader knows of the connection that it came on."""
 
 import asyncio
+import contextlib
 import socket
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from ghostwire.server.listen.acceptor import Acceptor
 from ghostwire.server.listen.admission import Admission
 from ghostwire.server.listen.hosts import Doors
 from ghostwire.server.listen.http import HttpShell
-from ghostwire.server.listen.router import Router, Routes
+from ghostwire.server.listen.router import Met, Router, Routes
 from ghostwire.server.observer import Silent
 from ghostwire.server.options import Limits
 from ghostwire.server.rest.access import CONNECTED
@@ -33,7 +34,9 @@ async def test_the_leader_knows_both_ends_and_since_when(tmp_path: Path) -> None
     shell = HttpShell(application, limits)
     leader = Acceptor(local.bind(tmp_path, relay.SOCKET), lambda _: relay.Preface(shell), Silent())
     admission = Admission(limits)
-    routes = Routes(limits, admission, Doors((), ()), partial(relay.Outward, tmp_path), lambda *_: asyncio.Protocol())
+    routes = Routes(
+        limits, admission, Doors((), ()), partial(relay.Outward, tmp_path, 30.0), lambda *_: asyncio.Protocol()
+    )
 
     def router(connection: socket.socket) -> Router:
         address = public.peer_address(connection)
@@ -52,3 +55,20 @@ async def test_the_leader_knows_both_ends_and_since_when(tmp_path: Path) -> None
     writer.close()
     await worker.close()
     await leader.close()
+
+
+async def test_who_leaves_the_end_of_an_answer_unread_is_cut_off(tmp_path: Path) -> None:
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    listening = local.bind(tmp_path, relay.SOCKET)
+    listening.setblocking(False)
+    met = Met("127.0.0.1", secure=False, since=SINCE, reached=("127.0.0.1", 1))
+    client, end = socket.socketpair()
+    with client, listening:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await loop.connect_accepted_socket(lambda: relay.Outward(tmp_path, 0.1, met, gone.set), end)
+        leader, _ = await loop.sock_accept(listening)
+        with leader, contextlib.suppress(BlockingIOError):
+            while True:
+                leader.send(bytes(65_536))
+                await asyncio.sleep(0.01)
+        await asyncio.wait_for(gone.wait(), 10)
