@@ -48,7 +48,7 @@ class Reader:
     def query(self, text: str, params: Params = ()) -> list[Row]:
         """All rows of a SELECT."""
         started = clock()
-        short = self._shorts.get(text)
+        short = self._shorts.get(text) if text.__class__ is str else None
         rows: list[Row] | None = None if short is None else short.all(params)
         if rows is None:
             try:
@@ -71,7 +71,7 @@ class Reader:
     def query_one(self, text: str, params: Params = ()) -> Row | None:
         """The first row of a SELECT, or None."""
         started = clock()
-        short = self._shorts.get(text)
+        short = self._shorts.get(text) if text.__class__ is str else None
         row: Any = None if short is None else short.first(params)
         if row is None:
             cursor, row = self._first(text, params)
@@ -85,7 +85,7 @@ class Reader:
     def value(self, text: str, params: Params = ()) -> Any:
         """The first column of the first row, or None where there is none."""
         started = clock()
-        short = self._shorts.get(text)
+        short = self._shorts.get(text) if text.__class__ is str else None
         values = None if short is None else short.values(params)
         if values is None:
             values = self._first(text, params)[1]

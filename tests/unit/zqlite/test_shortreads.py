@@ -309,6 +309,14 @@ async def test_reads_beside_streams_and_blobs_end_with_their_transaction(db: zql
         assert not reader.connection.in_transaction
 
 
+def test_what_is_no_text_is_refused_as_apsw_does(reader: Reader) -> None:
+    wrong: list[Any] = [[], {}, bytearray(b"SELECT 1"), 5, None]
+    for text in wrong:
+        for ask in (reader.query, reader.query_one, reader.value):
+            with pytest.raises(ValidationError, match=f"Expected a str not {type(text).__name__}"):
+                ask(text)
+
+
 async def test_the_same_errors(path: Path) -> None:
     async with await zqlite.open(path, key=KEY) as db:
         with db.read() as reader:
