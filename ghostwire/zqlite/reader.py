@@ -51,6 +51,7 @@ class Reader:
         short = self._shorts.get(text) if text.__class__ is str else None
         rows: list[Row] | None = None if short is None else short.all(params)
         if rows is None:
+            self._stands = True
             try:
                 cursor = self._execute(text, params)
                 make = self._shapes.get(text)
@@ -59,6 +60,7 @@ class Reader:
                 rows = list(map(make, cursor.fetchall()))
             except Exception as error:
                 raise self._refusal(error) from error
+            self._stands = False
             self._short.learn(text, clock() - started)
         if (took := clock() - started) > self._alert:
             self._tell(took, text, len(rows))
@@ -97,10 +99,13 @@ class Reader:
     def query_many(self, text: str, many: Iterable[Params]) -> list[Row]:
         """The rows of one SELECT for each of `many` parameters, one after the other."""
         started = clock()
+        cursor = self._begun().cursor()
         try:
-            rows = fetch(self._begun().cursor().executemany(text, many))
+            rows = fetch(cursor.executemany(text, many))
         except Exception as error:
             raise self._refusal(error) from error
+        finally:
+            cursor.close(True)  # the trace of an error would hold it, and it the transaction
         if (took := clock() - started) > self._alert:
             self._tell(took, text, len(rows))
         return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +315,27 @@ def test_what_is_no_text_is_refused_as_apsw_does(reader: Reader) -> None:
         for ask in (reader.query, reader.query_one, reader.value):
             with pytest.raises(ValidationError, match=f"Expected a str not {type(text).__name__}"):
                 ask(text)
+
+
+async def test_a_read_that_breaks_off_within_its_rows_leaves_nothing_open(db: zqlite.Store) -> None:
+    await db.execute("CREATE TABLE t(v); INSERT INTO t VALUES (x'00'), (x'ff'), (x'01')")
+    torn, count = "SELECT CAST(v AS TEXT), ? FROM t", "SELECT count(*) FROM t"
+    reads: list[Callable[[Reader], Any]] = [
+        lambda reader: reader.query(torn, (1,)),
+        lambda reader: reader.query_many(torn, [(1,), (2,)]),
+        lambda reader: list(reader.stream(torn, (1,))),
+    ]
+    for read in reads:
+        with db.read() as reader:
+            reader.value(count)
+        with pytest.raises(ValidationError, match="can't decode") as refused, db.read() as reader:
+            read(reader)
+        assert refused.tb, "it holds what was read with"
+        assert reader.connection.txn_state("main") == apsw.SQLITE_TXN_NONE
+        await db.execute("INSERT INTO t VALUES (1)")
+        newest = await db.query(count)
+        with db.read() as reader:
+            assert reader.value(count) == newest[0][0]
 
 
 async def test_the_same_errors(path: Path) -> None:
