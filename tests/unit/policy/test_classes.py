@@ -48,6 +48,29 @@ def test_logins_and_attributes_tell_nobody_apart() -> None:
     assert "local9" in engine.ssh_rules(9)[0]["sshUsers"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "classes"),
+    [("attribute == 'funnel9'", 2), ("attribute NOT IN ['funnel9', 'funnel8']", 3), ("attribute IS SET", COUNT + 1)],
+)
+def test_attributes_tell_apart_where_a_condition_asks_for_them(asked: str, classes: int) -> None:
+    written = policy(
+        nodeAttrs=[{"target": [f"u{number}@"], "attr": [f"funnel{number}"]} for number in range(COUNT)],
+        ghostwire={
+            "conditions": {"condition:asked": [asked]},
+            "grants": [{"src": ["autogroup:member"], "dst": ["tag:web"], "ip": ["443"], "when": ["condition:asked"]}],
+        },
+    )
+    web = NodeFacts(id=COUNT + 1, tags=("tag:web",), addresses=("100.65.0.1",))
+    plain = NodeFacts(id=COUNT, user=COUNT, addresses=("100.65.0.2",))
+    engine = Engine.build(written, [*USERS, UserFacts(id=COUNT, name="plain")], [*NODES, plain, web])
+    assert len({engine.class_of(node.id) for node in (*NODES, plain)}) == classes
+    reaches = {node.id for node in (*NODES, plain) if engine.decide(node.id, web.id, 6, 443)}
+    everyone = set(range(COUNT + 1))
+    expected = {2: {9}, 3: everyone - {8, 9}, COUNT + 1: everyone - {COUNT}}[classes]
+    assert reaches == expected
+    assert set(engine.visible(web.id)) == expected
+
+
 @pytest.mark.parametrize("written", [default_policy(), policy(OWN, TO_WEB)])
 def test_a_node_that_joins_a_known_class_changes_no_filter(written: Policy) -> None:
     web = NodeFacts(id=COUNT, tags=("tag:web",), addresses=("100.65.0.1",))

@@ -4,6 +4,7 @@ use crate::address::{Span, Spans, internet};
 use crate::directory::{Directory, Node, User};
 use crate::error::Fault;
 use crate::model::{Policy, Rule, SelectorId};
+use crate::posture::Condition;
 use crate::selector::Selector;
 use crate::window::Instant;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -72,7 +73,6 @@ pub struct Scope<'a> {
     /// What was approved beside the policy, and the names in it.
     access: Vec<Rule>,
     names: Vec<Selector>,
-    reads_attributes: bool,
     /// What was found out so far, or is known from elsewhere.
     bearers: RefCell<Bearers>,
     spans: RefCell<FxHashMap<SelectorId, Rc<Spans>>>,
@@ -109,7 +109,6 @@ impl<'a> Scope<'a> {
             memberships: policy.memberships.iter().map(|known| known.window.is_open(at)).collect(),
             access: Vec::new(),
             names: Vec::new(),
-            reads_attributes: policy.reads_attributes(),
             bearers: RefCell::default(),
             spans: RefCell::default(),
             held: RefCell::default(),
@@ -284,8 +283,10 @@ impl<'a> Scope<'a> {
         if let Some(known) = self.held.borrow().get(&(posture, node.id)) {
             return *known;
         }
-        let attributes = if self.reads_attributes { crate::attributes::given(self, node) } else { Vec::new() };
-        let holds = self.policy.postures[posture as usize].1.iter().all(|one| one.holds(node, &attributes));
+        let conditions = &self.policy.postures[posture as usize].1;
+        let asks = conditions.iter().any(Condition::is_of_attributes);
+        let attributes = if asks { crate::attributes::given(self, node) } else { Vec::new() };
+        let holds = conditions.iter().all(|one| one.holds(node, &attributes));
         self.held.borrow_mut().insert((posture, node.id), holds);
         holds
     }

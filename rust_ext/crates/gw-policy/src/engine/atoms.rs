@@ -2,6 +2,7 @@
 use crate::address::{Address, Span, Spans, internet};
 use crate::directory::{Node, User};
 use crate::model::{Policy, Rule, SelectorId};
+use crate::posture::Condition;
 use crate::scope::Bindings;
 use crate::selector::Selector;
 use crate::window::Instant;
@@ -123,13 +124,17 @@ impl Catalog {
     /// Classes tell apart who has an attribute that a posture asks about.
     fn note_attributes(&mut self, policy: &Policy) {
         let conditions = self.postures.iter().flat_map(|index| &policy.postures[*index as usize].1);
-        if !conditions.into_iter().any(crate::posture::Condition::is_of_attributes) {
-            return;
-        }
+        let conditions: Vec<&Condition> = conditions.filter(|one| one.is_of_attributes()).collect();
+        // Without values it is asked whether there is any attribute.
+        let asks_for_any = conditions.iter().any(|one| one.values.is_empty());
+        let asked: FxHashSet<&str> = conditions.iter().flat_map(|one| &one.values).map(String::as_str).collect();
         for entry in &policy.node_attrs {
-            for name in &entry.attributes {
-                self.attributes.push((name.as_str().into(), entry.targets.clone()));
+            let mut names =
+                entry.attributes.iter().filter(|name| asks_for_any || asked.contains(name.as_str())).peekable();
+            if names.peek().is_none() {
+                continue;
             }
+            self.attributes.extend(names.map(|name| (name.as_str().into(), entry.targets.clone())));
             for id in &entry.targets {
                 self.used[*id as usize] = true;
                 if *policy.selector(*id) == Selector::Any {
