@@ -20,6 +20,7 @@ import msgspec
 
 from ghostwire.errors import GhostwireError, UnavailableError
 from ghostwire.model.node import NodeFacts
+from ghostwire.server import switching
 from ghostwire.testing.load.caller import Caller
 from ghostwire.testing.load.door import Door
 from ghostwire.testing.load.kinds import is_answer
@@ -293,4 +294,5 @@ def say(what: Asked) -> None:
 
 
 if __name__ == "__main__":
+    switching.hurry()  # how late the kernel lets it look is not the server's
     Prober().run()
