@@ -1,6 +1,7 @@
 //! Capabilities that `nodeAttrs` and the network's settings give to nodes.
 use crate::directory::Node;
 use crate::model::NodeAttr;
+use crate::posture::Condition;
 use crate::scope::Scope;
 use crate::selector::Selector;
 use serde_json::{Map, Value, json};
@@ -28,11 +29,14 @@ pub fn of(scope: &Scope<'_>, node: &Node) -> Map<String, Value> {
     found
 }
 
-/// The names that `nodeAttrs` give to a node.
-pub fn given<'a>(scope: &Scope<'a>, node: &Node) -> Vec<&'a str> {
+/// Of the names that `nodeAttrs` give to a node those that conditions ask about.
+pub fn asked<'a>(scope: &Scope<'a>, node: &Node, conditions: &[Condition]) -> Vec<&'a str> {
     let policy = scope.policy;
-    let entries = policy.node_attrs.iter().filter(|entry| is_target(scope, entry, node));
-    entries.flat_map(|entry| entry.attributes.iter().map(String::as_str)).collect()
+    let is_asked = |name: &&str| conditions.iter().any(|condition| condition.asks_for(name));
+    let entries = policy.node_attrs.iter();
+    let entries = entries.map(|entry| (entry, entry.attributes.iter().map(String::as_str).filter(is_asked)));
+    let given = entries.filter(|(entry, asked)| asked.clone().next().is_some() && is_target(scope, entry, node));
+    given.flat_map(|(_, asked)| asked).collect()
 }
 
 /// What others are told of a node.

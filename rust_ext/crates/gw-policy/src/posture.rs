@@ -98,6 +98,11 @@ impl Condition {
         self.attribute == "attribute"
     }
 
+    /// Whether it asks for an attribute: by its name, or for any.
+    pub fn asks_for(&self, attribute: &str) -> bool {
+        self.is_of_attributes() && (self.values.is_empty() || self.values.iter().any(|value| value == attribute))
+    }
+
     /// The fact that it asks about.
     pub fn name(&self) -> &str {
         self.attribute.strip_prefix("node:").unwrap_or(&self.attribute)

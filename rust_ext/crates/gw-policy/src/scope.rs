@@ -285,7 +285,7 @@ impl<'a> Scope<'a> {
         }
         let conditions = &self.policy.postures[posture as usize].1;
         let asks = conditions.iter().any(Condition::is_of_attributes);
-        let attributes = if asks { crate::attributes::given(self, node) } else { Vec::new() };
+        let attributes = if asks { crate::attributes::asked(self, node, conditions) } else { Vec::new() };
         let holds = conditions.iter().all(|one| one.holds(node, &attributes));
         self.held.borrow_mut().insert((posture, node.id), holds);
         holds
