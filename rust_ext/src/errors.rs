@@ -17,6 +17,11 @@ pub fn blocks(error: gw_blocks::BlockError) -> PyErr {
     }
 }
 
+/// In the words of `ghostwire/zqlite/faults.py`.
+pub fn sqlite(error: gw_sqlite::RolledBack) -> PyErr {
+    DatabaseError::new_err(format!("the store failed: {}", error.0))
+}
+
 pub fn token(error: gw_token::TokenError) -> PyErr {
     AuthenticationError::new_err(error.to_string())
 }

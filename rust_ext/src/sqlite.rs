@@ -86,8 +86,8 @@ pub mod sqlite {
         fn own(&self, py: Python<'_>, which: impl FnOnce(&mut Open) -> &mut gw_sqlite::Statement) -> PyResult<bool> {
             let mut open = free(&self.open);
             let open = open.as_mut().and_then(|open| open.as_mut());
-            let done = open.is_some_and(|open| which(open).run([].into_iter(), |_| Continue(())));
-            Ok(!refused(py)? && done)
+            let done = open.map(|open| which(open).run([].into_iter(), |_| Continue(())));
+            Ok(!refused(py)? && done.transpose().map_err(errors::sqlite)?.unwrap_or(false))
         }
     }
 
@@ -159,7 +159,8 @@ pub mod sqlite {
                 }
                 if odd || found.len() == most { Break(()) } else { Continue(()) }
             });
-            if refused(py)? || odd || !ended { Ok(None) } else { give(kept, found).map(Some) }
+            let refused = refused(py)?;
+            if !ended.map_err(errors::sqlite)? || refused || odd { Ok(None) } else { give(kept, found).map(Some) }
         }
     }
 

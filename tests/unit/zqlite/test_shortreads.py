@@ -13,7 +13,8 @@ import pytest
 
 from ghostwire import zqlite
 from ghostwire._native import sqlite
-from ghostwire.errors import GhostwireError, PermissionDeniedError, UnavailableError, ValidationError
+from ghostwire.errors import DatabaseError, GhostwireError, PermissionDeniedError, UnavailableError, ValidationError
+from ghostwire.testing.crash import Fault, FaultVFS
 from ghostwire.zqlite import reader as readers
 from ghostwire.zqlite import shortreads
 from ghostwire.zqlite.reader import Reader
@@ -307,6 +308,27 @@ async def test_reads_beside_streams_and_blobs_end_with_their_transaction(db: zql
             assert (next(stream), blob.read()) == ((2,), bytes(10))
         assert reader.connection.txn_state("main") == apsw.SQLITE_TXN_NONE
         assert not reader.connection.in_transaction
+
+
+def test_a_transaction_that_the_disk_has_ended_is_not_gone_on_with(tmp_path: Path) -> None:
+    count = "SELECT count(*) FROM t"
+    with FaultVFS() as vfs:
+        other = apsw.Connection(str(tmp_path / "plain.db"))
+        other.execute("CREATE TABLE t(v); INSERT INTO t VALUES (randomblob(100000))")
+        reader = Reader(apsw.Connection(str(tmp_path / "plain.db"), vfs=vfs.name))
+        reader.begin()
+        assert reader.value(count) == 1
+        assert short(reader, count).values(()) == (1,)
+        reader.reset()
+        other.execute("INSERT INTO t VALUES (2)")
+        other.close()
+        reader.begin()
+        vfs.fault = Fault("error", at=2, calls=("read",))
+        with pytest.raises(DatabaseError, match="the store failed: disk I/O error"):
+            reader.value(count)
+        assert vfs.struck == 1
+        assert not reader.connection.in_transaction
+        reader.close()
 
 
 def test_what_is_no_text_is_refused_as_apsw_does(reader: Reader) -> None:

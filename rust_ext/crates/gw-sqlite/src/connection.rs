@@ -1,6 +1,7 @@
 //! A connection as its opener lends it.
 use crate::statement::Statement;
 use libsqlite3_sys as sqlite;
+use std::ffi::CStr;
 use std::ptr::NonNull;
 
 /// SQLite refuses to close a connection that has statements: it stands for as long as one of ours does.
@@ -37,6 +38,17 @@ impl Connection {
 
     pub(crate) fn raw(self) -> *mut sqlite::sqlite3 {
         self.0.as_ptr()
+    }
+
+    pub(crate) fn in_transaction(self) -> bool {
+        // SAFETY: the connection is open.
+        unsafe { sqlite::sqlite3_get_autocommit(self.raw()) == 0 }
+    }
+
+    /// What failed last. For whoever keeps other threads out.
+    pub(crate) fn message(self) -> String {
+        // SAFETY: the connection is open, and its message ends with a zero and stands until its next call.
+        unsafe { CStr::from_ptr(sqlite::sqlite3_errmsg(self.raw())) }.to_string_lossy().into_owned()
     }
 
     /// Keeps other threads out until it is dropped. None where one is in: it may wait for something that we hold.

@@ -8,7 +8,7 @@ mod statement;
 
 pub use connection::Connection;
 pub use libsqlite3_sys::sqlite3_api_routines as Functions;
-pub use statement::{Row, STEPS, Statement, Value};
+pub use statement::{RolledBack, Row, STEPS, Statement, Value};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -23,6 +23,11 @@ pub enum Value<'a> {
     Blob(&'a [u8]),
 }
 
+/// Why SQLite has ended the transaction by itself: the disk or memory failed. Whoever runs the statement once more sees
+/// another moment than that transaction did.
+#[derive(Debug)]
+pub struct RolledBack(pub String);
+
 /// A statement that SQLite compiles anew by itself when the schema has changed.
 pub struct Statement {
     raw: NonNull<sqlite::sqlite3_stmt>,
@@ -83,14 +88,14 @@ impl Statement {
         &mut self,
         values: impl ExactSizeIterator<Item = Option<Value<'v>>>,
         mut take: impl FnMut(Row<'_>) -> ControlFlow<()>,
-    ) -> bool {
-        let Some(running) = Running::of(self, values) else { return false };
+    ) -> Result<bool, RolledBack> {
+        let Some(running) = Running::of(self, values) else { return Ok(false) };
         loop {
             // SAFETY: the statement is compiled, and no other thread is in the connection.
             match unsafe { sqlite::sqlite3_step(running.statement.raw.as_ptr()) } {
                 sqlite::SQLITE_ROW if take(Row(running.statement)).is_continue() => {}
-                sqlite::SQLITE_ROW | sqlite::SQLITE_DONE => return true,
-                _ => return false,
+                sqlite::SQLITE_ROW | sqlite::SQLITE_DONE => return Ok(true),
+                _ => return running.unfinished(),
             }
         }
     }
@@ -136,6 +141,7 @@ impl Drop for Statement {
 /// A statement between its first value and its end, whichever way that comes.
 struct Running<'s, 'v> {
     statement: &'s Statement,
+    within: bool, // a transaction
     _entered: Entered,
     _values: PhantomData<&'v ()>,
 }
@@ -145,7 +151,9 @@ impl<'s, 'v> Running<'s, 'v> {
         if values.len() != statement.parameters() {
             return None;
         }
-        let running = Self { statement, _entered: statement.on.enter()?, _values: PhantomData };
+        let entered = statement.on.enter()?;
+        let within = statement.on.in_transaction();
+        let running = Self { statement, within, _entered: entered, _values: PhantomData };
         for (at, value) in (1..).zip(values) {
             if statement.bind(at, value?) != sqlite::SQLITE_OK {
                 return None;
@@ -155,6 +163,11 @@ impl<'s, 'v> Running<'s, 'v> {
         // SAFETY: the connection is open; the handler needs nothing.
         unsafe { sqlite::sqlite3_progress_handler(statement.on.raw(), STEPS, Some(give_up), ptr::null_mut()) };
         Some(running)
+    }
+
+    fn unfinished(&self) -> Result<bool, RolledBack> {
+        let on = self.statement.on;
+        if self.within && !on.in_transaction() { Err(RolledBack(on.message())) } else { Ok(false) }
     }
 }
 

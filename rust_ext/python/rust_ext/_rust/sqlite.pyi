@@ -8,7 +8,8 @@ class Connection:
     """Another way to run short statements on an open `apsw.Connection`, which keeps the interpreter.
 
     SQLite must have loaded the library with `rust_ext` as an extension, by the entry point `ghostwire_sqlite_init`.
-    Whatever is answered by False or None has changed nothing, and is for apsw to do, or to refuse.
+    Whatever is answered by False or None has changed nothing, and is for apsw to do, or to refuse. Where the disk or
+    memory fails, SQLite ends the transaction: that raises DatabaseError, for apsw would begin another one.
     """
 
     def __new__(cls, opener: Opener) -> Connection: ...
