@@ -163,15 +163,11 @@ class Access:
         self._check()
         future: asyncio.Future[T] = self._loop.create_future()
 
-        def work(reader: Reader) -> T:
-            reader.begin()
-            return function(reader)
-
         def done(result: Any, error: GhostwireError | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
                 self._loop.call_soon_threadsafe(_settle, future, result, error)
 
-        job = Job(work, done)
+        job = Job(function, done)
         self._pool.submit(job)
         try:
             async with asyncio.timeout(within):

@@ -40,7 +40,7 @@ class PoolCounters:
 
 
 class Job:
-    """Something to run on a read connection, by one of the pool's threads. `cancel` interrupts it where it is."""
+    """A read transaction on a connection of the pool, in one of its threads. `cancel` interrupts it where it is."""
 
     def __init__(self, run: Callable[[Reader], Any], done: Callable[[Any, GhostwireError | None], None]) -> None:
         self._run = run
@@ -65,6 +65,7 @@ class Job:
             self._done(None, error)
             return
         try:
+            reader.begin()  # which would forget an interruption
             with self._lock:
                 if self._cancelled:
                     return

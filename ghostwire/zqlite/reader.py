@@ -217,8 +217,8 @@ class Reader:
         return make
 
     def _begun(self) -> apsw.Connection:
-        if self._execute is _over:
-            _over()
+        if self._execute is not self._statement:
+            self._execute("")  # it refuses
         return self.connection
 
     def _first(self, text: str, params: Params) -> tuple[apsw.Cursor, Any]:
@@ -253,7 +253,7 @@ def _over(*_: Any, **_options: Any) -> Any:
 
 def _interrupted(*_: Any, **_options: Any) -> Any:
     """Stands for the connection of a read whose caller waits no more."""
-    raise apsw.InterruptError("interrupted")
+    raise faults.translate(apsw.InterruptError())
 
 
 def _not() -> bool:

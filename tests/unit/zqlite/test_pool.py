@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from ghostwire import zqlite
 from ghostwire.errors import UnavailableError
+from ghostwire.zqlite.pool import Job
+from ghostwire.zqlite.reader import Reader
 
 KEY = bytes(range(32))
 
@@ -36,3 +39,42 @@ async def test_a_reader_held_over_close_is_counted(path: Path) -> None:
         assert db.stats["pool_leaks"] == 1
     async with await zqlite.open(path, key=KEY) as again:
         await again.execute("CREATE TABLE t(a)")
+
+
+async def test_a_caller_that_goes_while_its_read_begins(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+    began, cancel = Reader.begin, Job.cancel
+    ran = []
+
+    def begin(reader: Reader) -> None:
+        assert gone.wait(10)
+        began(reader)
+
+    def leave(job: Job) -> None:
+        cancel(job)
+        gone.set()
+
+    async with await zqlite.open(path, key=KEY, readers=(1, 1)) as db:
+        monkeypatch.setattr(Reader, "begin", begin)
+        monkeypatch.setattr(Job, "cancel", leave)
+        with pytest.raises(UnavailableError, match="took longer"):
+            await db.run(ran.append, within=0.01)
+        assert await db.query("SELECT 1") == [(1,)]
+        assert not ran, "it would not be stopped any more"
+
+
+async def test_an_interrupted_read_begins_nothing_more(path: Path) -> None:
+    async with await zqlite.open(path, key=KEY) as db:
+        await db.execute("CREATE TABLE t(v); INSERT INTO t VALUES ('one')")
+        with db.read() as reader:
+            assert reader.query("SELECT v FROM t") == [("one",)]
+            reader.interrupt()
+            for ask in (
+                lambda: reader.value("SELECT v FROM t"),
+                lambda: reader.query_many("SELECT ?", [(1,)]),
+                lambda: next(reader.stream("SELECT v FROM t")),
+                lambda: reader.blob("t", "v", 1),
+            ):
+                with pytest.raises(UnavailableError, match="interrupted"):
+                    ask()
+        assert await db.query("SELECT v FROM t") == [("one",)]
