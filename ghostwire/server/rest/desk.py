@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
@@ -52,32 +52,28 @@ class Desk:
         """What the coordinator replies to a command. Raises what it refuses with."""
         return await self.driver.ask(build)
 
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def in_turn(self, begin: Callable[[], Coroutine[Any, Any, Found]]) -> Found:
         """One such thing at a time, of those that may take seconds and a lot of memory on another thread.
 
-        Raises `UnavailableError` where too many wait for their turn: each holds what it asks about.
+        Raises `UnavailableError` where too many wait for their turn: each holds what it asks about. A thread cannot be
+        cancelled: whoever is, while it works, waits for its end, and the next turn with them.
         """
         if self._turns >= TURNS:
             raise UnavailableError("too many such questions wait already: come back later", retry_after=TURN_RETRY_S)
         self._turns += 1
         try:
             async with self._busy:
-                yield
+                working = asyncio.ensure_future(begin())
+                try:
+                    return await asyncio.shield(working)
+                finally:
+                    await asyncio.wait([working])
         finally:
             self._turns -= 1
 
     async def aside(self, work: Callable[..., Found], *arguments: Any) -> Found:
-        """Do this on another thread, in its turn. Raises what `turn` does.
-
-        A thread cannot be cancelled: whoever is, while it works, waits for its end, and the next turn with them.
-        """
-        async with self.turn():
-            working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-            try:
-                return await asyncio.shield(working)
-            finally:
-                await asyncio.wait([working])
+        """Do this on another thread, in its turn. Raises what `in_turn` does."""
+        return await self.in_turn(lambda: asyncio.to_thread(work, *arguments))
 
     def place(self, reference: str) -> tuple[Node, Behind | None]:
         """The node with this id, name or address, or the one that serves a network with it."""

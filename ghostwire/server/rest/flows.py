@@ -58,8 +58,7 @@ class Flows(Controller):
         """
         asked = None if node is None else desk.node(node).id
         times = stretch(since, until, desk.utc)
-        async with desk.turn():
-            found = await desk.flows.totals(asked, times.since, times.until)
+        found = await desk.in_turn(lambda: desk.flows.totals(asked, times.since, times.until))
         return FlowsView(
             since=moment(times.since), until=moment(times.until), flows=[_view(desk, each) for each in found]
         )
