@@ -115,7 +115,7 @@ class Pool:
         self._closed = False
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._threads = 0
-        self._idle_threads = 0
+        self._spare = 0  # threads that wait for a job, less the jobs that wait for a thread
         try:
             for _ in range(least):
                 self._free.append(self._open())
@@ -129,7 +129,8 @@ class Pool:
             if self._closed:
                 raise UnavailableError("the store is closed")
             self._jobs.put(job)
-            if self._idle_threads < self._jobs.qsize() and self._threads < self._most:
+            self._spare -= 1
+            if self._spare < 0 and self._threads < self._most:
                 self._threads += 1
                 threading.Thread(target=self._serve, name=f"zqlite-reader-{self._threads}", daemon=True).start()
 
@@ -241,10 +242,8 @@ class Pool:
     def _serve(self) -> None:
         while True:
             with self._state:
-                self._idle_threads += 1
+                self._spare += 1
             job = self._jobs.get()
-            with self._state:
-                self._idle_threads -= 1
             if job is None:
                 return
             job.perform(self)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -78,3 +80,35 @@ async def test_an_interrupted_read_begins_nothing_more(path: Path) -> None:
                 with pytest.raises(UnavailableError, match="interrupted"):
                     ask()
         assert await db.query("SELECT v FROM t") == [("one",)]
+
+
+async def test_a_thread_that_has_just_taken_a_job_is_not_counted_on(path: Path) -> None:
+    waits, taken = threading.Semaphore(0), threading.Event()
+    goes_on, answered = threading.Event(), threading.Event()
+
+    class Jobs(SimpleQueue[Any]):
+        def get(self, *_: Any) -> Any:
+            waits.release()
+            job = super().get()
+            taken.set()
+            assert goes_on.wait(30)
+            return job
+
+    def ask(_: Reader) -> bool:
+        return answered.wait(5)
+
+    async with await zqlite.open(path, key=KEY, readers=(1, 4)) as db:
+        db._pool._jobs = Jobs()
+        goes_on.set()
+        await db.query("SELECT 1")
+        waits.acquire()
+        waits.acquire()  # its one thread waits again
+        goes_on.clear()
+        taken.clear()
+        asking = asyncio.ensure_future(db.run(ask))
+        assert await asyncio.to_thread(taken.wait, 30)
+        answering = asyncio.ensure_future(db.run(lambda _: answered.set()))
+        await asyncio.sleep(0)
+        goes_on.set()
+        assert await asking, "the other one was run beside it"
+        await answering
