@@ -196,12 +196,12 @@ class Pool:
             cache = engine.READER_CACHE_BYTES if roomy else engine.SPARE_CACHE_BYTES
             connection = engine.connect_reader(self._location, cache)
             self._prepare(connection)
+            reader = Reader(connection, self._watch)
         except apsw.Error as error:
             raise faults.translate(error) from error
         except OSError as error:
             raise DatabaseError(f"cannot open another read connection: {error.strerror}") from error
         self.counters.open += 1
-        reader = Reader(connection, self._watch)
         self._all.add(reader)
         return reader
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import apsw
 import pytest
 
 from ghostwire import zqlite
-from ghostwire.errors import UnavailableError
+from ghostwire.errors import DatabaseError, UnavailableError
+from ghostwire.zqlite import pool
 from ghostwire.zqlite.pool import Job
 from ghostwire.zqlite.reader import Reader
 
@@ -112,3 +114,19 @@ async def test_a_thread_that_has_just_taken_a_job_is_not_counted_on(path: Path) 
         goes_on.set()
         assert await asking, "the other one was run beside it"
         await answering
+
+
+async def test_a_connection_that_cannot_be_used_counts_for_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Reader:
+        raise apsw.ExtensionLoadingError("not this one")
+
+    async with await zqlite.open(path, key=KEY, readers=(1, 2)) as db:
+        with db.read():
+            monkeypatch.setattr(pool, "Reader", refuse)
+            for _ in range(3):
+                with pytest.raises(DatabaseError, match="not this one"), db.read():
+                    pass
+            assert (db.stats["pool_open"], db.stats["pool_busy"]) == (1, 1)
+            monkeypatch.undo()
+            with db.read() as other:
+                assert other.value("SELECT 1") == 1
