@@ -47,7 +47,7 @@ from ghostwire.coordinator.policy_building import build_policy
 from ghostwire.coordinator.replica import Feed, encode_batch
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
 from ghostwire.model.time import Now
-from ghostwire.server.clock import Clock
+from ghostwire.server.clock import Clock, thread_cpu
 from ghostwire.server.status import WorkersStatus
 from ghostwire.server.witness import Witness
 
@@ -212,9 +212,9 @@ class Driver:
             self._carry_out()
             while self._inbox:
                 for _ in range(min(len(self._inbox), TURN)):
-                    command, now = self._inbox.popleft(), self.clock()
+                    command, now, cpu_s = self._inbox.popleft(), self.clock(), thread_cpu()
                     self.coordinator.handle(command, now)
-                    self._witness.handled(type(command).__name__, now)
+                    self._witness.handled(type(command).__name__, now, thread_cpu() - cpu_s)
                 self._carry_out()
                 if self._feed is not None:
                     break

@@ -22,7 +22,7 @@ class Timings:
 
     def __init__(self) -> None:
         self._built = 0
-        self.commands: dict[str, tuple[int, float]] = {}
+        self.commands: dict[str, tuple[int, float, float]] = {}
         self.registry = CollectorRegistry()
         self.netmap_build = Histogram(
             "ghostwire_netmap_build_seconds", "Time to build a whole map.", registry=self.registry, buckets=BUCKETS
@@ -55,10 +55,10 @@ class Timings:
         """The coordinator encoded a delta once, for so many sessions."""
         self.delta_viewers.observe(viewers)
 
-    def handled(self, command: str, seconds: float) -> int:
+    def handled(self, command: str, seconds: float, cpu_s: float) -> int:
         """A command took so long: if whole maps were built, that is what it was for. Returns how many were."""
-        count, total = self.commands.get(command, (0, 0.0))
-        self.commands[command] = (count + 1, total + seconds)
+        count, total, total_cpu_s = self.commands.get(command, (0, 0.0, 0.0))
+        self.commands[command] = (count + 1, total + seconds, total_cpu_s + cpu_s)
         built, self._built = self._built, 0
         if built:
             self.netmap_build.observe(seconds / built)
@@ -163,13 +163,19 @@ class Exposition:
         yield counter(
             "ghostwire_coordinator_commands",
             "Commands.",
-            {name: count for name, (count, _) in commands.items()},
+            {name: count for name, (count, _, _) in commands.items()},
             "command",
         )
         yield counter(
             "ghostwire_coordinator_command_seconds",
             "Time in the coordinator, by command; what waits for the disk or is sent is not in it.",
-            {name: seconds for name, (_, seconds) in commands.items()},
+            {name: seconds for name, (_, seconds, _) in commands.items()},
+            "command",
+        )
+        yield counter(
+            "ghostwire_coordinator_command_cpu_seconds",
+            "What of that its thread had a processor: without waits for other threads and processes.",
+            {name: cpu_s for name, (_, _, cpu_s) in commands.items()},
             "command",
         )
         recovery = server.reporter.recovery.status()

@@ -37,10 +37,10 @@ class Witness:
     def __init__(self, observer: Observer, timings: Timings, clock: Clock) -> None:
         self._observer, self.timings, self._clock = observer, timings, clock
 
-    def handled(self, command: str, since: Now) -> None:
-        """The coordinator has dealt with a command."""
+    def handled(self, command: str, since: Now, cpu_s: float) -> None:
+        """The coordinator has dealt with a command, which took its thread so long of a processor."""
         now = self._clock()
-        built = self.timings.handled(command, now.mono - since.mono)
+        built = self.timings.handled(command, now.mono - since.mono, cpu_s)
         self._observer.event("trace", "command", kind=command)
         if built:
             self._span("netmap.build", since, now, maps=built)

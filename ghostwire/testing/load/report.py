@@ -34,7 +34,7 @@ class Steady(_Part, frozen=True, kw_only=True):
 
 
 class Change(_Part, frozen=True, kw_only=True):
-    """One change of the node that most nodes see. `leader_ms` is what deciding and encoding it took."""
+    """One change of the node that most nodes see. `leader_ms` is the CPU that deciding and encoding it took."""
 
     viewers: int
     p50_ms: float | None

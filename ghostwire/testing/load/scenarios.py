@@ -127,7 +127,7 @@ def change(stage: Stage) -> Change:
         stage.fleet.announce(HUB)
         stage.fleet.wait(ANNOUNCEMENT_S)
     found = stage.count("one change, all who see it")
-    command = "ghostwire_coordinator_command_seconds_total{SetEndpoints}"
+    command = "ghostwire_coordinator_command_cpu_seconds_total{SetEndpoints}"
     spent = stage.subject.metrics().get(command, 0.0) - before.get(command, 0.0)
     return Change(
         viewers=len(found.told),

@@ -73,10 +73,10 @@ def test_presence(witness: Witness, heard: Heard) -> None:
 
 
 def test_maps_are_spans(witness: Witness, heard: Heard) -> None:
-    witness.handled("OpenSession", SINCE)
+    witness.handled("OpenSession", SINCE, 0.001)
     assert heard.spans == []
     witness.netmap_built(10, 1)
-    witness.handled("OpenSession", SINCE)
+    witness.handled("OpenSession", SINCE, 0.001)
     assert heard.spans == [("netmap.build", 5_000_000_000, 5_250_000_000, {"maps": 1})]
 
 
