@@ -260,6 +260,18 @@ def close(connection: apsw.Connection) -> None:
         connection.close()
 
 
+def checkpoint(connection: apsw.Connection, mode: int) -> None:
+    """Move the log into the file as far as readers let it, and wait for none: all writers would wait, too.
+
+    Raises apsw.BusyError where that was not all.
+    """
+    connection.set_busy_timeout(0)
+    try:
+        connection.wal_checkpoint(mode=mode)
+    finally:
+        connection.set_busy_timeout(_BUSY_MS)
+
+
 def forbid_checkpoint(connection: apsw.Connection) -> None:
     """After a failed sync: leave the log alone on close, for the pages it holds may not be in the file."""
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

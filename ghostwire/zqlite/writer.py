@@ -195,7 +195,8 @@ class Writer:
     def _checkpoint(self, mode: int) -> None:
         started = time.perf_counter_ns()
         try:
-            self._applier.connection.wal_checkpoint(mode=mode)
+            engine.checkpoint(self._applier.connection, mode)
+            self._emptied = mode == apsw.SQLITE_CHECKPOINT_TRUNCATE
         except apsw.BusyError:
             pass  # a reader still looks at old pages; the next quiet moment comes
         except apsw.FullError:
@@ -205,7 +206,6 @@ class Writer:
         took = time.perf_counter_ns() - started
         self._watch.tell("checkpoint", took, count=self._log_pages)
         self._log_pages = 0
-        self._emptied = mode == apsw.SQLITE_CHECKPOINT_TRUNCATE
         self.counters.checkpoints += 1
         self.counters.checkpoint_ns += took
 

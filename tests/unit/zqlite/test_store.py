@@ -19,8 +19,9 @@ import pytest
 from ghostwire import zqlite
 from ghostwire.errors import ConflictError, PermissionDeniedError, UnavailableError, ValidationError
 from ghostwire.testing.crash import Recorder
-from ghostwire.zqlite import Operation, Statement
+from ghostwire.zqlite import Operation, Statement, writer
 from ghostwire.zqlite.engine import PAGE_BYTES
+from ghostwire.zqlite.watch import Seen
 from ghostwire.zqlite.writer import CHECKPOINT_PAGES
 
 KEY = bytes(range(32))
@@ -295,3 +296,29 @@ def test_an_unclosed_store_does_not_keep_the_process(path: Path) -> None:
         [sys.executable, "-c", program, os.fspath(path)], timeout=60, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_a_reader_that_stays_delays_the_emptying_of_the_log_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 0.01)
+    loop = asyncio.get_running_loop()
+    tries: asyncio.Queue[Seen] = asyncio.Queue()
+
+    def watch(seen: Seen) -> None:
+        if seen.what == "checkpoint":
+            loop.call_soon_threadsafe(tries.put_nowait, seen)
+
+    log = Path(f"{path}-wal")
+    async with await zqlite.open(path, key=KEY, watch=watch) as db:
+        await db.execute("CREATE TABLE t(a)")
+        with db.read() as reader:
+            assert reader.query("SELECT * FROM t") == []
+            await db.execute("INSERT INTO t VALUES (1)")
+            async with asyncio.timeout(10):  # more than one that waited for the reader would let through
+                for _ in range(5):
+                    await tries.get()
+            assert log.stat().st_size > 0
+        async with asyncio.timeout(30):
+            while log.stat().st_size:
+                await tries.get()
