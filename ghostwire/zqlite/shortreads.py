@@ -2,7 +2,8 @@
 
 apsw lets go of it at each call of SQLite. Where another thread wants it that costs a read many times what SQLite takes,
 for it has to wait until it is woken. So what is known to be short is run by `rust_ext.sqlite` on the same connection.
-Whatever that does not answer plainly, errors included, is done again by apsw.
+Whatever that does not answer plainly, errors included, is done again by apsw; but where the disk or memory failed and
+SQLite has ended the transaction, that is the answer: apsw would read another moment.
 """
 
 from __future__ import annotations

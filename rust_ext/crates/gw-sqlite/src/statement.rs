@@ -83,7 +83,8 @@ impl Statement {
     /// Runs it with `values`, as many as it takes, and gives each row to `take` until that breaks off.
     ///
     /// False where it came to no end: a value was None, it took more than [`STEPS`], it failed, or another thread is
-    /// using the connection. Whoever opened the connection may then run it, and be told why.
+    /// using the connection. Whoever opened the connection may then run it, and be told why. An error where SQLite has
+    /// ended the transaction that it ran in.
     pub fn run<'v>(
         &mut self,
         values: impl ExactSizeIterator<Item = Option<Value<'v>>>,
