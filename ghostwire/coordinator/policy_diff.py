@@ -55,7 +55,7 @@ class PolicyDiff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MOST_ASKED: Final = 1 << 20
-"""So many decisions are asked for at once, which takes 12 MiB."""
+"""So many decisions are asked for at once; each takes a few bytes in each engine."""
 Found = tuple[list[EdgeGroup], list[EdgeGroup]]
 """What is gained and what is lost."""
 
@@ -168,15 +168,9 @@ def _ask(
     engines: tuple[Engine, Engine], target: Group, asked: Sequence[_Question], points: Sequence[Point], into: Found
 ) -> None:
     """What changes between pairs of nodes."""
-    pairs = np.array([(question.source, question.target) for question in asked], np.uint32)
-    probes = np.array([(point.protocol, point.port) for point in points], np.uint16)
-    arrays = (
-        np.repeat(pairs[:, 0], len(points)),
-        np.repeat(pairs[:, 1], len(points)),
-        np.tile(probes[:, 0].astype(np.uint8), len(asked)),
-        np.tile(probes[:, 1], len(asked)),
-    )
-    old, new = (engine.decide_many(*arrays).reshape(len(asked), len(points)) for engine in engines)
+    pairs = [(question.source, question.target) for question in asked]
+    probes = [(point.protocol, point.port) for point in points]
+    old, new = (engine.decide_each(pairs, probes) for engine in engines)
     for at in np.flatnonzero((old != new).any(axis=1)).tolist():
         question = asked[at]
         for left, right, found in ((old[at], new[at], into[0]), (new[at], old[at], into[1])):

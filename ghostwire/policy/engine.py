@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
+import numpy as np
 from pyroaring import BitMap
 
 from ghostwire._native import policy as native
@@ -25,7 +26,9 @@ from ghostwire.policy.facts import (
 from ghostwire.policy.prefixes import Packing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from ghostwire.policy.facts import AccessGrant, Change, NodeFacts, RuleRow, UserFacts
     from ghostwire.policy.language import Policy
@@ -267,6 +270,15 @@ class Engine(policy_cells.Decisions):
     def filter_key(self, node_id: int) -> bytes:
         """Return what `native_filter` says as bytes that are equal where it is, for those who keep what follows."""
         return _encoder.encode(self._core.native_filter(node_id))
+
+    def decide_each(self, pairs: Sequence[tuple[int, int]], probes: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+        """Whether each source of `pairs` may open each protocol and port of `probes` at its target; a row for a pair.
+
+        The answers are those of `decide_many`, which builds cells between all classes first and keeps them: this
+        builds none, for questions about few pairs or in networks of many classes. Targets belong side by side.
+        """
+        answers = self._core.decide_each(pairs, probes)
+        return np.frombuffer(answers, np.bool_).reshape(len(pairs), len(probes))
 
     def decide_address(self, src_ip: str, dst_ip: str, proto: int, port: int) -> bool:
         """Whether a packet between two addresses may be, whether nodes have them or lie behind routers.

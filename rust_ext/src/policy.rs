@@ -365,6 +365,18 @@ pub mod policy {
             Ok(self.lock().decide_address(source, target, protocol, port, beside))
         }
 
+        /// One byte, 0 or 1, for each pair of nodes and each protocol and port, pair by pair.
+        fn decide_each<'py>(
+            &self,
+            py: Python<'py>,
+            pairs: Vec<(u32, u32)>,
+            probes: Vec<(u8, u16)>,
+        ) -> Bound<'py, PyBytes> {
+            let answers = py.detach(|| self.lock().decide_each(&pairs, &probes));
+            let answers: Vec<u8> = answers.into_iter().map(u8::from).collect();
+            PyBytes::new(py, &answers)
+        }
+
         /// The rules between prefixes that accept now, of IPv4 and of IPv6; None where they are too many.
         fn boxes(&self, py: Python<'_>) -> Option<(Words, Words, Axis)> {
             let Boxes { four, six, axis } = py.detach(|| self.lock().boxes())?;

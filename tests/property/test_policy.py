@@ -96,6 +96,7 @@ def test_decisions_are_the_twins(policy, network, pairs):
     types = (np.uint32, np.uint32, np.uint8, np.uint16)
     batch = [np.ascontiguousarray(column.astype(kind)) for column, kind in zip(columns, types, strict=True)]
     assert engine.decide_many(*batch).tolist() == expected
+    assert engine.decide_each(pairs, kinds).ravel().tolist() == expected
     for src, dst, proto, port in asked[:20]:
         if src in twin.nodes and dst in twin.nodes:
             assert engine.explain(src, dst, proto, port).allowed == twin.decide(src, dst, proto, port)

@@ -145,6 +145,7 @@ def decides_as(engine, twin, ids):
     types = (np.uint32, np.uint32, np.uint8, np.uint16)
     batch = [np.ascontiguousarray(column.astype(kind)) for column, kind in zip(columns, types, strict=True)]
     assert engine.decide_many(*batch).tolist() == expected
+    assert engine.decide_each([(src, dst) for src in ids for dst in ids], KINDS).ravel().tolist() == expected
     for src in ids:
         assert set(engine.visible(src)) == twin.visible(src)
 

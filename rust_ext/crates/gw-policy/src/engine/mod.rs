@@ -4,6 +4,7 @@ mod boxes;
 mod cells;
 mod changes;
 mod classes;
+mod columns;
 mod ends;
 mod excerpt;
 mod given;
