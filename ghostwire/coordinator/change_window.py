@@ -21,6 +21,8 @@ QUIET: Final = frozenset(
         "api_token.create",
         "api_token.revoke",
         "clock.note",
+        "credential.purge",
+        "node.order_rotation",
         "preauth_key.revoke",
         "session.sweep",
         "session.token",

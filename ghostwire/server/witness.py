@@ -19,7 +19,15 @@ from ghostwire.server.metrics import Timings
 from ghostwire.server.observer import Level, Observer, Value
 
 BY_ITSELF: Final = frozenset(
-    ("address.wake", "clock.note", "node.reregister", "policy.bind", "session.sweep", "session.token")
+    (
+        "address.wake",
+        "clock.note",
+        "credential.purge",
+        "node.reregister",
+        "policy.bind",
+        "session.sweep",
+        "session.token",
+    )
 )
 """Kinds of changes that nobody asked for in so many words."""
 _PRESENCE: Final[dict[str, tuple[Level, str]]] = {

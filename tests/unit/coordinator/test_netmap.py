@@ -8,11 +8,13 @@ from ghostwire.coordinator import Settings
 from ghostwire.coordinator.commands import (
     ApplyPolicy,
     ApproveRoutes,
+    CreatePreauthKey,
     CreateUser,
     DeleteNode,
     DeleteUser,
     LogoutNode,
     OrderRotation,
+    PurgeCredentials,
     RenameNode,
     ResyncNode,
     RotateNodeKey,
@@ -392,6 +394,32 @@ def test_an_order_to_rotate_stands_until_the_new_key_has_come_also_over_a_restar
     net.connect(node)
     net.connect(other)
     assert "RotateOrder" not in (node.heard[-1], *other.heard)
+
+
+def test_an_order_to_rotate_moves_no_maps_over_a_crash(net: SimNet) -> None:
+    secret = net.key()
+    node, other = net.join("a", secret), net.join("b", secret)
+    net.advance(10.0)
+    net.ask(OrderRotation, node=node.id)
+    net.restart(graceful=False)
+    net.connect(node)
+    net.connect(other)
+    assert node.heard[-2:] == ["unchanged", "RotateOrder"]
+    assert other.heard[-1] == "unchanged"
+
+
+def test_a_purge_moves_no_maps_over_a_crash(net: SimNet) -> None:
+    node = net.join("a", net.key())
+    ended = net.ask(CreatePreauthKey, user="alice", life_s=60.0)
+    net.advance(30 * 86_400.0 + 90.0)
+    net.connect(node)
+    net.advance(10.0)
+    assert ended.id in [key.id for key in net.coordinator.view.preauth_keys()]
+    net.ask(PurgeCredentials)
+    assert net.store.log[-1].kind == "credential.purge"
+    net.restart(graceful=False)
+    net.connect(node)
+    assert node.heard[-1] == "unchanged"
 
 
 def test_the_affected_are_told_and_nobody_else(net: SimNet) -> None:
