@@ -88,7 +88,10 @@ class Conversations:
         return Decision(kind, (*writes, write), lambda at: self._stand(registered.node, text, None, at), arrives)
 
     def adopt(self, command: AdoptSession, now: Now) -> SessionOpened:
-        """Know a session that lived on while the coordinator did not; its node is told what it missed, if anything."""
+        """Know a session that lived on while the coordinator did not; its node is told what it missed, if anything.
+
+        An order to rotate that stands is told again: nobody knows whether it was heard, and twice does no harm.
+        """
         core = self._core
         node = core.nodes.get(command.node)
         if core.registrar.is_expired(node, now.utc):
@@ -98,6 +101,7 @@ class Conversations:
         held = command.held
         current = held is not None and core.mapper.maps.is_current(node.slot, held)
         frames, left = Brought((), None) if current else core.mapper.bring(node, held)
+        frames = chain(frames, self._order(node))
         return SessionOpened(node=node.id, slot=node.slot, session=command.session, frames=frames, left=left)
 
     def closed(self, command: SessionClosed, now: Now) -> None:
@@ -186,6 +190,11 @@ class Conversations:
         self._tell_to_rotate(node.id)
         return None
 
+    @staticmethod
+    def _order(node: Node) -> tuple[bytes, ...]:
+        """What a node whose session begins is told of an order to rotate that stands."""
+        return (_ROTATE,) if node.rotation_ordered else ()
+
     def _tell_to_rotate(self, node: int) -> None:
         session = self._core.sessions.live(node)
         if session is not None:
@@ -224,9 +233,8 @@ class Conversations:
         session = core.sessions.open(node.id)
         self._came(node, now)
         welcome = Welcome(token=text, node=node.id, session=session, heartbeat_s=core.settings.heartbeat_s, utc=now.utc)
-        order = (_ROTATE,) if node.rotation_ordered else ()
         frames, left = core.mapper.bring(node, resume)
-        frames = chain((codec.encode(welcome),), frames, order)
+        frames = chain((codec.encode(welcome),), frames, self._order(node))
         return SessionOpened(node=node.id, slot=node.slot, session=session, frames=frames, left=left)
 
     def _came(self, node: Node, now: Now) -> None:

@@ -21,7 +21,7 @@ import websockets
 from ghostwire.model.flow import Flow
 from ghostwire.testing.processes import Child
 from ghostwire.wire.client_session import MapChanged
-from ghostwire.wire.messages import Answer, HeartbeatAck, ServerBye
+from ghostwire.wire.messages import Answer, HeartbeatAck, RotateOrder, ServerBye
 from tests.integration.node_client import NodeClient, credentials
 from tests.integration.workers import Workers, crowd, join, serving, wait
 
@@ -140,6 +140,20 @@ async def test_a_leader_that_dies_comes_back_and_no_node_notices(shared: Workers
         for node in nodes:
             await node.until_peers(*({f"eve{number}" for number in range(4)} - {node.netmap.own().name}))
             await alive(node)
+
+
+async def test_an_order_to_rotate_is_told_again_by_a_leader_that_comes_back(shared: Workers) -> None:
+    async with crowd(shared, "gina", 2) as nodes:
+        shared.ask(lambda admin: admin.post("/v1/nodes/gina0/rotate"))
+        await nodes[0].until(RotateOrder)
+        leader = shared.leader()
+        os.kill(leader, signal.SIGKILL)
+        await nodes[0].until(RotateOrder)
+        shared.child.until("ready", shared.ready, 30.0)
+        assert shared.leader() != leader
+        wait(lambda: shared.status()["sessions"] == 2)
+        await alive(nodes[1])
+        assert not [event for event in nodes[1].events if isinstance(event, RotateOrder)]
 
 
 HANGING = """

@@ -244,8 +244,9 @@ class Station:
             return
         self._registry.place(self, node, opened.slot, session)
         self._coordination.opened(opened)
-        if opened.left is not None:
-            self.say(Own(node, session, (), opened.left))
+        frames = tuple(opened.frames)
+        if frames or opened.left is not None:
+            self.say(Own(node, session, frames, opened.left))
 
     def _at(self) -> At | None:
         """Each batch ends with where the coordinator stands, where that is news."""

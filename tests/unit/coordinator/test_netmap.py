@@ -396,6 +396,19 @@ def test_an_order_to_rotate_stands_until_the_new_key_has_come_also_over_a_restar
     assert "RotateOrder" not in (node.heard[-1], *other.heard)
 
 
+def test_an_order_to_rotate_is_told_to_a_session_that_outlived_a_crash(net: SimNet) -> None:
+    secret = net.key()
+    node, other = net.join("a", secret), net.join("b", secret)
+    net.advance(10.0)
+    sessions = [(node, node.session), (other, other.session)]
+    net.ask(OrderRotation, node=node.id)
+    heard = (len(node.heard), len(other.heard))
+    net.restart(graceful=False)
+    for each, session in sessions:
+        net.adopt(each, session)
+    assert (node.heard[heard[0] :], other.heard[heard[1] :]) == (["RotateOrder"], [])
+
+
 def test_an_order_to_rotate_moves_no_maps_over_a_crash(net: SimNet) -> None:
     secret = net.key()
     node, other = net.join("a", secret), net.join("b", secret)
