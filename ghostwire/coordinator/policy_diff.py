@@ -6,21 +6,20 @@ both nodes have one owner, so two pairs of nodes stand for all, at one port of e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
 from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.policy_delta import delta_engine
+from ghostwire.coordinator.policy_edges import EdgeGroup, EdgeList, Pairs
 from ghostwire.coordinator.policy_groups import Group, group_nodes
-from ghostwire.coordinator.policy_ports import Access, Point, admits, differing, points_of
+from ghostwire.coordinator.policy_ports import Point, admits, differing, points_of
 from ghostwire.model.filter import FilterRule
 from ghostwire.policy import Engine, NodeFacts
-
-Pairs = Literal["all", "same owner", "other owners"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +28,6 @@ class Meaning:
 
     text: str
     engine: Engine
-
-
-class EdgeGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """From each of these sources to each of these targets (slots), itself left out: `count` edges.
-
-    `pairs` says whether that holds for all of them or only where both have one owner, or have not. `route` is the
-    prefix behind the target that is meant instead of the target's own addresses.
-    """
-
-    sources: tuple[int, ...]
-    targets: tuple[int, ...]
-    access: Access
-    count: int
-    pairs: Pairs = "all"
-    route: str = ""
 
 
 class PolicyDiff(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +41,7 @@ class PolicyDiff(msgspec.Struct, frozen=True, kw_only=True):
 MOST_ASKED: Final = 1 << 20
 """So many decisions are asked for at once; each takes a few bytes in each engine."""
 Found = tuple[list[EdgeGroup], list[EdgeGroup]]
-"""What is gained and what is lost."""
+"""What is gained and what is lost at one target."""
 
 
 class _Question(NamedTuple):
@@ -72,26 +56,40 @@ class _Question(NamedTuple):
 
 def only_removes(before: Meaning, after: Meaning, directory: Directory) -> bool:
     """Whether the second policy takes access away and gives none."""
-    found = compare(before, after, directory)
-    return bool(found.lost) and not found.gained
+    removes = False
+    for gained, lost in _changes(before, after, directory):
+        if gained:
+            return False
+        removes = removes or bool(lost)
+    return removes
 
 
 def compare(before: Meaning, after: Meaning, directory: Directory) -> PolicyDiff:
-    """Everything that `after` allows and `before` does not, and the other way round, over nodes that both know."""
+    """Everything that `after` allows and `before` does not, and the other way round, over nodes that both know.
+
+    ValidationError if that is too much to be listed.
+    """
+    edges = EdgeList(), EdgeList()
+    for change in _changes(before, after, directory):
+        for each, found in zip(edges, change, strict=True):
+            each.add(found)
+    gained, lost = (each.groups() for each in edges)
+    return PolicyDiff(gained=gained, lost=lost, touched=_touched((*gained, *lost)))
+
+
+def _changes(before: Meaning, after: Meaning, directory: Directory) -> Iterator[Found]:
+    """What changes, target by target: at own addresses, then behind nodes that have networks there."""
     engines = before.engine, after.engine
     delta = delta_engine((before.text, after.text), engines, directory)
     judges = engines if delta is None else (*engines, delta)
     groups = group_nodes((before.text, after.text), judges, directory.nodes)
-    found: Found = ([], [])
     for target, sources, points in _suspects(engines, delta, groups):
-        _own_addresses(engines, target, sources, points, found)
+        yield _own_addresses(engines, target, sources, points)
     within = Within(engines[0], groups), Within(engines[1], groups)
     for group in groups:
         for node in group.nodes:
             if node.routes:
-                _routes(engines, within, (node, group), groups, found)
-    gained, lost = map(_merged, found)
-    return PolicyDiff(gained=gained, lost=lost, touched=_touched((*gained, *lost)))
+                yield _routes(engines, within, (node, group), groups)
 
 
 def _suspects(
@@ -153,15 +151,17 @@ def _sources(
 
 
 def _own_addresses(
-    engines: tuple[Engine, Engine], target: Group, sources: Iterable[Group], points: Sequence[Point], into: Found
-) -> None:
+    engines: tuple[Engine, Engine], target: Group, sources: Iterable[Group], points: Sequence[Point]
+) -> Found:
     """What changes in reaching a group's own addresses."""
+    found: Found = ([], [])
     asked = [question for source in sources for question in _questions(source, target)]
     if not asked or not points:
-        return
+        return found
     at_once = max(1, MOST_ASKED // len(points))
     for first in range(0, len(asked), at_once):
-        _ask(engines, target, asked[first : first + at_once], points, into)
+        _ask(engines, target, asked[first : first + at_once], points, found)
+    return found
 
 
 def _ask(
@@ -178,8 +178,8 @@ def _ask(
             if access:
                 found.append(
                     EdgeGroup(
-                        sources=_slots(question.group.nodes),
-                        targets=_slots(target.nodes),
+                        sources=question.group.slots,
+                        targets=target.slots,
                         access=access,
                         count=question.edges,
                         pairs=question.pairs,
@@ -221,13 +221,13 @@ def _routes(
     within: tuple[Within, Within],
     router: tuple[NodeFacts, Group],
     groups: Sequence[Group],
-    into: Found,
-) -> None:
+) -> Found:
     """What changes in reaching the networks behind a node of a group."""
     node, own_group = router
+    changed: Found = ([], [])
     filters = [engine.native_filter(node.id) for engine in engines]
     if within[0].plain(filters[0]) == within[1].plain(filters[1]):
-        return
+        return changed
     rules = [rule for rules in filters for rule in rules]
     sources = _sources(filters, within, own_group, groups)
     own = {f"{address}/{128 if ':' in address else 32}" for address in node.addresses}
@@ -244,52 +244,19 @@ def _routes(
                 [engine.decide_address(source, inside, point.protocol, point.port) for point in points]
                 for engine in engines
             )
-            for left, right, found in ((old, new, into[0]), (new, old, into[1])):
+            for left, right, found in ((old, new, changed[0]), (new, old, changed[1])):
                 access = differing(points, left, right)
                 if access:
                     found.append(
                         EdgeGroup(
-                            sources=_slots(others),
+                            sources=tuple(sorted(member.id for member in others)),
                             targets=(node.id,),
                             access=access,
                             count=len(others),
                             route=prefix,
                         )
                     )
-
-
-def _slots(nodes: Iterable[NodeFacts]) -> tuple[int, ...]:
-    return tuple(sorted(node.id for node in nodes))
-
-
-def _merged(found: Iterable[EdgeGroup]) -> tuple[EdgeGroup, ...]:
-    """Groups that differ in one end only become one, as far as that lists the same edges."""
-    both: dict[tuple[object, ...], EdgeGroup] = {}
-    for edge in found:
-        key = edge.sources, edge.targets, edge.access, edge.route
-        known = both.get(key)
-        if known is not None:
-            edge = msgspec.structs.replace(edge, pairs="all", count=edge.count + known.count)
-        both[key] = edge
-    by_source = _joined(both.values(), "targets", lambda edge: edge.sources)
-    merged = _joined(by_source, "sources", lambda edge: edge.targets)
-    return tuple(sorted(merged, key=lambda edge: (-edge.count, edge.sources, edge.targets)))
-
-
-def _joined(
-    edges: Iterable[EdgeGroup],
-    end: Literal["sources", "targets"],
-    other: Callable[[EdgeGroup], tuple[int, ...]],
-) -> list[EdgeGroup]:
-    found: dict[tuple[object, ...], EdgeGroup] = {}
-    for edge in edges:
-        key = other(edge), edge.access, edge.pairs, edge.route
-        known = found.get(key)
-        if known is not None:
-            slots = tuple(sorted({*getattr(known, end), *getattr(edge, end)}))
-            edge = msgspec.structs.replace(known, count=known.count + edge.count, **{end: slots})
-        found[key] = edge
-    return list(found.values())
+    return changed
 
 
 def _touched(edges: Iterable[EdgeGroup]) -> tuple[int, ...]:

@@ -28,6 +28,11 @@ class Group:
         return self.nodes[0]
 
     @cached_property
+    def slots(self) -> tuple[int, ...]:
+        """The slots of all, in order."""
+        return tuple(sorted(node.id for node in self.nodes))
+
+    @cached_property
     def by_owner(self) -> dict[int | None, list[NodeFacts]]:
         """The nodes of each owner; those without one under None."""
         found: dict[int | None, list[NodeFacts]] = {}

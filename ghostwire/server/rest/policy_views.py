@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ghostwire.coordinator.policy_diff import EdgeGroup, Pairs, PolicyDiff
+from ghostwire.coordinator.policy_diff import PolicyDiff
+from ghostwire.coordinator.policy_edges import EdgeGroup, Pairs
 from ghostwire.coordinator.policy_text import Excerpts
 from ghostwire.coordinator.policy_versions import LONGEST_WAIT_S
 from ghostwire.coordinator.rule_hits import NO_RULE, RuleCount

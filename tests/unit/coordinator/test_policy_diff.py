@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from ghostwire.coordinator.census import Directory
-from ghostwire.coordinator.policy_diff import EdgeGroup, Meaning, compare, only_removes
+from ghostwire.coordinator.policy_diff import Meaning, compare, only_removes
+from ghostwire.coordinator.policy_edges import EdgeGroup
+from ghostwire.errors import ValidationError
 from ghostwire.policy import POOLS, Engine, NodeFacts, Policy, UserFacts, default_policy
 
 USERS = [UserFacts(id=i + 1, name=name, role="admin" if i == 0 else "member") for i, name in enumerate("abcd")]
@@ -162,6 +164,22 @@ def test_it_makes_no_difference_how_many_are_asked_about_at_once(most: int, monk
     assert expected.touched
     monkeypatch.setattr("ghostwire.coordinator.policy_diff.MOST_ASKED", most)
     assert compare(before, after, whole(nodes)) == expected
+
+
+def test_differences_too_many_to_be_listed_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [node(slot, 1 + slot) for slot in range(4)]
+    before, after = (
+        meaning(msgspec.json.encode({"acls": [{"action": "accept", "src": ["*"], "dst": to}]}).decode(), nodes)
+        for to in (["a@:22"], [f"{name}@:22" for name in "abcd"])
+    )
+    listed_slots = sum(len(edge.sources) + len(edge.targets) for edge in compare(before, after, whole(nodes)).gained)
+    for most in (5, listed_slots - 1):
+        monkeypatch.setattr("ghostwire.coordinator.policy_edges.MOST_LISTED", most)
+        with pytest.raises(ValidationError, match=f"{most}.*compare them in smaller steps"):
+            compare(before, after, whole(nodes))
+        assert only_removes(after, before, whole(nodes))
+    monkeypatch.setattr("ghostwire.coordinator.policy_edges.MOST_LISTED", listed_slots)
+    assert compare(before, after, whole(nodes)).gained
 
 
 @pytest.mark.parametrize("seed", range(150))
