@@ -17,6 +17,8 @@ CLOCK_S = 60.0
 """How often, in seconds, the highest time seen is written down, also where nothing else is to be written."""
 PURGE_S = 3600.0
 """How often, in seconds, credentials that ended long ago are removed."""
+PURGE_SOON_S = 10.0
+"""When, in seconds, that is done after a start, and again where more of them may be left than one change removes."""
 
 
 def start(settings: Settings, snapshot: Snapshot, entropy: Callable[[int], bytes], now: Now) -> Core:
@@ -74,5 +76,5 @@ def _set_deadlines(core: Core, now: Now) -> None:
     # At once: access may have fallen, and windows may have turned, while nobody looked.
     core.agenda.set(Due.TURN, 0, now.mono)
     core.agenda.set(Due.SWEEP, 0, now.mono + SWEEP_S)
-    core.agenda.set(Due.PURGE, 0, now.mono + PURGE_S)
+    core.agenda.set(Due.PURGE, 0, now.mono + PURGE_SOON_S)
     core.agenda.set(Due.CLOCK, 0, now.mono + CLOCK_S)

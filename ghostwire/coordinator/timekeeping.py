@@ -24,7 +24,7 @@ from ghostwire.coordinator.core import HIGHEST_TIME, Core
 from ghostwire.coordinator.decision import Decision, answers_nothing
 from ghostwire.coordinator.ended_credentials import purge
 from ghostwire.coordinator.sessions import SWEEP_S
-from ghostwire.coordinator.starting import CLOCK_S, PURGE_S
+from ghostwire.coordinator.starting import CLOCK_S, PURGE_S, PURGE_SOON_S
 from ghostwire.model.change import Delete
 from ghostwire.model.time import Now
 
@@ -114,9 +114,13 @@ class Timekeeper:
         return Decision("session.sweep", writes, answers_nothing) if writes else None
 
     def purge_credentials(self, now: Now) -> Decision | None:
-        """Remove credentials that ended long ago."""
-        writes = purge(self._core.state, now.utc)
-        return Decision("credential.purge", writes, answers_nothing) if writes else None
+        """Remove credentials that ended long ago; what one change leaves has its deadline once that has lasted."""
+        found = purge(self._core.state, now.utc)
+        answer = self._purge_on if found.full else answers_nothing
+        return Decision("credential.purge", found.writes, answer) if found.writes else None
+
+    def _purge_on(self, now: Now) -> None:
+        self._core.agenda.set(Due.PURGE, 0, now.mono + PURGE_SOON_S)
 
     def note_time(self, now: Now) -> Decision:
         """Make the highest time seen durable."""

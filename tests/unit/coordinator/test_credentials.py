@@ -14,6 +14,7 @@ from ghostwire.coordinator.commands import (
     TagNode,
 )
 from ghostwire.coordinator.effects import KeyCreated, Persist, TokenCreated
+from ghostwire.coordinator.starting import PURGE_SOON_S
 from ghostwire.errors import (
     AuthenticationError,
     ConflictError,
@@ -269,16 +270,26 @@ def test_what_ended_is_kept_for_thirty_days_and_then_removed_some_at_a_time(
     net.ask(RevokeApiToken, token=tokens[1].id)
     net.advance(29 * day)
     assert (len(view.preauth_keys()), len(view.api_tokens())) == (6, 2)
-    net.advance(day + 3600.0)
+    hour = 3600.0 + PURGE_SOON_S  # after one that was full comes one that finds nothing
+    net.advance(day + PURGE_SOON_S + hour)
     assert [key.id for key in view.preauth_keys()] == [standing.id, used.id, short[1].id, short[2].id]
-    net.advance(3600.0)
+    net.advance(PURGE_SOON_S)
     assert [key.id for key in view.preauth_keys()] == [standing.id, used.id, short[1].id]
     assert [kept.id for kept in view.api_tokens()] == [tokens[0].id]
     assert [record.kind for record in net.store.log].count("credential.purge") == 3
     net.register(node, used.secret)  # whoever came with it is recognised still
     net.ask(LogoutNode, node=gone.id)
-    net.advance(3600.0)
+    net.advance(hour)
     assert [key.id for key in view.preauth_keys()] == [standing.id, used.id]
+
+
+def test_a_leader_that_starts_removes_what_ended_long_ago_soon(net: SimNet) -> None:
+    net.ask(CreatePreauthKey, user="alice", life_s=60.0)
+    net.advance(30 * 86_400.0 + 60.0)
+    net.restart()
+    assert len(net.coordinator.view.preauth_keys()) == 1
+    net.advance(PURGE_SOON_S)
+    assert net.coordinator.view.preauth_keys() == ()
 
 
 def test_the_number_of_a_removed_token_or_key_is_never_given_again(net: SimNet) -> None:
