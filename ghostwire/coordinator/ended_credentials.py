@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from ghostwire.coordinator.state import State
 from ghostwire.model.change import Delete, Write
+from ghostwire.model.credential import ApiToken, PreauthKey
 from ghostwire.model.time import SECOND
 
 KEPT_S: Final = 30 * 86_400.0
@@ -28,10 +29,10 @@ def purge(state: State, utc: int) -> Purge:
     A key stays as long as a node that came with it: that one may show it again, and is recognised.
     """
     before = utc - round(KEPT_S * SECOND)
-    ended = [key for key in state.preauth_keys.values() if key.over_at <= before]
+    ended = [key for key in state.preauth_keys.values() if _over_at(key) <= before]
     shown = {node.preauth_id for node in state.nodes.values()} if ended else set()
     keys = list(islice((key for key in ended if key.id not in shown), MOST))
-    tokens = list(islice((token for token in state.api_tokens.values() if token.over_at <= before), MOST))
+    tokens = list(islice((token for token in state.api_tokens.values() if _over_at(token) <= before), MOST))
     writes = (
         *(Delete("preauth_keys", key.id, key.version) for key in keys),
         *(Delete("api_tokens", token.id, token.version) for token in tokens),
@@ -39,3 +40,8 @@ def purge(state: State, utc: int) -> Purge:
         *state.raise_floor("api_tokens", max((token.id for token in tokens), default=0)),
     )
     return Purge(writes, MOST in (len(keys), len(tokens)))
+
+
+def _over_at(credential: PreauthKey | ApiToken) -> int:
+    """When it ends, or did."""
+    return min(credential.ended_at or credential.expires_at, credential.expires_at)

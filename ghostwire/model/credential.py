@@ -28,11 +28,6 @@ class PreauthKey(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int = 0
     version: int = 1
 
-    @property
-    def over_at(self) -> int:
-        """When it ends, or did."""
-        return min(self.ended_at or self.expires_at, self.expires_at)
-
 
 class SessionToken(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node's session token: one live per node, sliding."""
@@ -60,11 +55,6 @@ class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
     user_id: int | None = None
     ended_at: int = 0
     version: int = 1
-
-    @property
-    def over_at(self) -> int:
-        """When it ends, or did."""
-        return min(self.ended_at or self.expires_at, self.expires_at)
 
 
 class RefusedKey(msgspec.Struct, frozen=True, kw_only=True):
