@@ -226,7 +226,7 @@ class KeyView(View, frozen=True, kw_only=True):
 
 
 class KeyList(View, frozen=True, kw_only=True):
-    """Every pre-auth key, by id; those that ended 30 days ago are gone."""
+    """Every pre-auth key, by id; those that ended 30 days ago are gone, but a key whose node stands is kept."""
 
     keys: list[KeyView]
 
