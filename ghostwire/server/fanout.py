@@ -6,6 +6,7 @@ every other request for the whole broadcast.
 
 Whole maps that may wait are dear, and there may be one for everybody. Their sessions are put aside: broadcasts pass
 them over until their turn comes, since their map will hold what is in them. Each turn of the loop brings a few back.
+Where one of those broadcasts took something away, the map is to be read as soon as that was.
 """
 
 from __future__ import annotations
@@ -121,11 +122,13 @@ class Fanout:
         self._jobs: deque[_Broadcast | _Own | _Marker] = deque()
         self._aside: deque[_Whole | _Marker] = deque()
         self._passed_over: set[Live] = set()
+        self._awaited = BitMap()  # slots whose whole map has not had its turn
+        self._missed = BitMap()  # those of them that a removal was for
         self._number = 0
         self._turn = 0
         self._pumping = False
         self._pressing = 0
-        self._owing: dict[Live, int] = {}
+        self._owing: dict[Live, asyncio.TimerHandle] = {}
         self.sent = 0
         self.skipped = 0
 
@@ -165,17 +168,21 @@ class Fanout:
 
     def detach(self, live: Live) -> None:
         """The session is gone; nothing happens if another has taken its place."""
-        self._owing.pop(live, None)
+        self.taken(live)
         self._passed_over.discard(live)
         if self._by_slot.get(live.slot) is live:
             del self._by_slot[live.slot]
             self._slots.discard(live.slot)
+            self._awaited.discard(live.slot)
+            self._missed.discard(live.slot)
             self._audience.drop(live.slot)
         if self._by_node.get(live.node) is live:
             del self._by_node[live.node]
 
     def push(self, effect: Push) -> None:
         """Send a broadcast to those of its slots that have a session now."""
+        if effect.urgent:
+            self._missed |= effect.slots & self._awaited
         slots = effect.slots & self._slots
         if slots:
             self._number += 1
@@ -189,7 +196,8 @@ class Fanout:
             return
         if not effect.waits:
             self.send(effect.frames, live)
-        elif live not in self._passed_over:
+        elif live.slot not in self._awaited:
+            self._awaited.add(live.slot)
             self._add(_Whole(effect.frames, live))
 
     def send(self, frames: Iterable[bytes], live: Live) -> None:
@@ -214,7 +222,9 @@ class Fanout:
 
     def taken(self, live: Live) -> None:
         """A session's node has read everything."""
-        self._owing.pop(live, None)
+        timer = self._owing.pop(live, None)
+        if timer is not None:
+            timer.cancel()
 
     def settled(self, then: Callable[[], None]) -> None:
         """Call `then` once everything that was pushed before has been handed to its sessions."""
@@ -279,11 +289,13 @@ class Fanout:
         """Whatever is pushed from now on is for this session too; its map holds what was pushed before."""
         live.opened_at = self._number
         self._slots.add(live.slot)
+        self._awaited.discard(live.slot)
+        self._missed.discard(live.slot)
         self._audience.put(live.slot, live.outlet, self._number + 1, live.packs)
 
     def _put_aside(self, job: _Whole) -> None:
         live = job.live
-        if self._by_slot.get(live.slot) is live and live not in self._passed_over:
+        if self._by_slot.get(live.slot) is live:
             self._passed_over.add(live)
             self._slots.discard(live.slot)
             self._audience.drop(live.slot)
@@ -296,9 +308,16 @@ class Fanout:
             if isinstance(job, _Marker):
                 job.then()
             elif job.live in self._passed_over:
-                self._passed_over.discard(job.live)
-                self._join(job.live)
-                job.live.deliver(job.frames)
+                self._bring_back(job)
+
+    def _bring_back(self, job: _Whole) -> None:
+        live = job.live
+        missed = live.slot in self._missed
+        self._passed_over.discard(live)
+        self._join(live)
+        live.deliver(job.frames)
+        if missed:
+            self._owe(live)
 
     def _may_rest(self) -> bool:
         """Whether nobody waits for what is left, or has waited for long."""
@@ -328,11 +347,13 @@ class Fanout:
         """See that those who were just told take it soon."""
         for slot in job.slots[began : job.at]:
             live = self._by_slot.get(slot)
-            if live is not None and live.slow and live.opened_at < job.number and live not in self._owing:
-                self._owing[live] = job.number
-                self._loop.call_later(TAKE_S, self._overdue, live, job.number)
+            if live is not None and live.opened_at < job.number:
+                self._owe(live)
 
-    def _overdue(self, live: Live, number: int) -> None:
-        if self._owing.get(live) == number:
-            del self._owing[live]
-            live.end("unavailable", f"what this node may not see any more was left unread for {TAKE_S:g} s")
+    def _owe(self, live: Live) -> None:
+        if live.slow and live not in self._owing:
+            self._owing[live] = self._loop.call_later(TAKE_S, self._overdue, live)
+
+    def _overdue(self, live: Live) -> None:
+        del self._owing[live]
+        live.end("unavailable", f"what this node may not see any more was left unread for {TAKE_S:g} s")

@@ -24,6 +24,7 @@ class Reader:
         self.seen: list[bytes] = []
         self.outlet = fanout.Outlet(asyncio.Transport(), -1)
         self.slow = self.packs = False
+        self.takes = True
         self.ended: list[str] = []
 
     def end(self, code: str, reason: str) -> None:
@@ -37,6 +38,7 @@ class Reader:
 
     def deliver(self, frames: Iterable[bytes]) -> None:
         self.seen += map(frame, frames)
+        self.slow = self.slow or not self.takes
 
 
 def everyone(sends: Fanout, count: int) -> list[Reader]:
@@ -132,6 +134,25 @@ async def test_who_leaves_a_removal_unread_is_closed(monkeypatch: pytest.MonkeyP
     sends.push(Push(slots=BitMap(range(3)), frame=b"new"))
     await asyncio.sleep(0.1)
     assert stuck.ended == ["unavailable"]
+
+
+@pytest.mark.parametrize("others", [0, 2 * CHUNK])
+async def test_who_leaves_a_map_unread_that_takes_something_away_is_closed(
+    monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """Whether it had been put aside, or was still to be, when the removal was pushed."""
+    monkeypatch.setattr(fanouts, "TAKE_S", 0.05)
+    sends = Fanout(asyncio.get_running_loop())
+    *before, stuck, quick, spared = everyone(sends, others + 3)
+    stuck.takes = spared.takes = False
+    for reader in (*before, stuck, quick, spared):
+        sends.deliver(whole(reader, b"map"))
+    sends.push(Push(slots=BitMap([stuck.slot, quick.slot]), frame=b"gone", urgent=True))
+    sends.push(Push(slots=BitMap([spared.slot]), frame=b"new"))
+    await settle(sends)
+    await asyncio.sleep(0.1)
+    assert (stuck.ended, quick.ended, spared.ended) == (["unavailable"], [], [])
+    assert (stuck.seen, quick.seen) == ([frame(b"map")], [frame(b"map")])
 
 
 async def test_what_was_pushed_is_settled_when_it_has_been_handed_on() -> None:
