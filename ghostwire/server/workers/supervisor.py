@@ -166,7 +166,7 @@ class Supervisor:
             self._become(child, theirs)
         theirs.close()
         child.pid, child.channel, child.since, child.ready = pid, ours, time.monotonic(), False
-        child.said = b""
+        child.said, child.heard_at = b"", child.since
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child))
         self._observer.event("info", "supervisor.started", child=child.name, pid=pid)
 
@@ -258,7 +258,7 @@ class Supervisor:
         """End a leader that hangs: its workers can do little more than wait for another one."""
         now, leader = time.monotonic(), self._leader
         slept, self._looked = now - self._looked > LOOK_S + LATE_S, now
-        patience = leader.heard_at + HUNG_S if leader.ready else leader.since + START_S
+        patience = leader.heard_at + (HUNG_S if leader.ready else START_S)
         if slept:
             leader.heard_at = now  # it is this process that stood still
         elif leader.pid and now > patience:

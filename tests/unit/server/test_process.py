@@ -8,11 +8,15 @@ import selectors
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
 
 from ghostwire.server.observer import Silent
 from ghostwire.server.process import _heed
+from ghostwire.server.workers import supervisor as supervisors
 from ghostwire.server.workers.stations import kill_process
-from ghostwire.server.workers.supervisor import HAND_OVER, Child, Supervisor
+from ghostwire.server.workers.supervisor import HAND_OVER, HUNG_S, LOOK_S, START_S, Child, Supervisor
 
 
 class Service:
@@ -51,6 +55,23 @@ def test_a_process_that_has_ended_need_not_be_killed() -> None:
         process.wait(10)
     kill_process(handle)
     os.close(handle)
+
+
+@pytest.mark.parametrize(("ready", "patience"), [(False, START_S), (True, HUNG_S)])
+def test_a_leader_has_its_time_again_after_its_supervisor_stood_still(
+    monkeypatch: pytest.MonkeyPatch, ready: bool, patience: float
+) -> None:
+    now, killed = 1000.0, list[float]()
+    monkeypatch.setattr(supervisors, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(now))
+    supervisor = Supervisor.__new__(Supervisor)
+    supervisor._leader = Child("leader", lambda _: 0, pid=1, since=now, heard_at=now, ready=ready)
+    supervisor._observer, supervisor._looked = Silent(), now
+    stood = now = now + 10 * START_S
+    while not killed:
+        supervisor._look()
+        now += LOOK_S
+    assert patience < killed[0] - stood <= patience + LOOK_S
 
 
 def test_of_a_child_that_ended_no_channel_stays_open() -> None:
