@@ -286,12 +286,16 @@ class Supervisor:
             self._selector.unregister(self._door)
             self._door.close()
         self._door = local.bind(self._data, takeover.NAME)
+        self._door.setblocking(False)
         self._selector.register(self._door, selectors.EVENT_READ, self._asked)
 
     def _asked(self) -> None:
         """Somebody wants to take over."""
         assert self._door is not None  # noqa: S101 - it is selected for
-        line, _ = self._door.accept()
+        try:
+            line, _ = self._door.accept()
+        except BlockingIOError:
+            return  # it was at the door before this one
         try:
             pid = local.require_own(line).pid
             if self._heir is not None:

@@ -8,13 +8,17 @@ import selectors
 import socket
 import subprocess
 import sys
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ghostwire.server.listen import local
 from ghostwire.server.observer import Silent
 from ghostwire.server.process import _heed
 from ghostwire.server.workers import supervisor as supervisors
+from ghostwire.server.workers import takeover
 from ghostwire.server.workers.stations import kill_process
 from ghostwire.server.workers.supervisor import HAND_OVER, HUNG_S, LOOK_S, START_S, Child, Supervisor
 
@@ -72,6 +76,23 @@ def test_a_leader_has_its_time_again_after_its_supervisor_stood_still(
         supervisor._look()
         now += LOOK_S
     assert patience < killed[0] - stood <= patience + LOOK_S
+
+
+def test_who_asks_at_a_door_that_is_made_anew_holds_nothing_up(tmp_path: Path) -> None:
+    """The selector had said that somebody is at the door, and another event of the same moment made a new one."""
+    supervisor = Supervisor.__new__(Supervisor)
+    supervisor._data, supervisor._door, supervisor._heir = tmp_path, None, None
+    with selectors.DefaultSelector() as supervisor._selector, socket.socket(socket.AF_UNIX) as asking:
+        supervisor._open_door()
+        with local.reachable(tmp_path, takeover.NAME) as path:
+            asking.connect(path)
+        ((key, _),) = supervisor._selector.select(10)
+        supervisor._open_door()
+        answering = threading.Thread(target=key.data, daemon=True)
+        answering.start()
+        answering.join(10)
+        assert not answering.is_alive()
+        supervisor._door.close()
 
 
 def test_of_a_child_that_ended_no_channel_stays_open() -> None:
