@@ -43,6 +43,9 @@ from ghostwire.server.workers.station import Place, Station
 SOCKET: Final = "feed.sock"
 CONFIRM_S: Final = 1.0
 """How long a worker may take to say that everything so far has been handed to its sessions."""
+MAP_S: Final = 0.005
+"""What it has on top for each whole map that is left to workers, whichever of them is to make it: they may share a
+processor. One that hangs over it is silent."""
 UNREAD_BYTES: Final = 128 * 1024 * 1024
 """What may wait for a worker that doesn't take its feed."""
 LEAVE_S: Final = 5.0
@@ -63,6 +66,7 @@ class Stations:
         self._head = Head(None, 0)
         self._marks = 0
         self._waiting: dict[int, tuple[set[Station], Callable[[], None]]] = {}
+        self._maps_until = 0.0
         self._looked = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._acceptor: Acceptor | None = None
@@ -128,6 +132,8 @@ class Stations:
         """Send a session its own frames, after everything that was pushed before."""
         place = self._places.get(effect.node)
         if place is not None and place.session == effect.session:
+            if effect.waits:
+                self._maps_until = max(self._maps_until, self._loop.time()) + MAP_S
             place.station.say(Own(effect.node, effect.session, tuple(effect.frames), effect.left))
 
     def close(self, effect: CloseSession) -> None:
@@ -157,7 +163,7 @@ class Stations:
         self._waiting[self._marks] = (set(self._stations.values()), then)
         for station in self._stations.values():
             station.say(Mark(self._marks))
-        self._loop.call_later(CONFIRM_S, self._overdue, self._marks)
+        self._look_after(self._marks)
 
     # A station's side.
 
@@ -193,15 +199,20 @@ class Stations:
             del self._waiting[number]
             then()
 
-    def _overdue(self, number: int) -> None:
+    def _look_after(self, number: int) -> None:
+        """See that this mark is confirmed, in a second and the time that maps take which are made before."""
+        seconds = CONFIRM_S + max(0.0, self._maps_until - self._loop.time())
+        self._loop.call_later(seconds, self._overdue, number, seconds)
+
+    def _overdue(self, number: int, seconds: float) -> None:
         found = self._waiting.get(number)
         if found is None:
             return
         for station in [station for station in found[0] if not station.begins]:
-            self._dismiss(station, f"it left a confirmation open for {CONFIRM_S:g} s")
+            self._dismiss(station, f"it left a confirmation open for {seconds:.3g} s")
         if number in self._waiting:
             # The others get their replicas first, which for a large network takes its time.
-            self._loop.call_later(CONFIRM_S, self._overdue, number)
+            self._look_after(number)
 
     # Who comes and goes.
 
