@@ -104,6 +104,12 @@ class HttpConnection(HttpToolsProtocol, Accepted):
         super().pause_writing()
         self._watch()
 
+    def resume_writing(self) -> None:
+        """The client has read all."""
+        if self._unread is not None:
+            self._unread.stop()
+        super().resume_writing()
+
     def on_response_complete(self) -> None:
         """An answer is written, as far as the client reads it."""
         super().on_response_complete()

@@ -61,7 +61,9 @@ class Outward(asyncio.Protocol):
         self._watch()
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """The client has read all."""
+        if self._unread is not None:
+            self._unread.stop()
         if self._leader is not None:
             self._leader.resume_reading()
 
@@ -162,6 +164,9 @@ class Relayed(HttpConnection):
         super().connection_made(cast("asyncio.Transport", transport))
         self.client, self.server = (self._met.address, 0), self._met.reached
         self.scheme = "https" if self._met.secure else "http"
+
+    def _watch(self) -> None:
+        """The worker sees to who reads nothing: it takes answers in lumps, so here a slow client looks like none."""
 
 
 class Preface(Accepted):
