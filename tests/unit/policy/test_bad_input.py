@@ -178,6 +178,25 @@ def test_rules_that_concern_nobody_are_found_within_bounds() -> None:
     assert (done.returncode, done.stdout) == (0, "60000\n"), done.stderr[-500:]
 
 
+POSTURED = """
+import json, resource
+from ghostwire.policy import Engine, NodeFacts, Policy
+postures = {f"posture:p{i}": [f"node:version == '{i}'"] for i in range(400)}
+rules = [{"src": ["*"], "dst": ["*"], "ip": ["1"], "srcPosture": [name]} for name in postures]
+nodes = [NodeFacts(id=i, addresses=(f"100.64.{i >> 8}.{i & 255}",)) for i in range(20_000)]
+engine = Engine.build(Policy.parse(json.dumps({"postures": postures, "grants": rules})), [], nodes)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (160 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+print([remark.kind for remark in engine.lint()].count("idle"))
+"""
+"""Asks 20,000 nodes about 400 postures that none of them holds, with 160 MiB to spare: half of what the answers take."""
+
+
+def test_no_more_answers_about_postures_are_kept_than_the_bound() -> None:
+    done = subprocess.run([sys.executable, "-c", POSTURED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "400\n"), done.stderr[-500:]
+
+
 PACKED = """
 import json, resource
 from ghostwire.policy import Engine, Policy

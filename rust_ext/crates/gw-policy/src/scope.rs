@@ -11,6 +11,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// Answers about postures of nodes that are kept; where there are more, they are found out again.
+const MOST_HELD: usize = 1 << 20;
+
 /// Which users bear a name.
 #[derive(Clone, Copy, PartialEq)]
 enum Bearer {
@@ -287,7 +290,11 @@ impl<'a> Scope<'a> {
         let asks = conditions.iter().any(Condition::is_of_attributes);
         let attributes = if asks { crate::attributes::asked(self, node, conditions) } else { Vec::new() };
         let holds = conditions.iter().all(|one| one.holds(node, &attributes));
-        self.held.borrow_mut().insert((posture, node.id), holds);
+        let mut held = self.held.borrow_mut();
+        if held.len() == MOST_HELD {
+            held.clear();
+        }
+        held.insert((posture, node.id), holds);
         holds
     }
 
