@@ -217,6 +217,37 @@ def test_rules_between_too_many_prefixes_are_not_packed() -> None:
     assert (done.returncode, done.stdout) == (0, "(80, True) (81, False)\n"), done.stderr[-500:]
 
 
+SEEN = """
+import json, resource
+from ghostwire.policy import Engine, Policy
+from ghostwire.policy.prefixes import MANY
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+sources, targets = ([f"10.{net + (i >> 15)}.{i >> 7 & 255}.{i % 128 * 2}" for i in range(100_000)] for net in (0, 4))
+rule = {"src": sources, "dst": targets, "app": {"example.com/cap/see": [{}]}}
+engine = Engine.build(Policy.parse(json.dumps({"grants": [rule]})), [], [])
+print({engine.decide_address("10.0.0.2", "10.4.0.4", 6, 80) for _ in range(MANY + 1)})
+"""
+"""Packs a grant of an application alone between as many prefixes: 20 s of CPU are far more than reading it takes, and
+far less than looking at each pair."""
+
+
+def test_rules_that_open_no_port_are_not_packed() -> None:
+    done = subprocess.run([sys.executable, "-c", SEEN], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "{False}\n"), done.stderr[-500:]
+
+
+def test_sets_of_both_families_are_packed_once() -> None:
+    prefixes = [text for i in range(600) for text in (f"10.1.{i >> 7}.{i % 128 * 2}", f"fd00::{i * 2:x}")]
+    sections = {
+        "ipsets": {"ipset:both": prefixes},
+        "grants": [{"src": ["ipset:both"], "dst": ["ipset:both"], "ip": ["tcp:80"]}],
+    }
+    engine = Engine.build(Policy.parse(json.dumps(sections)), [], [])
+    boxes = engine._core.boxes()
+    assert boxes is not None, "720,000 boxes are not too many"
+    assert [memoryview(words).nbytes for words in boxes[:2]] == [600 * 600 * 8 * 4] * 2
+
+
 def test_tags_that_own_each_other_give_nobody_anything() -> None:
     """A ring of owners is legal in the original; whoever is asked for stands outside."""
     count = 2_000

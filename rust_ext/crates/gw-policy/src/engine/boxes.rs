@@ -1,7 +1,7 @@
 //! Rules between prefixes as boxes over source, target, port and protocol, for an index that is searched outside.
 use super::Engine;
-use super::atoms::Atom;
-use super::portsets::PortSet;
+use super::atoms::{Atom, V6};
+use super::portsets::{PortSet, SEEN};
 use crate::address::{Address, Span};
 use crate::ports::{ALL_PORTS, Ports, has_ports};
 
@@ -37,8 +37,10 @@ impl Engine {
         let made = || self.rules.iter().chain(self.access.iter().map(|(_, made)| made));
         let open = || made().filter(|made| !made.rule.denies() && made.standing.is_open());
         let links = || open().flat_map(|made| made.links.clone()).map(|id| self.links.accept.get(id));
-        let links = || links().filter(|link| link.is_between_prefixes());
-        let spans = |atoms: &[Atom]| atoms.iter().flat_map(|atom| self.spans_of(atom >> 3)).collect::<Vec<Span>>();
+        let links = || links().filter(|link| link.ports != SEEN && link.is_between_prefixes());
+        // A name of both families has an atom for each.
+        let of = |atom: Atom| self.spans_of(atom >> 3).into_iter().filter(move |span| span.v6 == (atom & 7 == V6));
+        let spans = |atoms: &[Atom]| atoms.iter().flat_map(|atom| of(*atom)).collect::<Vec<Span>>();
         let (mut found, mut left) = (Boxes::default(), MOST);
         let six = links().flat_map(|link| [&link.sources.atoms, &link.targets.atoms]).flat_map(|atoms| spans(atoms));
         let six = six.filter(|span| span.v6);
