@@ -54,6 +54,8 @@ pub struct Directory {
     by_user: FxHashMap<i64, usize>,
     /// The indices of each user's own nodes, from when they are asked for.
     by_owner: OnceLock<FxHashMap<i64, Vec<u32>>>,
+    /// The indices of the nodes with each tag, from when they are asked for.
+    by_tag: OnceLock<FxHashMap<Box<str>, Vec<u32>>>,
 }
 
 impl User {
@@ -106,8 +108,8 @@ impl Directory {
         nodes.sort_by_key(|node| node.id);
         let by_node = nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect();
         let by_user = users.iter().enumerate().map(|(index, user)| (user.id, index)).collect();
-        let (by_address, by_owner) = (OnceLock::new(), OnceLock::new());
-        Self { users, nodes, tailnet, pools: default_pools(), by_node, by_address, by_user, by_owner }
+        let (by_address, by_owner, by_tag) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { users, nodes, tailnet, pools: default_pools(), by_node, by_address, by_user, by_owner, by_tag }
     }
 
     /// The index of a node.
@@ -153,6 +155,23 @@ impl Directory {
             known
         });
         known.get(&user).map_or(&[], Vec::as_slice)
+    }
+
+    /// The indices of the nodes with a tag, in order.
+    pub fn tagged(&self, tag: &str) -> &[u32] {
+        let known = self.by_tag.get_or_init(|| {
+            let mut known: FxHashMap<Box<str>, Vec<u32>> = FxHashMap::default();
+            for (node, index) in self.nodes.iter().zip(0..) {
+                for tag in &node.tags {
+                    let nodes = known.entry(tag.clone()).or_default();
+                    if nodes.last() != Some(&index) {
+                        nodes.push(index);
+                    }
+                }
+            }
+            known
+        });
+        known.get(tag).map_or(&[], Vec::as_slice)
     }
 
     pub fn node(&self, id: u32) -> Option<&Node> {

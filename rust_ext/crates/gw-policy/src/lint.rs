@@ -110,7 +110,8 @@ fn broad(policy: &Policy, rule: &Rule, found: &mut Vec<Remark>) {
     }
 }
 
-/// Finds rules that no node is a source or a destination of. Only nodes that a name leads to are looked at.
+/// Finds rules that no node is a source or a destination of. Users, tags and addresses lead to their nodes; for any
+/// other name all nodes are looked at once.
 struct Idle<'a> {
     scope: &'a Scope<'a>,
     /// The nodes that serve networks.

@@ -206,11 +206,13 @@ impl<'a> Scope<'a> {
         if let Some(found) = self.bearers.borrow().get(&id) {
             return found.clone();
         }
-        let found: Rc<[u32]> = match self.named(self.selector(id)) {
-            Some(users) => self.directory.owned(&users).into(),
-            None => {
+        let selector = self.selector(id);
+        let found: Rc<[u32]> = match (selector, self.named(selector)) {
+            (Selector::Tag(tag), _) => self.directory.tagged(tag).into(),
+            (_, Some(users)) => self.directory.owned(&users).into(),
+            _ => {
                 let nodes = self.directory.nodes.iter().zip(0..);
-                nodes.filter(|(node, _)| self.is_identity(self.selector(id), node)).map(|(_, index)| index).collect()
+                nodes.filter(|(node, _)| self.is_identity(selector, node)).map(|(_, index)| index).collect()
             }
         };
         self.bearers.borrow_mut().insert(id, found.clone());
