@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import apsw
 
-from ghostwire.errors import GhostwireError, PermissionDeniedError, UnavailableError, ValidationError
+from ghostwire.errors import DatabaseError, GhostwireError, PermissionDeniedError, UnavailableError, ValidationError
 from ghostwire.zqlite import faults
 from ghostwire.zqlite.guard import Guard
 from ghostwire.zqlite.rows import Row, fetch, into, shape
@@ -49,7 +49,11 @@ class Reader:
         """All rows of a SELECT."""
         started = clock()
         short = self._shorts.get(text) if text.__class__ is str else None
-        rows: list[Row] | None = None if short is None else short.all(params)
+        try:
+            rows: list[Row] | None = None if short is None else short.all(params)
+        except DatabaseError:
+            self._go_no_further()
+            raise
         if rows is None:
             self._stands = True
             try:
@@ -74,7 +78,11 @@ class Reader:
         """The first row of a SELECT, or None."""
         started = clock()
         short = self._shorts.get(text) if text.__class__ is str else None
-        row: Any = None if short is None else short.first(params)
+        try:
+            row: Any = None if short is None else short.first(params)
+        except DatabaseError:
+            self._go_no_further()
+            raise
         if row is None:
             cursor, row = self._first(text, params)
             if row:
@@ -88,7 +96,11 @@ class Reader:
         """The first column of the first row, or None where there is none."""
         started = clock()
         short = self._shorts.get(text) if text.__class__ is str else None
-        values = None if short is None else short.values(params)
+        try:
+            values = None if short is None else short.values(params)
+        except DatabaseError:
+            self._go_no_further()
+            raise
         if values is None:
             values = self._first(text, params)[1]
             self._short.learn(text, clock() - started)
@@ -205,7 +217,13 @@ class Reader:
             return ValidationError("a query only reads: use execute to write")
         return faults.translate(error)
 
+    def _go_no_further(self) -> None:
+        """Where SQLite has ended the transaction: what else is asked in it would be answered of another moment."""
+        if self._execute is self._statement and not self.connection.in_transaction:
+            self._shorts, self._execute = _NONE, _failed
+
     def _refusal(self, error: Exception) -> GhostwireError:
+        self._go_no_further()
         return faults.of_statement(error) if isinstance(error, KeyError) else self.explain(error)
 
     def _shape(self, text: str, cursor: apsw.Cursor) -> Callable[[Any], Row]:
@@ -249,6 +267,11 @@ class Reader:
 def _over(*_: Any, **_options: Any) -> Any:
     """Stands for a connection that others may be using by now."""
     raise UnavailableError("this read is over: read within its `with`")
+
+
+def _failed(*_: Any, **_options: Any) -> Any:
+    """Stands for the connection of a transaction that SQLite has ended by itself."""
+    raise DatabaseError("the store failed within this read, and the moment that it saw is lost: read again")
 
 
 def _interrupted(*_: Any, **_options: Any) -> Any:

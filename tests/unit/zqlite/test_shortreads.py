@@ -310,7 +310,15 @@ async def test_reads_beside_streams_and_blobs_end_with_their_transaction(db: zql
         assert not reader.connection.in_transaction
 
 
-def test_a_transaction_that_the_disk_has_ended_is_not_gone_on_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ask", ["query", "query_one", "value", "query_many", "stream"])
+def test_a_transaction_that_the_disk_has_ended_is_not_gone_on_with(tmp_path: Path, ask: str) -> None:
+    reads: dict[str, Callable[[Reader], Any]] = {
+        "query": lambda reader: reader.query(count),
+        "query_one": lambda reader: reader.query_one(count),
+        "value": lambda reader: reader.value(count),
+        "query_many": lambda reader: reader.query_many(count, [()]),
+        "stream": lambda reader: list(reader.stream(count)),
+    }
     count = "SELECT count(*) FROM t"
     with FaultVFS() as vfs:
         other = apsw.Connection(str(tmp_path / "plain.db"))
@@ -324,10 +332,16 @@ def test_a_transaction_that_the_disk_has_ended_is_not_gone_on_with(tmp_path: Pat
         other.close()
         reader.begin()
         vfs.fault = Fault("error", at=2, calls=("read",))
-        with pytest.raises(DatabaseError, match="the store failed: disk I/O error"):
-            reader.value(count)
+        with pytest.raises(DatabaseError, match="the store failed: "):
+            reads[ask](reader)
         assert vfs.struck == 1
         assert not reader.connection.in_transaction
+        for again in reads.values():
+            with pytest.raises(DatabaseError, match="the store failed within this read"):
+                again(reader)
+        reader.reset()
+        reader.begin()
+        assert [read(reader) for read in reads.values()] == [[(2,)], (2,), 2, [(2,)], [(2,)]]
         reader.close()
 
 
