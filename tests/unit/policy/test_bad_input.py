@@ -189,7 +189,7 @@ size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() 
 resource.setrlimit(resource.RLIMIT_AS, (size, size))
 print([remark.kind for remark in engine.lint()].count("idle"))
 """
-"""Asks 20,000 nodes about 400 postures that none of them holds, with 160 MiB to spare: half of what the answers take."""
+"""Asks 20,000 nodes about 400 postures that none of them holds, with 160 MiB to spare: half of what all of it takes."""
 
 
 def test_no_more_answers_about_postures_are_kept_than_the_bound() -> None:
