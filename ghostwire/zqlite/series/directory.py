@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 MOST_KEYS: Final = 4096
 
@@ -44,11 +44,13 @@ class Directory:
     """Entries by series and key, forgotten by whatever changes them.
 
     A reader may have looked before a change that it learns of only later: it names the `generation` from before its
-    look, and what it found is kept only where nothing has changed since.
+    look, and what it found is kept only where nothing has changed since. Nor is it while a change is under way: others
+    may have seen that already, and would be shown what was before.
     """
 
     def __init__(self) -> None:
         self.generation = 0
+        self._changing = False
         self._entries: dict[tuple[int, int], Entry] = {}
         self._lock = threading.Lock()
 
@@ -59,15 +61,21 @@ class Directory:
     def keep(self, series: int, key: int, entry: Entry, generation: int) -> None:
         """Remember what a reader has found, if that still holds; of too many, the one known longest is forgotten."""
         with self._lock:
-            if generation != self.generation:
+            if self._changing or generation != self.generation:
                 return
             if len(self._entries) >= MOST_KEYS:
                 del self._entries[next(iter(self._entries))]
             self._entries[series, key] = entry
 
-    def changed(self, series: int, keys: set[int]) -> None:
-        """Forget these keys. Called once the change can be seen, before its author hears of it."""
+    def changing(self, series: int, keys: Iterable[int]) -> None:
+        """Forget these keys, and learn nothing until `changed`. Called before the change can be seen, by the writer."""
         with self._lock:
-            self.generation += 1
+            self._changing = True
             for key in keys:
                 self._entries.pop((series, key), None)
+
+    def changed(self) -> None:
+        """Learn again. Called once the change can be seen, or never will be, before its author hears of it."""
+        with self._lock:
+            self.generation += 1
+            self._changing = False

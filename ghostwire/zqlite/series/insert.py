@@ -54,14 +54,15 @@ class _Inserted:
         tail = tails.of(self._shelf, known)
         key: int = rows[0][0]
         self._touched.setdefault(tail, set()).add(key)
+        tail.changing((key,))
         with self._applier.within():
             tail.put(self._applier, rows)
             tail.seal(self._applier, (key,))
 
     def committed(self) -> None:
         touched, self._touched = self._touched, {}
-        for tail, keys in touched.items():
-            tail.told(keys)
+        for tail in touched:
+            tail.told()
 
     def rolled_back(self) -> None:
         for tail, keys in self._touched.items():

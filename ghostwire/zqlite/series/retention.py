@@ -56,6 +56,9 @@ def pieces(due: Sequence[Due]) -> Iterator[Sequence[Due]]:
 def drop(shelf: Shelf, tail: Tail, due: Sequence[Due], cutoff: int, rolled: Tail | None, applier: Applier) -> int:
     """Take samples from before `cutoff` out, into the roll-up where there is one; how many went."""
     known, gone = tail.known, 0
+    tails = [each for each in (tail, rolled) if each is not None]
+    for changed in tails:
+        changed.changing(each.key for each in due)
     try:
         with applier.unlogged():
             for each in due:
@@ -67,16 +70,12 @@ def drop(shelf: Shelf, tail: Tail, due: Sequence[Due], cutoff: int, rolled: Tail
                 applier.own(_DROP_ROWS, (known.id, each.key, cutoff))
                 gone += applier.connection.changes()
     finally:
-        for changed in (tail, rolled):
-            if changed is not None:
-                changed.recount(each.key for each in due)
+        for changed in tails:
+            changed.recount(each.key for each in due)
+            changed.told()
     for each in due:
         for number in each.blocks:
             shelf.cache.forget(known.owner, number)
-    touched = {each.key for each in due}
-    tail.told(touched)
-    if rolled is not None:
-        rolled.told(touched)
     return gone
 
 

@@ -56,6 +56,7 @@ class Tail:
     def append(self, applier: Applier, rows: Sequence[Any]) -> None:
         """Keep samples (key, time, values...), in one transaction; what is enough for a block is sealed in it."""
         keys = {row[0] for row in rows}
+        self.changing(keys)
         try:
             with applier.unlogged():
                 self.put(applier, rows)
@@ -63,12 +64,14 @@ class Tail:
         except BaseException:
             self.recount(keys)
             raise
-        self.told(keys)
+        finally:
+            self.told()
 
     def load(self, applier: Applier, key: int, times: NDArray[Any], values: Sequence[Any]) -> None:
         """Keep many samples of one key, in order of time: what fills blocks goes into them at once."""
         size = self.known.schema.capacity
         full = len(times) // size * size
+        self.changing((key,))
         try:
             with applier.unlogged():
                 for start in range(0, full, size):
@@ -78,9 +81,10 @@ class Tail:
                 self.put(applier, [(key, *row) for row in rest])
                 self.seal(applier, (key,))
         except BaseException:
-            self.recount({key})
+            self.recount((key,))
             raise
-        self.told({key})
+        finally:
+            self.told()
 
     def put(self, applier: Applier, rows: Iterable[Any]) -> None:
         """Keep samples as rows, within a transaction."""
@@ -114,9 +118,13 @@ class Tail:
         for key in keys:
             self._counts.pop(key, None)
 
-    def told(self, keys: set[int]) -> None:
-        """What was done to these keys can be seen now."""
-        self._shelf.directory.changed(self.known.id, keys)
+    def changing(self, keys: Iterable[int]) -> None:
+        """Something is about to be done to these keys."""
+        self._shelf.directory.changing(self.known.id, keys)
+
+    def told(self) -> None:
+        """What was done can be seen now, or was taken back."""
+        self._shelf.directory.changed()
         while self._replaced:
             self._shelf.cache.forget(self.known.owner, self._replaced.pop())
 
