@@ -96,7 +96,7 @@ class PublicPort:
         self._coordination = coordination
         gate = open_gate(options, naming, identity, world.entropy)
         self.sessions = SessionShell(coordination, gate, world.entropy, limits, world.observer)
-        self.admission = Admission(self._within_files(limits))
+        self.admission = Admission(self._within_files(limits, options.workers))
         self.doors = Doors(naming.answers_to(), options.trusted_proxies)
         self._routes = Routes(limits, self.admission, self.doors, http, self.sessions.connect)
         self._acceptors: list[Acceptor] = []
@@ -104,11 +104,12 @@ class PublicPort:
         self.admits = True
         """Whether connections are taken; while not, those that come are turned away."""
 
-    def _within_files(self, limits: Limits) -> Limits:
+    def _within_files(self, limits: Limits, workers: int) -> Limits:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        bounds = limits if files == resource.RLIM_INFINITY else within(limits, files)
+        bounds = limits if files == resource.RLIM_INFINITY else within(limits, files, workers)
         if bounds != limits:
-            self._world.observer.event("warning", "listen.few_files", files=files, connections=bounds.connections)
+            few = {"connections": bounds.connections, "http_connections": bounds.http_connections}
+            self._world.observer.event("warning", "listen.few_files", files=files, **few)
         return bounds
 
     def listen(self, listening: socket.socket) -> None:

@@ -454,4 +454,5 @@ async def test_few_descriptors_bound_connections_and_the_log_says_so(tmp_path: P
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert ("warning", "listen.few_files", {"files": 1024, "connections": 512}) in recorder.events
+    bounds = {"files": 1024, "connections": 512, "http_connections": 256}
+    assert ("warning", "listen.few_files", bounds) in recorder.events

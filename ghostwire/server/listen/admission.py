@@ -14,10 +14,15 @@ SPARE_FILES: Final = 256
 """Descriptors that connections leave to the store, the doors, and those who are turned away."""
 
 
-def within(limits: Limits, files: int) -> Limits:
-    """The bounds of a process that may have so many descriptors. A worker takes two for an HTTP connection."""
-    room = max(files // 2, files - SPARE_FILES - limits.http_connections)
-    return replace(limits, connections=min(limits.connections, room))
+def within(limits: Limits, files: int, workers: int = 0) -> Limits:
+    """The bounds of a process that may have so many descriptors, as each of its kind.
+
+    An HTTP connection takes two of a worker's, and one of the process that has the store: there all `workers` together
+    leave half to the store. Nodes have as many places as HTTP at least, however few there are.
+    """
+    http = min(limits.http_connections, max(1, files // (2 * max(2, workers))))
+    room = max(files // 2, files - SPARE_FILES - http)
+    return replace(limits, connections=min(limits.connections, room), http_connections=http)
 
 
 class Admission:

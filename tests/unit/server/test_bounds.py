@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostwire.server.listen.admission import Admission, within
+from ghostwire.server.listen.admission import SPARE_FILES, Admission, within
 from ghostwire.server.options import Limits
 from ghostwire.server.session.rate import Bucket
 
@@ -30,6 +32,16 @@ def test_connections_leave_descriptors_to_the_store_and_the_doors() -> None:
     limits = Limits(connections=18_000, http_connections=1024)
     assert [within(limits, files).connections for files in (1024, 4096, 20_000)] == [512, 2816, 18_000]
     assert within(limits, 1 << 20) == limits
+
+
+def test_http_at_all_workers_leaves_half_of_its_descriptors_to_the_process_that_has_the_store() -> None:
+    limits = Limits(connections=18_000, http_connections=1024)
+    assert within(limits, 4096, 4).http_connections == 512
+    for files, workers in product((1024, 4096, 20_000, 1 << 20), (1, 2, 4, 16, 64)):
+        bounds = within(limits, files, workers)
+        assert 0 < workers * bounds.http_connections <= files // 2
+        # A worker takes two for each: the client's, and its own to the process that has the store.
+        assert bounds.connections + bounds.http_connections <= files - SPARE_FILES
 
 
 def test_addresses_of_one_customer_are_one() -> None:
