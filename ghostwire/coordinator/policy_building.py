@@ -22,7 +22,7 @@ def build_policy(effect: BuildPolicy) -> PolicyBuilt:
         return PolicyBuilt(build=effect.build, built=_built(effect, policy_of(effect.text)))
     except GhostwireError as error:
         return PolicyBuilt(build=effect.build, error=error)
-    except Exception as error:
+    except BaseException as error:  # on a thread of its own nobody else hears of a panic, which is no Exception
         return PolicyBuilt(build=effect.build, error=InternalError(f"the policy could not be built: {error!r}"))
 
 

@@ -16,7 +16,7 @@ from ghostwire.coordinator.commands import (
     TagNode,
 )
 from ghostwire.coordinator.effects import BuildPolicy, MapFrom, Send
-from ghostwire.errors import ConflictError, ValidationError
+from ghostwire.errors import ConflictError, InternalError, ValidationError
 from ghostwire.model.policy import Connection
 from ghostwire.policy import Engine
 from ghostwire.testing.simnet import SimNet
@@ -267,6 +267,24 @@ def test_a_faulty_text_is_refused_and_the_next_one_is_not(net: SimNet) -> None:
     net.finish_build()
     assert net.answer(fine).text == WEB
     check_all(net)
+
+
+def test_a_panic_is_told_and_holds_up_none_behind_it(net: SimNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        """As PyO3 raises it: no Exception."""
+
+    def panic(*_: Any, **_options: Any) -> Engine:
+        raise Panic("index out of bounds")
+
+    struck, behind = begin(net, GROUP), begin(net, WEB)
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "build", panic)
+        net.finish_build()
+    error = net.answer(struck)
+    assert isinstance(error, InternalError)
+    assert error.message == "the policy could not be built: Panic('index out of bounds')"
+    net.finish_build()
+    assert net.answer(behind).text == in_force(net) == WEB
 
 
 def test_a_conflict_is_decided_again_on_what_was_built(net: SimNet) -> None:
