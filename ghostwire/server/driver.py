@@ -219,10 +219,11 @@ class Driver:
                 if self._feed is not None:
                     break
         finally:
+            # Also where a command failed: those behind it are dealt with all the same.
             self._working = bool(self._inbox)
-        if self._working:
-            self._loop.call_soon(self._work)
-        self._rearm()
+            if self._working:
+                self._loop.call_soon(self._work)
+            self._rearm()
 
     def _carry_out(self) -> None:
         """Do what the coordinator wants done; replicas hear first what that rests on."""
