@@ -16,7 +16,7 @@ import numpy as np
 from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.policy_delta import delta_engine
 from ghostwire.coordinator.policy_edges import EdgeGroup, EdgeList, Pairs
-from ghostwire.coordinator.policy_groups import Group, group_nodes
+from ghostwire.coordinator.policy_groups import Group, alone, group_nodes
 from ghostwire.coordinator.policy_ports import Point, admits, differing, points_of
 from ghostwire.model.filter import FilterRule
 from ghostwire.policy import Engine, NodeFacts
@@ -231,13 +231,12 @@ def _routes(
     rules = [rule for rules in filters for rule in rules]
     sources = _sources(filters, within, own_group, groups)
     own = {f"{address}/{128 if ':' in address else 32}" for address in node.addresses}
-    prefixes = sorted({prefix for rule in rules for prefix in rule.destinations} - own)
+    prefixes = alone({prefix for rule in rules for prefix in rule.destinations} - own)
     points = points_of(rules)
-    for prefix in prefixes:
-        inside = prefix.partition("/")[0]
+    for prefix, inside in sorted(prefixes.items()):
         for group in sources:
             source = next((address for address in group.first.addresses if (":" in address) == (":" in inside)), None)
-            others = [member for member in group.nodes if member.id != node.id]
+            others = group.but(node.id)
             if source is None or not others:
                 continue
             old, new = (
@@ -249,7 +248,7 @@ def _routes(
                 if access:
                     found.append(
                         EdgeGroup(
-                            sources=tuple(sorted(member.id for member in others)),
+                            sources=others,
                             targets=(node.id,),
                             access=access,
                             count=len(others),

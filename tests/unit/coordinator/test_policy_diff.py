@@ -2,13 +2,17 @@
 
 import itertools
 import random
+from ipaddress import ip_network
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.policy_diff import Meaning, compare, only_removes
 from ghostwire.coordinator.policy_edges import EdgeGroup
+from ghostwire.coordinator.policy_groups import alone
 from ghostwire.errors import ValidationError
 from ghostwire.policy import POOLS, Engine, NodeFacts, Policy, UserFacts, default_policy
 
@@ -249,3 +253,36 @@ def test_networks_behind_a_node() -> None:
         ((1,), (2,), "10.0.1.0/24", ("icmp,ipv6-icmp", "tcp,udp 443"))
     ]
     assert [edge.sources for edge in found.lost] == [(0,)]
+
+
+def test_prefixes_within_each_other_behind_a_node() -> None:
+    """A prefix is asked about where no narrower one is, or what the narrower one has would be taken for all."""
+    nodes = [node(0, 1), node(1, None, ("tag:web",), ("10.0.0.0/8",))]
+    rule = '{"tagOwners": {"tag:web": []}, "acls": [{"action": "accept", "src": ["a@"], "dst": ["%s:443"]}]}'
+    narrow, wide = (meaning(rule % prefix, nodes) for prefix in ("10.0.0.0/24", "10.0.0.0/8"))
+    gained, lost = compare(narrow, wide, whole(nodes)), compare(wide, narrow, whole(nodes))
+    assert [edge.route for edge in gained.gained] == [edge.route for edge in lost.lost] == ["10.0.0.0/8"]
+    assert not gained.lost
+    assert not lost.gained
+    assert only_removes(wide, narrow, whole(nodes))
+    assert not only_removes(narrow, wide, whole(nodes))
+
+
+@given(st.sets(st.tuples(st.integers(0, 31), st.integers(27, 32)), max_size=12))
+def test_what_stands_for_a_prefix_is_the_first_address_in_no_narrower_one(drawn: set[tuple[int, int]]) -> None:
+    networks = {ip_network((0x0A000000 + place, length), strict=False) for place, length in drawn}
+    expected = {}
+    for network in networks:
+        within = [other for other in networks if other != network and other.subnet_of(network)]
+        free = [address for address in network if not any(address in other for other in within)]
+        if free:
+            expected[str(network)] = str(free[0])
+    assert alone(str(network) for network in networks) == expected
+
+
+def test_addresses_written_with_escapes_tell_nodes_apart() -> None:
+    """Two nodes of one user, of which a rule names the one's address: JSON may escape the slash."""
+    nodes = [node(0, 1), node(1, 1), node(2, 2)]
+    rule = r'{"acls": [{"action": "accept", "src": ["b@"], "dst": ["100.64.0.0\/31:22"]}]}'
+    found = compare(meaning('{"acls": []}', nodes), meaning(rule, nodes), whole(nodes))
+    assert [(edge.sources, edge.targets) for edge in found.gained] == [((2,), (0,))]
