@@ -15,6 +15,8 @@ from ghostwire.errors import ValidationError
 Pairs = Literal["all", "same owner", "other owners"]
 MOST_LISTED: Final = 1 << 23
 """So many pairs of groups are put together, and so many nodes named in what comes of it: 64 MiB each."""
+MOST_KEPT: Final = 1 << 17
+"""So many groups of edges are kept that have no end in common: some 64 MiB."""
 
 
 class EdgeGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +64,9 @@ class EdgeList:
                 edge = msgspec.structs.replace(edge, pairs="all", count=edge.count + known.count)
             both[key] = edge
         self._pairs += len(both)
-        _bound(self._pairs)
+        _bound(self._pairs, MOST_LISTED)
         for edge in both.values():
+            _bound(len(self._by_source), MOST_KEPT)
             joined = self._by_source.setdefault((edge.sources, edge.access, edge.pairs, edge.route), _Joined(edge))
             joined.take(edge.targets, edge.count)
 
@@ -78,7 +81,7 @@ class EdgeList:
             sources, _ = by_targets.setdefault(key, (_Joined(edge), joined.ends))
             sources.take(edge.sources, joined.count)
         found = by_targets.values()
-        _bound(sum(len(end) for sources, targets in found for end in chain(sources.ends, targets)))
+        _bound(sum(len(end) for sources, targets in found for end in chain(sources.ends, targets)), MOST_LISTED)
         groups = [
             msgspec.structs.replace(
                 sources.first, sources=_union(sources.ends), targets=_union(targets), count=sources.count
@@ -92,9 +95,9 @@ def _union(ends: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(sorted(set(chain.from_iterable(ends))))
 
 
-def _bound(count: int) -> None:
-    if count > MOST_LISTED:
+def _bound(count: int, most: int) -> None:
+    if count > most:
         raise ValidationError(
-            f"the policies differ between more groups of nodes than can be listed ({MOST_LISTED}): compare them in"
-            " smaller steps"
+            "the policies differ between more groups of nodes, or name more nodes in these, than can be listed"
+            f" ({most}): compare them in smaller steps"
         )
