@@ -35,7 +35,7 @@ def _built(effect: BuildPolicy, policy: Policy) -> Built:
     engine = directory.build(policy, effect.bindings)
     failure = _failure(engine.check)
     before = standing.compiled(policy_of(standing.text), directory)
-    removes = effect.against is not None and _only_removes(effect, effect.against, engine, before, directory)
+    removes = effect.against is not None and _only_removes(effect, effect.against, engine, directory)
     return Built(policy, Successor.of(engine, before, standing), engine, failure, removes)
 
 
@@ -47,14 +47,13 @@ def _failure(check: Callable[[], None]) -> str | None:
     return None
 
 
-def _only_removes(
-    effect: BuildPolicy, against: Fallback, engine: Engine, standing: Engine, directory: Directory
-) -> bool:
-    """Whether the policy takes access away and gives none, held against the one in force or another."""
-    text, bindings = against.text, against.bindings
-    is_in_force = (text, dict(bindings)) == (effect.standing.text, dict(effect.standing.bindings))
-    before = standing if is_in_force else directory.build(policy_of(text), bindings)
-    return only_removes(Meaning(text, before), Meaning(effect.text, engine), directory)
+def _only_removes(effect: BuildPolicy, against: Fallback, engine: Engine, directory: Directory) -> bool:
+    """Whether the policy takes access away and gives none, held against another.
+
+    By what the texts say: access that somebody has approved stands beside either.
+    """
+    before = directory.build(policy_of(against.text), against.bindings)
+    return only_removes(Meaning(against.text, before), Meaning(effect.text, engine), directory)
 
 
 def _judge(effect: BuildPolicy, policy: Policy) -> Engine | None:
