@@ -67,3 +67,6 @@ class _Inserted:
     def rolled_back(self) -> None:
         for tail, keys in self._touched.items():
             tail.recount(keys)
+            self._shelf.cache.forget_owner(tail.known.owner)  # numbers of blocks that were taken back are given again
+        if not self._applier.connection.in_transaction:
+            self.committed()

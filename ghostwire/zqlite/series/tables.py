@@ -31,6 +31,9 @@ def make(applier: Applier) -> None:
 
 
 def next_number(applier: Applier) -> int:
-    """The number of a new block: none is given twice, also after blocks are gone."""
+    """The number of a new block: none is given twice, also after blocks are gone.
+
+    One that a transaction takes back is given again.
+    """
     rows: Any = applier.own(_NUMBER).fetchall()
     return int(rows[0][0])

@@ -242,6 +242,26 @@ async def test_an_insert_that_does_not_fit_is_taken_back_whole(db: zqlite.Store)
     assert rows(await load.window(7, 0, SIZE * SECOND)) == expected(7, *range(SMALL))
 
 
+async def test_a_block_that_is_taken_back_is_seen_by_nobody(db: zqlite.Store) -> None:
+    """The next block has its number."""
+    load = await made(db)
+
+    async def give_up() -> None:
+        async with db.transaction() as tx:
+            await tx.executemany("INSERT INTO load VALUES (?, ?, ?, ?, ?)", samples(8, *range(SMALL)))
+            assert len(await tx.query("SELECT * FROM load")) == SMALL
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        await give_up()
+    await load.append(samples(7, *range(SMALL, 2 * SMALL)))
+    assert await blocks_of(db) == 1
+    assert rows(await load.window(7, 0, SIZE * SECOND)) == expected(7, *range(SMALL, 2 * SMALL))
+    everything = SMALL * SECOND, 2 * SMALL * SECOND
+    await load.window(7, *everything)
+    assert load.peek(7, *everything) is not None, "where blocks stand is learnt again"
+
+
 async def test_summaries_over_steps(db: zqlite.Store) -> None:
     load = await made(db)
     await load.append(samples(7, *range(100)))
