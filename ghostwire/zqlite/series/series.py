@@ -192,7 +192,7 @@ class Series:
     async def _expire(self, ending: Tail, cutoff: int, rolled: Tail | None, key: int | None = None) -> int:
         due = await self._db.run(lambda reader: retention.find(reader, ending.known, cutoff))
         gone = 0
-        for piece in retention.pieces([each for each in due if key in (None, each.key)]):
+        for piece in retention.pieces([each for each in due if key in (None, each)]):
             gone += await self._db.work(partial(retention.drop, self._shelf, ending, piece, cutoff, rolled))
         return gone
 
