@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
-from ghostwire.errors import DatabaseError, GhostwireError, UnavailableError, ValidationError
+from ghostwire.errors import DatabaseError, GhostwireError, InternalError, UnavailableError, ValidationError
 from ghostwire.zqlite import engine, faults
 from ghostwire.zqlite.reader import Reader
 from ghostwire.zqlite.watch import SILENT, Watch
@@ -61,8 +61,8 @@ class Job:
         result, refused = None, None
         try:
             reader = pool.acquire()
-        except GhostwireError as error:
-            self._done(None, error)
+        except Exception as error:
+            self._done(None, faults.translate(error))
             return
         try:
             reader.begin()  # which would forget an interruption
@@ -73,6 +73,8 @@ class Job:
             result = self._run(reader)
         except Exception as error:
             refused = reader.explain(error)
+        except BaseException as error:  # a panic, which is no Exception: who asked is told, and this thread goes on
+            refused = InternalError(f"the read could not be done: {error!r}")
         finally:
             with self._lock:
                 self._reader = None
@@ -128,11 +130,11 @@ class Pool:
         with self._state:
             if self._closed:
                 raise UnavailableError("the store is closed")
+            if self._spare < 1 and self._threads < self._most:
+                threading.Thread(target=self._serve, name=f"zqlite-reader-{self._threads + 1}", daemon=True).start()
+                self._threads += 1  # only now: one that could not be started serves nobody
             self._jobs.put(job)
             self._spare -= 1
-            if self._spare < 0 and self._threads < self._most:
-                self._threads += 1
-                threading.Thread(target=self._serve, name=f"zqlite-reader-{self._threads}", daemon=True).start()
 
     def acquire(self) -> Reader:
         """A connection for this thread alone. Raises UnavailableError when none comes free in time."""

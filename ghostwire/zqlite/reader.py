@@ -113,7 +113,8 @@ class Reader:
         started = clock()
         cursor = self._begun().cursor()
         try:
-            rows = fetch(cursor.executemany(text, many))
+            # An interruption between two of them is none to SQLite.
+            rows = fetch(cursor.executemany(text, (params for params in many if self._begun())))
         except Exception as error:
             raise self._refusal(error) from error
         finally:
@@ -191,7 +192,7 @@ class Reader:
 
     def reset(self) -> bool:
         """End whatever is open. False when the connection can no longer be trusted."""
-        with contextlib.suppress(apsw.Error):
+        with contextlib.suppress(apsw.Error, DatabaseError):
             while self._streams:
                 self._streams.pop().close(True)
             while self._blobs:
