@@ -1,5 +1,7 @@
 """What scripts may hand to `ghostwire.policy`, and what they get for what they may not."""
 
+import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,30 @@ def test_columns_of_a_wider_array_are_taken() -> None:
     _, _, protos, ports = columns(*[(1, 2, 6, 80)] * 3)
     assert engine().decide_many(asked[:, 0], asked[:, 1], protos, ports).tolist() == [True, False, True]
     assert engine().decide_many(asked[::2, 0], asked[::2, 1], protos[::2], ports[::2]).tolist() == [True, True]
+
+
+def test_a_batch_leaves_the_interpreter_to_others() -> None:
+    """No thread is asked to hand it on here: were it kept, the call would be over before anything is counted."""
+    one, asked = engine(), [np.repeat(column, 4_000_000) for column in columns((1, 2, 6, 80))]
+    one.decide_many(*asked)
+    begun, counted = threading.Event(), 0
+
+    def decide() -> None:
+        begun.set()
+        one.decide_many(*asked)
+
+    thread = threading.Thread(target=decide)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    try:
+        thread.start()
+        begun.wait()
+        while thread.is_alive() and counted < 1000:
+            counted += 1
+    finally:
+        sys.setswitchinterval(before)
+    thread.join()
+    assert counted == 1000
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 2, 3])
