@@ -56,13 +56,18 @@ pub(super) fn listed(sets: &mut Vec<PortSetId>, known: &PortSets, pool: &mut Vec
     sets.dedup();
     let wide = sets.binary_search(&WIDE).is_ok();
     sets.retain(|set| *set != SEEN && (*set == WIDE || !wide || !known.is_minor(*set)));
-    match sets[..] {
+    cell(sets, pool)
+}
+
+/// The cell of these port sets: the one itself, or where the pool lists them.
+fn cell(sets: &[PortSetId], pool: &mut Vec<u32>) -> u32 {
+    match *sets {
         [] => SEEN,
         [one] => one,
         _ => {
             let place = pool.len() as u32;
             pool.push(sets.len() as u32);
-            pool.extend(sets.iter());
+            pool.extend_from_slice(sets);
             LIST | place
         }
     }
@@ -98,15 +103,6 @@ impl Joiner<'_> {
         if wide {
             sets.retain(|set| *set == WIDE || !known.is_minor(*set));
         }
-        match sets[..] {
-            [] => SEEN,
-            [one] => one,
-            _ => {
-                let place = pool.len() as u32;
-                pool.push(sets.len() as u32);
-                pool.extend_from_slice(sets);
-                LIST | place
-            }
-        }
+        cell(sets, pool)
     }
 }

@@ -1,10 +1,10 @@
 //! Decision cells: for each pair of classes which protocols and ports are allowed, as words that readers outside
 //! look up without asking the engine.
 //!
-//! A cell is 0, the number of a port set, or [`super::cells::LIST`] with the place of a list (its length, then port sets) in the
-//! pool of its chunk. Who may reach whom is the union of the cells between both nodes' classes, of what any source may
-//! at the target's classes and the source's classes at any target, and of the own cell of the source's class where both
-//! nodes have one owner. Rules about any node are thereby in one cell a class, not in all rows.
+//! A cell is 0, the number of a port set, or [`super::cells::LIST`] with the place of a list (its length, then port
+//! sets) in the pool of its chunk. Who may reach whom is the union of the cells between both nodes' classes, of what
+//! any source may at the target's classes and the source's classes at any target, and of the own cell of the source's
+//! class where both nodes have one owner. Rules about any node are thereby in one cell a class, not in all rows.
 use super::atoms::Atom;
 use super::cells::{Joiner, Row, listed};
 use super::links::{ClassId, Effect};
