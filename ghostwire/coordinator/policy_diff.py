@@ -16,7 +16,7 @@ import numpy as np
 from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.policy_delta import delta_engine
 from ghostwire.coordinator.policy_edges import EdgeGroup, EdgeList, Pairs
-from ghostwire.coordinator.policy_groups import Group, alone, group_nodes
+from ghostwire.coordinator.policy_groups import Group, group_nodes, lone_addresses
 from ghostwire.coordinator.policy_ports import Point, admits, differing, points_of
 from ghostwire.model.filter import FilterRule
 from ghostwire.policy import Engine, NodeFacts
@@ -231,7 +231,7 @@ def _routes(
     rules = [rule for rules in filters for rule in rules]
     sources = _sources(filters, within, own_group, groups)
     own = {f"{address}/{128 if ':' in address else 32}" for address in node.addresses}
-    prefixes = alone({prefix for rule in rules for prefix in rule.destinations} - own)
+    prefixes = lone_addresses({prefix for rule in rules for prefix in rule.destinations} - own)
     points = points_of(rules)
     for prefix, inside in sorted(prefixes.items()):
         for group in sources:

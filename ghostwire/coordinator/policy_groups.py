@@ -82,7 +82,7 @@ def group_nodes(texts: Iterable[str], engines: Sequence[Engine], nodes: Iterable
     return [Group(number, tuple(members)) for number, members in enumerate(found.values())]
 
 
-def alone(prefixes: Iterable[str]) -> dict[str, str]:
+def lone_addresses(prefixes: Iterable[str]) -> dict[str, str]:
     """The first address of each prefix that is in no narrower one of these, which stands for all such.
 
     Prefixes that narrower ones cover are left out.

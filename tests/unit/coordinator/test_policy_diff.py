@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ghostwire.coordinator.census import Directory
 from ghostwire.coordinator.policy_diff import Meaning, compare, only_removes
 from ghostwire.coordinator.policy_edges import EdgeGroup
-from ghostwire.coordinator.policy_groups import alone
+from ghostwire.coordinator.policy_groups import lone_addresses
 from ghostwire.errors import ValidationError
 from ghostwire.policy import POOLS, Engine, NodeFacts, Policy, UserFacts, default_policy
 
@@ -277,7 +277,7 @@ def test_what_stands_for_a_prefix_is_the_first_address_in_no_narrower_one(drawn:
         free = [address for address in network if not any(address in other for other in within)]
         if free:
             expected[str(network)] = str(free[0])
-    assert alone(str(network) for network in networks) == expected
+    assert lone_addresses(str(network) for network in networks) == expected
 
 
 def test_addresses_written_with_escapes_tell_nodes_apart() -> None:
