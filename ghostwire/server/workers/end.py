@@ -11,13 +11,11 @@ import msgspec
 from ghostwire.errors import WireError
 from ghostwire.server.listen.acceptor import Accepted
 from ghostwire.server.workers.link import Frames, Greeting, Link
-from ghostwire.server.workers.messages import ENCODER
+from ghostwire.server.workers.messages import ENCODER, presses
+from ghostwire.server.workers.pace import Pace
 
 BATCH: Final = 256
 """Messages of one batch."""
-GATHER_S: Final = 0.002
-"""How soon after a batch the next one goes. What is said after a pause goes at once; what is said one after another is
-gathered, because a batch costs both ends more than most messages in it."""
 CONFIRM_S: Final = 0.02
 """How long what was received waits for something to say, with which it is confirmed."""
 
@@ -97,9 +95,10 @@ class End:
         self._take, self._last = take, last
         self._loop = asyncio.get_running_loop()
         self._messages: list[Any] = []
-        self._armed = False
+        self._pace = Pace()
+        self._sending: asyncio.Handle | None = None
+        self._hurries = False
         self._confirming = False
-        self._sent_at = 0.0
         self._stream: Stream | None = None
 
     @property
@@ -108,19 +107,25 @@ class End:
         return self._stream is not None
 
     def say(self, message: Any) -> None:
-        """Send a message, with the others of this moment."""
+        """Send a message, with others that come by the time that a batch is due."""
         self._messages.append(message)
         if len(self._messages) >= BATCH:
             self.flush()
-        elif not self._armed:
-            self._arm()
+        elif self._sending is None:
+            self._arm(hurries=presses(message))
+        elif not self._hurries and presses(message):
+            self._sending.cancel()
+            self._arm(hurries=True)
 
     def flush(self) -> None:
         """Send what was said, which confirms what was received."""
-        self._armed, self._sent_at = False, self._loop.time()
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
         if not self._messages:
             return
         messages, self._messages = self._messages, []
+        self._pace.sent(self._loop.time(), len(messages))
         if self._last is not None and (last := self._last()) is not None:
             messages.append(last)
         self._write(self.link.send(ENCODER.encode(messages)))
@@ -174,16 +179,16 @@ class End:
 
     def _confirm(self) -> None:
         self._confirming = False
-        self._write(self.link.confirm())
+        if self._messages:
+            self.flush()
+        else:
+            self._write(self.link.confirm())
 
     def _write(self, data: bytes) -> None:
         if data and self._stream is not None:
             self._stream.write(data)
 
-    def _arm(self) -> None:
-        self._armed = True
-        wait = self._sent_at + GATHER_S - self._loop.time()
-        if wait > 0:
-            self._loop.call_later(wait, self.flush)
-        else:
-            self._loop.call_soon(self.flush)
+    def _arm(self, *, hurries: bool) -> None:
+        self._hurries = hurries
+        wait = self._pace.due(presses=hurries) - self._loop.time()
+        self._sending = self._loop.call_later(wait, self.flush) if wait > 0 else self._loop.call_soon(self.flush)

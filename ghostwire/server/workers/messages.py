@@ -6,7 +6,7 @@ worker's own number for a request, and exactly one answer with it follows.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -182,6 +182,9 @@ FromWorker = (
 FromLeader = (
     Replicated | Opened | Done | Mapped | Rekeyed | Refused | Broadcast | Own | Close | Replaced | Head | Mark | At
 )
+_PRESSING: Final = frozenset(
+    (commands.RotateNodeKey, commands.LogoutNode, Told, Rekeyed, Own, Close, Replaced, Mark),
+)
 ENCODER: Final = msgspec.msgpack.Encoder()
 WORKER_BATCH: Final = msgspec.msgpack.Decoder(list[FromWorker])
 LEADER_BATCH: Final = msgspec.msgpack.Decoder(list[FromLeader])
@@ -189,3 +192,9 @@ BEAT_S: Final = 1.0
 """How often each end gives a sign of life."""
 SILENT_S: Final = 5.0
 """How long an end may be silent before the other one takes it for gone."""
+
+
+def presses(message: Any) -> bool:
+    """Whether a message waits for none that may follow: it takes something away, or such a thing rests on it."""
+    kind = type(message)
+    return kind in _PRESSING or (kind is Broadcast and message.urgent)

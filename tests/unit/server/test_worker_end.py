@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
-from ghostwire.server.workers.end import CONFIRM_S, GATHER_S, End, Stream
+from ghostwire.server.workers.end import CONFIRM_S, End, Stream
 from ghostwire.server.workers.link import Greeting, Link
-from ghostwire.server.workers.messages import Told
+from ghostwire.server.workers.messages import Done, Told
+from ghostwire.server.workers.pace import LONGEST_S, SHORTEST_S
 from tests.unit.server.turns import Turns
 
 OTHER = b"o" * 16
@@ -22,6 +24,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.other = other
         self.frames = 0
+        self.heard: list[Any] = []
 
     def is_closing(self) -> bool:
         return False
@@ -29,6 +32,8 @@ class Wire(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.frames += 1
         self.arrived = self.other.take(bytes(data)[4:])
+        if self.arrived is not None:
+            self.heard += [message[1] for message in self.batch()]
 
     def batch(self) -> list[Any]:
         assert self.arrived is not None
@@ -52,21 +57,53 @@ class Joined:
 
 async def test_what_is_said_after_a_pause_goes_at_once_and_what_follows_is_gathered() -> None:
     joined = Joined()
-    joined.end.say(Told(1))
+    joined.end.say(Done(1))
     joined.turns.pass_s(0.0)
-    assert joined.wire.batch() == [["Told", 1]]
-    joined.end.say(Told(2))
-    joined.turns.pass_s(GATHER_S / 2)
-    joined.end.say(Told(3))
+    assert joined.wire.batch() == [["Done", 1]]
+    joined.end.say(Done(2))
+    joined.turns.pass_s(SHORTEST_S / 2)
+    joined.end.say(Done(3))
     assert joined.wire.frames == 1
-    joined.turns.pass_s(GATHER_S / 2 + 1e-9)
+    joined.turns.pass_s(SHORTEST_S / 2 + 1e-9)
     assert joined.wire.frames == 2
-    assert joined.wire.batch() == [["Told", 2], ["Told", 3]]
+    assert joined.wire.batch() == [["Done", 2], ["Done", 3]]
     joined.turns.pass_s(1.0)
     assert joined.wire.frames == 2
-    joined.end.say(Told(4))
+    joined.end.say(Done(4))
     joined.turns.pass_s(0.0)
-    assert joined.wire.batch() == [["Told", 4]]
+    assert joined.wire.batch() == [["Done", 4]]
+
+
+@pytest.mark.parametrize(("every_s", "batches"), [(0.0005, 52), (0.005, 45), (0.011, 91)])
+async def test_the_thicker_it_comes_the_longer_it_is_gathered(every_s: float, batches: int) -> None:
+    joined = Joined()
+    for number in range(round(1.0 / every_s)):
+        joined.end.say(Done(number))
+        joined.turns.pass_s(0.0)
+        joined.turns.pass_s(every_s)
+    joined.turns.pass_s(LONGEST_S)
+    assert joined.wire.heard == list(range(round(1.0 / every_s)))
+    assert abs(joined.wire.frames - batches) <= 4
+
+
+async def test_what_presses_takes_along_what_is_gathered_and_waits_no_longer_than_the_shortest_time() -> None:
+    joined = Joined()
+    for number in range(1000):
+        joined.end.say(Done(number))
+        joined.turns.pass_s(0.0005)
+    joined.turns.pass_s(LONGEST_S)
+    joined.turns.pass_s(1.0)
+    joined.end.say(Done(1000))
+    joined.turns.pass_s(0.0)
+    joined.end.say(Done(1001))
+    joined.turns.pass_s(SHORTEST_S)
+    frames = joined.wire.frames
+    joined.end.say(Told(1))
+    joined.turns.pass_s(0.0)
+    assert joined.wire.frames == frames + 1
+    assert joined.wire.batch() == [["Done", 1001], ["Told", 1]]
+    joined.turns.pass_s(1.0)
+    assert joined.wire.frames == frames + 1
 
 
 async def test_what_came_is_confirmed_with_what_is_said_or_soon_by_itself() -> None:
