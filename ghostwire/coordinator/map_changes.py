@@ -92,7 +92,7 @@ class MapChanges:
             gone = (before.node.id,)
         if before.node is None and after.node is not None:
             # A node that comes takes nothing away from anyone: it may wait, unless filters are told with it.
-            self._mapper.show(after.node, gained - retold)
+            self._mapper.arrive(after.node, gained - retold)
             gained &= retold
         orphaned, dropped = self._orphaned(before, after, lost)
         for viewers, shown_parts, gone_peers in (

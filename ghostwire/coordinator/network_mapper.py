@@ -164,6 +164,12 @@ class NetworkMapper:
         if now:
             self._emit_delta(now, self.alone(node), (), ())
 
+    def arrive(self, node: Node, viewers: BitMap) -> None:
+        """Show a node that has come, as `show` does."""
+        now = self.pacer.come(node.id, node.slot, viewers, self._views.sight)
+        if now:
+            self._emit_delta(now, self.alone(node), (), ())
+
     def alone(self, node: Node) -> Parts:
         """A present node with its owner's profile."""
         profiles = {} if node.user_id is None else {node.user_id: self.profiles.part(node.user_id)}

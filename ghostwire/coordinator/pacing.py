@@ -3,12 +3,17 @@
 A node hears of the first change in a window at once and of all later ones in one message at its end, each of them as it
 is then: newest state wins. What takes something away never waits. It takes along what waits for the same nodes, because
 every message names the position that its reader then holds.
+
+Nodes that come one after another to those who see each other make a *cohort*: all who wait for one of them are told of
+all of them, also those who came in between and have the first ones in their maps. Said twice does no harm, and one
+message serves them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +23,9 @@ WIDEST: Final = 10.0
 """How much longer than the shortest a window becomes."""
 MESSAGES_PER_S: Final = 20_000
 """What windows are widened for: so many messages a second are a third of one core, most of it the kernel's."""
+
+LATEST: Final = 4
+"""Cohorts that whoever comes may join: those of so many places where nodes come at the same time."""
 
 
 class Batch(NamedTuple):
@@ -35,6 +43,25 @@ class _Shown:
     viewers: BitMap
 
 
+@dataclass(slots=True)
+class _Cohort:
+    """Nodes that came, and who waits for any of them, who sees all of them.
+
+    Who comes `next` to these very viewers, under the same `sight`, belongs to it. None where nobody does any more.
+    """
+
+    nodes: list[int]
+    viewers: BitMap
+    next: BitMap | None
+    sight: int
+
+    def release(self, slots: BitMap) -> None:
+        """These do not wait any more. Whoever comes later is not to be told to them with what they know."""
+        if self.viewers.intersect(slots):
+            self.viewers -= slots
+            self.next = None
+
+
 class Pacer:
     """One coordinator's windows. All windows are the same for everyone, so that one message serves many.
 
@@ -48,6 +75,7 @@ class Pacer:
         self.windows = 0
         self._told = BitMap()
         self._waiting: dict[int, _Shown] = {}
+        self._cohorts: list[_Cohort] = []
         self._held = BitMap()
 
     @property
@@ -75,17 +103,41 @@ class Pacer:
             self._held |= later
         return viewers - later
 
-    def hurry(self, slots: BitMap, gone: Iterable[int]) -> list[Batch]:
+    def come(self, node: int, slot: int, viewers: BitMap, sight: int) -> BitMap:
+        """A node with this slot has come: who of its viewers is to be told now. Its map is its own first message.
+
+        `sight` is another number whenever anyone may have ceased to see someone: a cohort is of one.
+        """
+        if not self._shortest_s:
+            return viewers
+        later = viewers & self._told
+        self._count(viewers)
+        if self._told:
+            self._told.add(slot)
+        if later:
+            self._join(node, slot, later, sight)
+            self._held |= later
+        return viewers - later
+
+    def _join(self, node: int, slot: int, later: BitMap, sight: int) -> None:
+        """Put a node that has come into the cohort that these wait for, or into one of its own."""
+        onward = later.copy()
+        onward.add(slot)
+        for cohort in self._cohorts[: -LATEST - 1 : -1]:
+            if cohort.next == later and cohort.sight == sight:
+                cohort.nodes.append(node)
+                cohort.viewers, cohort.next = later, onward
+                return
+        self._cohorts.append(_Cohort([node], later, onward, sight))
+
+    def hurry(self, slots: BitMap, gone: Collection[int]) -> list[Batch]:
         """These are told something that may not wait, and that some nodes are gone: what each is told with it."""
-        for node in gone:
-            if node in self._waiting:
-                self._waiting[node].viewers -= slots
         if self._shortest_s:
             self._count(slots)
         behind = slots & self._held
         if not behind:
             return [Batch(slots, ())]
-        batches = [batch for batch in self._batches(behind) if batch.nodes]
+        batches = [batch for batch in self._batches(behind, gone) if batch.nodes]
         self._release(behind)
         rest = slots - BitMap.union(*(batch.slots for batch in batches)) if batches else slots
         return [*batches, Batch(rest, ())] if rest else batches
@@ -102,12 +154,13 @@ class Pacer:
 
     def close(self) -> list[Batch]:
         """The window ends: what is to be told now, which is the first message of the next window."""
-        batches = [batch for batch in self._batches(self._held) if batch.nodes]
+        batches = list(self._batches(self._held))
         wanted = len(self._told) / MESSAGES_PER_S
         self.length_s = min(max(wanted, self._shortest_s), WIDEST * self._shortest_s)
         told, self._told, self._held = self._held, BitMap(), BitMap()
         self._count(told)
         self._waiting.clear()
+        self._cohorts.clear()
         return batches
 
     def _count(self, slots: BitMap) -> None:
@@ -120,24 +173,30 @@ class Pacer:
         self._held -= slots
         for shown in self._waiting.values():
             shown.viewers -= slots
+        for cohort in self._cohorts:
+            cohort.release(slots)
 
-    def _batches(self, among: BitMap) -> Iterator[Batch]:
-        """What each of these waits for. Who waits for the same shares a batch.
+    def _batches(self, among: BitMap, gone: Collection[int] = ()) -> Iterator[Batch]:
+        """What each of these waits for, but for what is gone. Who waits for the same shares a batch.
 
         Nodes of one view are seen by the same others, each but for itself. So a node is put among its own viewers,
         which makes their sets equal; it leaves out what it is told of itself.
         """
         alike: dict[bytes, tuple[BitMap, list[int]]] = {}
-        for node, shown in self._waiting.items():
-            viewers = shown.viewers & among
+        changed = (([node], shown.viewers, shown.slot) for node, shown in self._waiting.items())
+        came = ((cohort.nodes, cohort.viewers, None) for cohort in self._cohorts)
+        for nodes, waiting, own in chain(changed, came):
+            viewers = waiting & among
             if viewers:
-                viewers.add(shown.slot)
-                alike.setdefault(viewers.serialize(), (viewers, []))[1].append(node)
+                if own is not None:
+                    viewers.add(own)
+                alike.setdefault(viewers.serialize(), (viewers, []))[1].extend(nodes)
         sets = list(alike.values())
         for piece, holders in _pieces([viewers for viewers, _ in sets]):
             told = piece & among
             if told:
-                yield Batch(told, tuple(sorted(node for holder in holders for node in sets[holder][1])))
+                nodes = {node for holder in holders for node in sets[holder][1]}
+                yield Batch(told, tuple(sorted(nodes.difference(gone))))
 
 
 def _pieces(sets: list[BitMap]) -> Iterator[tuple[BitMap, list[int]]]:

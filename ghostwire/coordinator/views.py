@@ -97,6 +97,8 @@ class Views:
         self._bindings: tuple[int, dict[str, int]] = (-1, {})
         self.version = 0
         """Moves with every change that may have changed a filter, or a class, of a node other than the one changed."""
+        self.sight = 0
+        """Moves whenever anyone may have ceased to see someone: nodes that come take nobody from view."""
 
     def adopt(self, known: Mapping[int, int], first: int) -> bool:
         """Keep the class numbers that nodes were known by (by slot); whether every class could keep its own."""
@@ -131,6 +133,7 @@ class Views:
         self._looks_at_each = self._engine.tells_nodes_apart
         self.bound += 1
         self.version += 1
+        self.sight += 1
         return foreseen
 
     def _build(self) -> Engine:
@@ -239,6 +242,7 @@ class Views:
     def place(self, old: Node | None, new: Node) -> BitMap:
         """Add or move a node: whose filter may be another now, itself left out."""
         facts = policy_facts(new)
+        self.sight += old is not None
         apart = self._engine.told_apart(new.slot)
         affected = self._engine.update(facts)
         apart |= self._engine.told_apart(new.slot)
@@ -253,6 +257,7 @@ class Views:
 
     def remove(self, old: Node) -> BitMap:
         """Forget a node: whose filter may be another now, itself left out."""
+        self.sight += 1
         apart = self._engine.told_apart(old.slot)
         affected = self._engine.leave(old.slot)
         self._note(lambda engine: engine.leave(old.slot))
@@ -324,6 +329,7 @@ class Views:
         told_owners = self._engine.tells_owners
         affected = change()
         self.bound += 1
+        self.sight += 1
         if not affected and self._engine.tells_owners == told_owners:
             return affected
         self.version += 1
