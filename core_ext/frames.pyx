@@ -67,6 +67,25 @@ cdef class Reader:
         self.buffer = self.buffer[self.at:] + data if self.at < PyBytes_GET_SIZE(self.buffer) else data
         self.at = 0
 
+    def whole(self, bytes data not None):
+        """The binary message that these bytes are, where nothing came before that waits; else None, and `feed` is next.
+
+        What most connections bring each time.
+        """
+        cdef const unsigned char *raw = <const unsigned char *> PyBytes_AS_STRING(data)
+        cdef Py_ssize_t have = PyBytes_GET_SIZE(data), start
+        cdef uint64_t size
+        if have < 6 or PyBytes_GET_SIZE(self.buffer) or self.message is not None or raw[0] != FINAL | BINARY:
+            return None
+        if raw[1] < MASKED or raw[1] > MASKED + 126:
+            return None
+        size, start = raw[1] & 0x7F, 2
+        if size == 126:
+            size, start = raw[2] << 8 | raw[3], 4
+        if size > self.limit or have != start + 4 + <Py_ssize_t> size:
+            return None
+        return unmasked(raw + start + 4, size, raw + start)
+
     def poll(self):
         """Opcode and payload of the next whole message (binary) or control frame; None until more bytes have come.
 

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from core_ext import inbox as inbox
     from core_ext import ipam as ipam
     from core_ext import netmap as netmap
+    from core_ext import pace as pace
     from core_ext import policy as _cells
     from core_ext import prefixes as prefixes
+    from core_ext import pulse as pulse
     from core_ext import timers as timers
     from rust_ext import blocks as blocks
     from rust_ext import policy as policy
@@ -47,8 +49,10 @@ CYTHON_MODULES = frozenset(
         "inbox",
         "ipam",
         "netmap",
+        "pace",
         "policy_cells",
         "prefixes",
+        "pulse",
         "timers",
     }
 )

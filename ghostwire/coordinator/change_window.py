@@ -67,6 +67,20 @@ class Reach(msgspec.Struct, frozen=True, array_like=True):
     limit: tuple[int, int] | None
 
 
+class Running(NamedTuple):
+    """What positions of the run that is under way (`boot` of `log`) are compared with, as sums of seq and vseq.
+
+    From `base` on it is known of every change whose maps it was of; the first of those has the number `first`. A
+    position before `near` is behind by more changes than were asked about.
+    """
+
+    log: bytes
+    boot: bytes
+    base: int
+    first: int
+    near: int
+
+
 @dataclass(slots=True)
 class _Run:
     """The part of the window that one run of the coordinator made.
@@ -221,6 +235,19 @@ class ChangeWindow:
     def last_change(self, slot: int) -> int:
         """The number of the last change to this node's map, as far as is known."""
         return int(self._changed[slot]) if slot < len(self._changed) else 0
+
+    @property
+    def by_slot(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The number of the last change to each map, and the sum of its position. They grow, and are others then."""
+        return self._changed, self._reached
+
+    def running(self, changes: int) -> Running | None:
+        """What positions of the run under way are compared with; None where the last changes are not of it."""
+        run = self._runs.get(self._boot)
+        if run is None or run.limit is not None or run.start + len(run.sums) != self._next:
+            return None
+        near = max(run.floor, run.sums[-1 - changes]) if len(run.sums) > changes else run.floor
+        return Running(self._log, self._boot, run.base, run.first, near)
 
     @property
     def upcoming(self) -> int:

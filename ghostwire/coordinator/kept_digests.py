@@ -14,6 +14,11 @@ class KeptDigests:
     def __init__(self) -> None:
         self._rows: NDArray[np.uint64] = np.zeros((0, 5), dtype=np.uint64)
 
+    @property
+    def rows(self) -> NDArray[np.uint64]:
+        """By slot: the version's three numbers, the sum's high and low half. It grows, and is another then."""
+        return self._rows
+
     def get(self, slot: int, version: Version) -> int | None:
         """The sum that was kept for this version."""
         if slot >= len(self._rows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from ghostwire._native import pulse
 from ghostwire.coordinator.effects import MapFrom
 from ghostwire.coordinator.maps import Maps
 from ghostwire.coordinator.quota import Quota
@@ -45,6 +46,11 @@ class MapWatch:
             self._mismatched()
             return Checked(left=MapFrom(None) if self._repairs.take(node, mono) else None)
         return Checked(position=self._maps.newer(held, self._behind))
+
+    def teach(self, usual: pulse.Pulse) -> None:
+        """Say what usual heartbeats are compared with, to what answers as `check` would."""
+        maps = self._maps
+        usual.follow(maps.arena, maps.by_slot, self._late, maps.window.running(self._behind))
 
     def forget(self, node: int) -> None:
         """The node is gone."""

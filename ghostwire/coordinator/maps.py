@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from ghostwire._native import netmap
 from ghostwire.coordinator.change_window import ChangeWindow, Missed
 from ghostwire.coordinator.fragments import MASK, Fragments
 from ghostwire.coordinator.kept_digests import KeptDigests
@@ -18,6 +20,9 @@ from ghostwire.wire.netmap import part_hash
 
 LARGEST_DELTA: Final = 512
 """Peers that change for one node at once before it is sent a whole map instead."""
+
+
+Tables = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]
 
 
 class Source(Protocol):
@@ -100,6 +105,16 @@ class Maps:
             found = self._sum(slot, seen, self.owners(slot, seen))
             self._digests.keep(slot, version, found)
         return found.to_bytes(16, "big")
+
+    @property
+    def arena(self) -> netmap.Arena:
+        """Which node is in which slot, and its part."""
+        return self._fragments.arena
+
+    @property
+    def by_slot(self) -> Tables:
+        """The last change to each map, the sum of its position, and the digests that were kept."""
+        return (*self.window.by_slot, self._digests.rows)
 
     def forget_digests(self) -> None:
         """Changes were missed: what was computed for earlier ones may not hold."""

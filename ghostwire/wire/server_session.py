@@ -37,6 +37,8 @@ CHALLENGE_AGAIN_S: Final = 1.0
 OUTSTANDING: Final = 4
 """Challenges that one connection may hold at a time; the oldest lapses."""
 
+_ORDINARY: Final = (Query, Heartbeat, Endpoints)
+"""What sessions mostly say, and needs nothing but a session."""
 Proved = RegisterBody | HelloBody | RotateBody
 Heard = Heartbeat | Endpoints | Query | Resync | HeldHead | NodeBye
 
@@ -125,6 +127,8 @@ class ServerSession:
         Raises `WireError` for messages that may not come now, `AuthenticationError` and `ValidationError` for proofs
         that do not hold, `UnavailableError` for those that came late or by a wrong way.
         """
+        if self.node_key is not None and isinstance(message, _ORDINARY):
+            return message
         if isinstance(message, ChallengeRequest):
             return message
         if isinstance(message, Register | Hello):

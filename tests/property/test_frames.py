@@ -32,9 +32,13 @@ def client_frame(draw: st.DrawFn) -> bytes:
     return head + draw(st.binary(min_size=4, max_size=4)) + payload
 
 
-def read(reader: Any, pieces: list[bytes]) -> list[Any]:
+def read(reader: Any, pieces: list[bytes], *, whole: bool = False) -> list[Any]:
+    """What is read; where asked for, messages that came alone are taken as such."""
     found: list[Any] = []
     for piece in pieces:
+        if whole and (message := reader.whole(piece)) is not None:
+            found.append((2, message))
+            continue
         reader.feed(piece)
         try:
             while (one := reader.poll()) is not None:
@@ -49,14 +53,28 @@ def test_what_comes_is_read_as_by_the_twin(sent: list[bytes], cuts: list[int]) -
     data = b"".join(sent)
     edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
     pieces = [data[a:b] for a, b in pairwise(edges)]
-    assert read(frames.Reader(LIMIT), pieces) == read(twin.Reader(LIMIT), pieces)
+    expected = read(twin.Reader(LIMIT), pieces)
+    assert read(frames.Reader(LIMIT), pieces) == expected
+    assert read(frames.Reader(LIMIT), pieces, whole=True) == expected
+    assert read(twin.Reader(LIMIT), pieces, whole=True) == expected
+
+
+@given(client_frame(), st.binary(max_size=3))
+def test_a_message_that_came_alone_is_told_as_by_the_twin(sent: bytes, before: bytes) -> None:
+    ours, theirs = frames.Reader(LIMIT), twin.Reader(LIMIT)
+    for reader in (ours, theirs):
+        reader.feed(before)
+    assert ours.whole(sent) == theirs.whole(sent)
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=6))
 def test_any_bytes_are_read_as_by_the_twin(data: bytes, cuts: list[int]) -> None:
     edges = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
     pieces = [data[a:b] for a, b in pairwise(edges)]
-    assert read(frames.Reader(LIMIT), pieces) == read(twin.Reader(LIMIT), pieces)
+    expected = read(twin.Reader(LIMIT), pieces)
+    assert read(frames.Reader(LIMIT), pieces) == expected
+    assert read(frames.Reader(LIMIT), pieces, whole=True) == expected
+    assert read(twin.Reader(LIMIT), pieces, whole=True) == expected
 
 
 @given(st.binary(max_size=300) | st.integers(65_530, 65_540).map(bytes), st.sampled_from([2, 8, 9, 10]))

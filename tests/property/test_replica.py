@@ -11,16 +11,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, multiple, precondition, rule
 
+from ghostwire._native import pulse
 from ghostwire.coordinator import Coordinator, Settings
 from ghostwire.coordinator.map_pages import full_frames
+from ghostwire.coordinator.map_watch import Checked, MapWatch
 from ghostwire.coordinator.replica import Batch, Replica, decode_batch, encode_batch, feed
 from ghostwire.errors import NotFoundError
 from ghostwire.model.node import Node
+from ghostwire.server.session.frames import frame
 from ghostwire.testing.simnet import SimNet
 from ghostwire.wire import codec
-from ghostwire.wire.messages import MapFull
+from ghostwire.wire.messages import Heartbeat, HeartbeatAck, MapFull
 from ghostwire.wire.netmap import NetMap
 from tests.property.test_coordinator_maps import POLICIES, TAGS, USERS, Histories, machines
+
+UTC = 1_700_000_000_000_000_000
 
 
 def carried(batch: Batch) -> Batch:
@@ -49,6 +54,25 @@ class Follower:
             self.snapshot = None
         if self.behind:
             self.replica.apply(carried(self.behind.pop(0)))
+
+
+def compare_usual(replica: Replica, node: Node, heard: Heartbeat) -> None:
+    """Where a heartbeat is answered at a glance, the general way finds that there is nothing to say."""
+    if heard.position is None:
+        return
+    wrong: list[int] = []
+    general, quick = (MapWatch(replica.maps, 2, lambda: wrong.append(node.id)) for _ in range(2))
+    usual, message = pulse.Pulse(), codec.encode(heard)
+    for _ in range(3):  # the first may keep a digest, the second may find what the first was behind with
+        quick.teach(usual)
+        found = usual.answer(message, node.id, node.slot, UTC)
+        checked = general.check(node.id, node.slot, heard.position, heard.digest, 0.0)
+        if found is None:
+            assert quick.check(node.id, node.slot, heard.position, heard.digest, 0.0) == checked
+        else:
+            assert found == frame(codec.encode(HeartbeatAck(utc=UTC)))
+            assert (checked, wrong) == (Checked(), [])
+        assert general._late == quick._late
 
 
 class ReplicatedHistories(Histories):
@@ -155,6 +179,8 @@ class ReplicatedHistories(Histories):
                     assert mapper.maps.window.after(held.position) is None
                     due = None
                 assert frames == (list(whole) if due is None else [due.frame])
+            if node is not None and not node.expired:
+                compare_usual(replica, node, Heartbeat(position=held.position, digest=held.digest))
         if present:
             fresh = NetMap()
             for frame in replica.full(present[0].slot):

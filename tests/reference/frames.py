@@ -39,6 +39,20 @@ class Reader:
         self._buffer = self._buffer[self._at :] + data if self._buffer else data
         self._at = 0
 
+    def whole(self, data: bytes) -> bytes | None:
+        """The binary message that these bytes are, where nothing came before that waits; else None."""
+        if self._buffer or self._message is not None:
+            return None
+        alone = Reader(self._limit)
+        alone.feed(data)
+        try:
+            found = alone._frame()
+        except (WireError, ResourceExhaustedError):
+            return None
+        if found is None or found[:2] != (True, Opcode.BINARY) or alone._buffer or data[1] & 0x7F == 127:
+            return None
+        return found[2]
+
     def poll(self) -> tuple[Opcode, bytes] | None:
         """The next whole message (`BINARY`) or control frame; None until more bytes have come.
 

@@ -11,7 +11,7 @@ from ghostwire.errors import GhostwireError
 from ghostwire.model.position import Position
 from ghostwire.server.clock import Clock
 from ghostwire.server.driver import Driver
-from ghostwire.server.fanout import Fanout
+from ghostwire.server.fanout import Fanout, Live
 from ghostwire.server.heads import Heads
 from ghostwire.server.recovery import Recovery
 from ghostwire.wire.messages import Heartbeat, Query
@@ -38,6 +38,9 @@ class Coordination(Protocol):
 
     def submit(self, build: Callable[[int], Command], answer: Answer) -> None:
         """Hand in a command, made with the number by which it is answered."""
+
+    def glance(self, live: Live, message: bytes, utc: int) -> bytes | None:
+        """The frame that answers a usual heartbeat of a live session, not read yet; None where there is more to it."""
 
     def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
         """A live session gave a sign of life: answered with the position that its map may move to, if to any."""
@@ -72,6 +75,10 @@ class InProcess:
     def position(self) -> Position | None:
         """Where the coordinator stands, if nothing that came before waits to be told."""
         return None if self._view.pacer.waiting else self._view.position()
+
+    def glance(self, live: Live, message: bytes, utc: int) -> bytes | None:
+        """None: the coordinator itself hears of every sign of life."""
+        return None
 
     def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
         """A live session gave a sign of life."""

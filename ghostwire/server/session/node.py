@@ -58,6 +58,8 @@ PACKED_FROM: Final = 1024
 """Bytes of a message for one node alone that make it worth packing."""
 PEERS_A_MESSAGE: Final = 10
 """So many peers in an answer count like one more message: whoever asks for everyone may not ask as often."""
+HEARTBEAT: Final = codec.encode(Heartbeat(digest=b"-"))[1:16]
+"""What a heartbeat begins with, after a byte that says how many fields it has; most others are read at once."""
 UNREAD: Final = 2
 """Times `Limits.unread_bytes` that may wait for a node which goes on asking: changes take one, answers the other."""
 
@@ -109,8 +111,13 @@ class NodeSession:
         now = self._shell.coordination.clock()
         try:
             self._take(now.mono)
+            if self.session >= 0 and data.startswith(HEARTBEAT, 1):
+                found = self._shell.coordination.glance(self, data, now.utc)
+                if found is not None:
+                    self.transport.send_framed(found)
+                    return
             message = codec.decode_from_node(data)
-            if isinstance(message, Register | Hello) and self._protocol.node_key is None:
+            if self._protocol.node_key is None and isinstance(message, Register | Hello):
                 self._begin()
                 passage = Passage.JOIN if isinstance(message, Register) else Passage.RETURN
                 self._shell.turnstile.enter(passage, partial(self._open, message))

@@ -89,6 +89,9 @@ class SessionTransport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the node. After `close` only its own close frame counts."""
+        if not self._closing and (message := self._reader.whole(data)) is not None:
+            self.receiver.message(message)
+            return
         if self._closing:
             self._late += len(data)
             if self._late > LATE_BYTES:

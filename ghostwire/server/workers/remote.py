@@ -33,7 +33,7 @@ from ghostwire.errors import (
 from ghostwire.model.beat import Beat
 from ghostwire.model.position import Position
 from ghostwire.server.errors import STATUS
-from ghostwire.server.fanout import Fanout
+from ghostwire.server.fanout import Fanout, Live
 from ghostwire.server.listen import local
 from ghostwire.server.port import PortCounts, World
 from ghostwire.server.session.coordination import Answer, Heard
@@ -99,6 +99,7 @@ class Remote:
         self._op = 0
         self._asked: dict[int, Answer] = {}
         self._beats: dict[int, Beat] = {}
+        self._alive: dict[int, int] = {}  # the sessions of nodes that gave a sign of life and said nothing with it
         self._endpoints: dict[int, SetEndpoints] = {}
         self._heard_at = self._away_since = self.clock().mono
         self._beats_due = self._heard_at + BEATS_S
@@ -147,6 +148,7 @@ class Remote:
         command = build(self._op)
         if isinstance(command, SessionClosed):
             self._beats.pop(command.node, None)
+            self._alive.pop(command.node, None)
             self.replication.forget(command.node)
             self._endpoints.pop(command.node, None)
             self._end.say(command)
@@ -156,18 +158,36 @@ class Remote:
             return
         self._ask(command, self._op, answer)
 
+    def glance(self, live: Live, message: bytes, utc: int) -> bytes | None:
+        """The frame that answers a usual heartbeat of a live session; None where there is more to it."""
+        if live.node in self._beats:
+            return None
+        found = self.replication.usual.answer(message, live.node, live.slot, utc)
+        if found is not None:
+            self._alive[live.node] = live.session
+        return found
+
     def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
         """A live session gave a sign of life: answered with the position that its map may move to, if to any."""
         live = self.fanout.find(node, session)
         if live is None:
             answer(None, NotFoundError("this session is over: open another one"))
             return
-        beat, before = Beat(node, session, heard.metrics, heard.hits, heard.flows), self._beats.get(node)
-        self._beats[node] = beat if before is None else beat.after(before)
+        self._keep(node, session, heard)
         found = self.replication.check(node, live.slot, heard, self.clock().mono)
         answer(found.position, None)
         if found.left is not None:
             self.fanout.send(self.replication.frames(live.slot, found.left), live)
+
+    def _keep(self, node: int, session: int, heard: Heartbeat) -> None:
+        """Keep a sign of life until they are told."""
+        before = self._beats.get(node)
+        if before is None and not (heard.metrics or heard.hits or heard.flows):
+            self._alive[node] = session
+            return
+        beat = Beat(node, session, heard.metrics, heard.hits, heard.flows)
+        self._beats[node] = beat if before is None else beat.after(before)
+        self._alive.pop(node, None)
 
     def peers(self, node: int, query: Query, answer: Answer) -> None:
         """Find peers in a node's own view: their parts as in its map."""
@@ -365,6 +385,7 @@ class Remote:
                 self._tell_beats()
 
     def _tell_beats(self) -> None:
-        if self._beats and self._end.stands:
-            beats, self._beats = list(self._beats.values()), {}
+        if (self._beats or self._alive) and self._end.stands:
+            beats = [*self._beats.values(), *(Beat(node, session) for node, session in self._alive.items())]
+            self._beats, self._alive = {}, {}
             self._end.say(Beats(beats))

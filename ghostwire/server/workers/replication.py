@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
+from ghostwire._native import pulse
 from ghostwire.coordinator.effects import MapFrom
 from ghostwire.coordinator.map_watch import Checked, MapWatch
 from ghostwire.coordinator.replica import Replica, decode_batch
@@ -24,6 +25,8 @@ class Replication:
         """Set once there is a replica."""
         self.mismatches = 0
         self.sent: Counter[str] = Counter()
+        self.usual = pulse.Pulse()
+        """Answers heartbeats for which a look at tables is enough."""
         self._next: Replica | None = None
         self._take(Replica())
 
@@ -37,6 +40,7 @@ class Replication:
         coming = self._next
         if coming is None:
             self._replica.apply(batch)
+            self._watch.teach(self.usual)
             return
         coming.apply(batch)
         if batch.position is not None:
@@ -59,7 +63,9 @@ class Replication:
         """What a node is to be told by what its heartbeat says of its map."""
         if heard.position is None or self._replica.node(slot) is None:
             return Checked()
-        return self._watch.check(node, slot, heard.position, heard.digest, mono)
+        found = self._watch.check(node, slot, heard.position, heard.digest, mono)
+        self._watch.teach(self.usual)  # a digest may have been kept
+        return found
 
     def forget(self, node: int) -> None:
         """A node's session is over."""
@@ -76,6 +82,7 @@ class Replication:
     def _take(self, replica: Replica) -> None:
         self._replica = replica
         self._watch = MapWatch(replica.maps, replica.maps.window.size // 4, self._mismatched)
+        self._watch.teach(self.usual)
 
     def _mismatched(self) -> None:
         self.mismatches += 1
