@@ -183,7 +183,7 @@ class Pacer:
         which makes their sets equal; it leaves out what it is told of itself.
         """
         alike: dict[bytes, tuple[BitMap, list[int]]] = {}
-        changed = (([node], shown.viewers, shown.slot) for node, shown in self._waiting.items())
+        changed = (([node], one.viewers, one.slot) for node, one in self._waiting.items())
         came = ((cohort.nodes, cohort.viewers, None) for cohort in self._cohorts)
         for nodes, waiting, own in chain(changed, came):
             viewers = waiting & among
@@ -195,8 +195,8 @@ class Pacer:
         for piece, holders in _pieces([viewers for viewers, _ in sets]):
             told = piece & among
             if told:
-                nodes = {node for holder in holders for node in sets[holder][1]}
-                yield Batch(told, tuple(sorted(nodes.difference(gone))))
+                shown = {node for holder in holders for node in sets[holder][1]}
+                yield Batch(told, tuple(sorted(shown.difference(gone))))
 
 
 def _pieces(sets: list[BitMap]) -> Iterator[tuple[BitMap, list[int]]]:

@@ -75,7 +75,10 @@ class Groups:
             else:
                 moved.append((standpoint, members))
         kept = {group.number for group in self._at.values()}
-        self.over += self._numbered.keys() - kept
+        for number in self._numbered.keys() - kept:
+            self.over.append(number)
+            # A snapshot that is under way passes over it.
+            self._numbered[number].members.clear()
         self._numbered = {number: group for number, group in self._numbered.items() if number in kept}
         for standpoint, members in moved:
             group = self._begin(standpoint)
