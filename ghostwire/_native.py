@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from core_ext import histogram as histogram
     from core_ext import inbox as inbox
     from core_ext import ipam as ipam
+    from core_ext import marks as marks
     from core_ext import netmap as netmap
     from core_ext import pace as pace
     from core_ext import policy as _cells
@@ -48,6 +49,7 @@ CYTHON_MODULES = frozenset(
         "histogram",
         "inbox",
         "ipam",
+        "marks",
         "netmap",
         "pace",
         "policy_cells",

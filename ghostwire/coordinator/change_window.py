@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from ghostwire._native import marks
 from ghostwire.coordinator.snapshot import FlushMark, MapChange, RunEnd
 from ghostwire.model.position import Position
 
@@ -31,8 +32,6 @@ QUIET: Final = frozenset(
 """Kinds of durable changes that are in no map."""
 RUNS: Final = 64
 """Earlier runs that positions are resumed from, at most."""
-MOST_GAPS: Final = 8
-"""Slots between those of one change that it is not about, as far as filling ranges is quicker than picking slots."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -279,27 +278,23 @@ class ChangeWindow:
         self._entries.append(entry)
         self._next = entry.number + 1
         reached = entry.seq + entry.vseq
-        self._runs.setdefault(entry.boot, _Run(entry.number)).sums.append(reached)
+        run = self._runs.get(entry.boot)
+        if run is None:
+            run = self._runs[entry.boot] = _Run(entry.number)
+        run.sums.append(reached)
         if entry.affected:
             # Slots of one view mostly lie side by side: kept as ranges they take a tenth of the room.
             entry.affected.run_optimize()
             self._mark(entry.affected, entry.number, reached)
 
     def _mark(self, affected: BitMap, number: int, reached: int) -> None:
-        """Note the last change of these slots, range by range where these are few."""
-        first, past = affected.min(), affected.max() + 1
+        """Note the last change of these slots."""
+        slots = affected.to_array()
+        past = slots[-1] + 1
         if past > len(self._changed):
             room = max(past, 2 * len(self._changed))
             self._changed, self._reached = _grown(self._changed, room), _grown(self._reached, room)
-        gaps = past - first - len(affected)
-        if gaps > MOST_GAPS:
-            those = np.frombuffer(affected.to_array(), dtype=np.uint32)
-            self._changed[those], self._reached[those] = number, reached
-            return
-        for gap in (BitMap(range(first, past)) - affected) if gaps else ():
-            self._changed[first:gap], self._reached[first:gap] = number, reached
-            first = gap + 1
-        self._changed[first:past], self._reached[first:past] = number, reached
+        marks.mark(self._changed, self._reached, slots, number, reached)
 
     def _drop_oldest(self) -> None:
         dropped = self._entries[: self.size]
