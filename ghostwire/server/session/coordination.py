@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ghostwire.coordinator.commands import Command, HeartbeatNode
+from ghostwire.coordinator.commands import Command, HeartbeatNode, SetEndpoints
 from ghostwire.coordinator.effects import SessionOpened
 from ghostwire.errors import GhostwireError
 from ghostwire.model.position import Position
@@ -45,8 +45,11 @@ class Coordination(Protocol):
     def heartbeat(self, node: int, session: int, heard: Heartbeat, answer: Answer) -> None:
         """A live session gave a sign of life: answered with the position that its map may move to, if to any."""
 
-    def peers(self, node: int, query: Query, answer: Answer) -> None:
-        """Find peers in a node's own view: their parts as in its map."""
+    def peers(self, live: Live, query: Query) -> tuple[bytes, ...]:
+        """Peers of a live session's own view: their parts as in its map. Raises `NotFoundError` outside of it."""
+
+    def announce(self, live: Live, endpoints: tuple[str, ...], heard: Heard) -> None:
+        """A live session says where its node may be reached. Raises `ValidationError`, or has it `heard` later."""
 
     def opened(self, opened: SessionOpened) -> None:
         """A session's connection still stood when its session did."""
@@ -97,14 +100,17 @@ class InProcess:
             answer,
         )
 
-    def peers(self, node: int, query: Query, answer: Answer) -> None:
-        """Find peers in a node's own view: their parts as in its map."""
-        try:
-            found = self._view.peers(node, node=query.node, name=query.name, address=query.address)
-        except GhostwireError as error:
-            answer(None, error)
-        else:
-            answer(found, None)
+    def peers(self, live: Live, query: Query) -> tuple[bytes, ...]:
+        """Peers of a live session's own view: their parts as in its map."""
+        return self._view.peers(live.node, node=query.node, name=query.name, address=query.address)
+
+    def announce(self, live: Live, endpoints: tuple[str, ...], heard: Heard) -> None:
+        """A live session says where its node may be reached."""
+        node, session = live.node, live.session
+        self.submit(
+            lambda op: SetEndpoints(op=op, actor=f"node:{node}", node=node, session=session, endpoints=endpoints),
+            lambda value, error: heard(error),
+        )
 
     def opened(self, opened: SessionOpened) -> None:
         """A session's connection still stood when its session did."""

@@ -16,10 +16,9 @@ from ghostwire.coordinator.commands import (
     ResyncNode,
     RotateNodeKey,
     SessionClosed,
-    SetEndpoints,
 )
 from ghostwire.coordinator.effects import KeyRotated, SessionOpened
-from ghostwire.errors import GhostwireError, WireError
+from ghostwire.errors import GhostwireError, NotFoundError, WireError
 from ghostwire.model.position import Position
 from ghostwire.server.errors import status_of, status_of_code
 from ghostwire.server.listen.router import Arrival
@@ -117,7 +116,9 @@ class NodeSession:
                     self.transport.send_framed(found)
                     return
             message = codec.decode_from_node(data)
-            if self._protocol.node_key is None and isinstance(message, Register | Hello):
+            if isinstance(message, Query) and self.session >= 0:
+                self._query(message)
+            elif self._protocol.node_key is None and isinstance(message, Register | Hello):
                 self._begin()
                 passage = Passage.JOIN if isinstance(message, Register) else Passage.RETURN
                 self._shell.turnstile.enter(passage, partial(self._open, message))
@@ -208,12 +209,7 @@ class NodeSession:
         elif isinstance(heard, Heartbeat):
             self._heartbeat(heard)
         elif isinstance(heard, Endpoints):
-            self._ask(
-                lambda op: SetEndpoints(
-                    op=op, actor=self._actor, node=self.node, session=self.session, endpoints=heard.endpoints
-                ),
-                _nothing,
-            )
+            self._shell.coordination.announce(self, heard.endpoints, self._heard_or_refused)
         elif isinstance(heard, RegisterBody):
             self._register(heard)
         elif isinstance(heard, HelloBody):
@@ -225,7 +221,7 @@ class NodeSession:
         elif isinstance(heard, Resync):
             self._resync()
         elif isinstance(heard, HeldHead):
-            self._shell.coordination.returned(heard.signed, self._head_heard)
+            self._shell.coordination.returned(heard.signed, self._heard_or_refused)
         elif isinstance(heard, NodeBye):
             self._leave(heard)
 
@@ -312,21 +308,20 @@ class NodeSession:
         self.transport.send(codec.encode(ack))
 
     def _query(self, query: Query) -> None:
-        pace = self._pace
+        shell, pace = self._shell, self._pace
         assert pace is not None  # noqa: S101 - set when the connection opened
-        self._shell.counters.queries += 1
+        shell.counters.queries += 1
+        try:
+            if self.session < 0:
+                raise NotFoundError("this session is over: open another one")
+            peers = shell.coordination.peers(self, query)
+        except GhostwireError as error:
+            self._refuse(error, final=False, query=query.id)
+            return
+        pace.charge(len(peers) / PEERS_A_MESSAGE)
+        self.transport.send(codec.encode(Answer(id=query.id, peers=peers, stale=shell.coordination.stale)))
 
-        def answer(peers: Any, error: GhostwireError | None) -> None:
-            if error is None:
-                pace.charge(len(peers) / PEERS_A_MESSAGE)
-                stale = self._shell.coordination.stale
-                self.transport.send(codec.encode(Answer(id=query.id, peers=peers, stale=stale)))
-            else:
-                self._refuse(error, final=False, query=query.id)
-
-        self._shell.coordination.peers(self.node, query, answer)
-
-    def _head_heard(self, error: GhostwireError | None) -> None:
+    def _heard_or_refused(self, error: GhostwireError | None) -> None:
         if error is not None:
             self._refuse(error, final=False)
 
@@ -453,10 +448,6 @@ class NodeSession:
 
 def _packed(message: bytes) -> bytes:
     return packed(message) if len(message) >= PACKED_FROM else message
-
-
-def _nothing(value: Any) -> None:
-    return
 
 
 def _ignored(value: Any, error: GhostwireError | None) -> None:

@@ -176,8 +176,10 @@ class SessionTransport(asyncio.Protocol):
         if self._paused:
             self._wait(data)
             self.waiting += len(data)
-        else:
+        elif self._answer or self.outlet is None:
             self._write(data)
+        else:
+            self.outlet.write(data)
 
     def close(self, code: int, reason: str = "") -> None:
         """Say why and wait, a little, for the node to close: cutting it off at once could lose what was said last."""

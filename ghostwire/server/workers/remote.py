@@ -28,7 +28,6 @@ from ghostwire.errors import (
     NotFoundError,
     PermissionDeniedError,
     UnavailableError,
-    ValidationError,
 )
 from ghostwire.model.beat import Beat
 from ghostwire.model.position import Position
@@ -101,6 +100,7 @@ class Remote:
         self._beats: dict[int, Beat] = {}
         self._alive: dict[int, int] = {}  # the sessions of nodes that gave a sign of life and said nothing with it
         self._endpoints: dict[int, SetEndpoints] = {}
+        self._announced: dict[int, SetEndpoints] = {}  # those that are on their way to a leader, by number
         self._heard_at = self._away_since = self.clock().mono
         self._beats_due = self._heard_at + BEATS_S
         self._acts: dict[type[Any], Callable[[Any], None]] = {
@@ -153,9 +153,6 @@ class Remote:
             self._endpoints.pop(command.node, None)
             self._end.say(command)
             return
-        if isinstance(command, SetEndpoints):
-            self._set_endpoints(command, answer)
-            return
         self._ask(command, self._op, answer)
 
     def glance(self, live: Live, message: bytes, utc: int) -> bytes | None:
@@ -189,15 +186,19 @@ class Remote:
         self._beats[node] = beat if before is None else beat.after(before)
         self._alive.pop(node, None)
 
-    def peers(self, node: int, query: Query, answer: Answer) -> None:
-        """Find peers in a node's own view: their parts as in its map."""
-        live = self.fanout.at(node)
-        try:
-            if live is None:
-                raise NotFoundError("this session is over: open another one")
-            answer(self.replication.peers(live.slot, query), None)
-        except GhostwireError as error:
-            answer(None, error)
+    def peers(self, live: Live, query: Query) -> tuple[bytes, ...]:
+        """Peers of a live session's own view: their parts as in its map."""
+        return self.replication.peers(live.slot, query)
+
+    def announce(self, live: Live, endpoints: tuple[str, ...], heard: Heard) -> None:
+        """Keep what a node says of itself until a leader has heard it, also where that is another one than now."""
+        check_endpoints(endpoints)
+        self._op += 1
+        node = live.node
+        command = SetEndpoints(op=self._op, actor=f"node:{node}", node=node, session=live.session, endpoints=endpoints)
+        self._endpoints[node] = command
+        if self.away_s <= CUT_S:
+            self._tell_endpoints(command)
 
     def opened(self, opened: SessionOpened) -> None:
         """The leader knows who is back."""
@@ -207,25 +208,13 @@ class Remote:
         self._op += 1
         self._ask(Returned(self._op, signed), self._op, lambda value, error: heard(error))
 
-    def _set_endpoints(self, command: SetEndpoints, answer: Answer) -> None:
-        """Keep what a node says of itself until a leader has heard it, also where that is another one than now."""
-        try:
-            check_endpoints(command.endpoints)
-        except ValidationError as error:
-            answer(None, error)
-            return
-        self._endpoints[command.node] = command
-        answer(None, None)
-        if self.away_s <= CUT_S:
-            self._tell_endpoints(command)
-
     def _tell_endpoints(self, command: SetEndpoints) -> None:
-        def heard(value: Any, error: GhostwireError | None) -> None:
-            if not isinstance(error, UnavailableError) and self._endpoints.get(command.node) is command:
-                del self._endpoints[command.node]
-
-        self._asked[command.op] = heard
+        self._announced[command.op] = command
         self._end.say(command)
+
+    def _endpoints_heard(self, command: SetEndpoints) -> None:
+        if self._endpoints.get(command.node) is command:
+            del self._endpoints[command.node]
 
     def _ask(self, message: Any, op: int, answer: Answer) -> None:
         if self.away_s > CUT_S:
@@ -272,6 +261,8 @@ class Remote:
         answer = self._asked.pop(op, None)
         if answer is not None:
             answer(value, error)
+        elif (announced := self._announced.pop(op, None)) is not None and not isinstance(error, UnavailableError):
+            self._endpoints_heard(announced)
 
     def _opened(self, opened: Opened) -> None:
         frames = self._with_map(opened.slot, opened.frames, opened.left)
@@ -361,6 +352,7 @@ class Remote:
         self.reached.set()
 
     def _refuse_all(self, reason: str) -> None:
+        self._announced.clear()
         asked, self._asked = self._asked, {}
         for answer in asked.values():
             answer(None, UnavailableError(reason, retry_after=1.0))

@@ -50,7 +50,7 @@ class Replication:
 
     def frames(self, slot: int, left: MapFrom) -> Iterable[bytes]:
         """What brings the map of the node in this slot up to date."""
-        if self._replica.node(slot) is None:
+        if slot not in self._replica.maps.arena:
             return ()
         found = None if left.held is None else self._replica.maps.resume(slot, left.held)
         if found is None:
@@ -61,7 +61,7 @@ class Replication:
 
     def check(self, node: int, slot: int, heard: Heartbeat, mono: float) -> Checked:
         """What a node is to be told by what its heartbeat says of its map."""
-        if heard.position is None or self._replica.node(slot) is None:
+        if heard.position is None or slot not in self._replica.maps.arena:
             return Checked()
         found = self._watch.check(node, slot, heard.position, heard.digest, mono)
         self._watch.teach(self.usual)  # a digest may have been kept
@@ -75,7 +75,7 @@ class Replication:
         """Peers of a node's own view. Raises `NotFoundError` for what it does not see."""
         if not self.stands.is_set():
             raise UnavailableError("this process is starting: ask again", retry_after=1.0)
-        if self._replica.node(slot) is None:
+        if slot not in self._replica.maps.arena:
             raise NotFoundError("there is no such peer")
         return self._replica.peers(slot, node=query.node, name=query.name, address=query.address)
 
