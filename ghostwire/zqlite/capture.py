@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -28,7 +29,8 @@ class Capture:
         self._computing: dict[str, Layout] = {}
         self._stale: dict[tuple[str, int], None] = {}
         self._held = [0]
-        connection.preupdate_hook(self._hook())
+        self._told = self._hook()
+        connection.preupdate_hook(self._told)
 
     def watch(self, schema: Schema) -> None:
         """Use these tables from now on."""
@@ -37,7 +39,17 @@ class Capture:
         }
         self.buffers = any(layout.module for layout in schema.values())
         self._computing = {layout.name: layout for layout in schema.values() if layout.computes}
-        self._connection.preupdate_hook(self._hook())
+        self._told = self._hook()
+        self._connection.preupdate_hook(self._told)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Within, somebody else sees to what rows become."""
+        self._connection.preupdate_hook(None)
+        try:
+            yield
+        finally:
+            self._connection.preupdate_hook(self._told)
 
     def begin(self) -> None:
         """Start the next operation's list."""

@@ -75,7 +75,8 @@ _NEVER = {
 class Guard:
     """The authorizer of one connection. SQLite asks it when it compiles a statement, never while one runs.
 
-    `trusting` is set while one of the store's own statements compiles; `denial` says what was refused last. `sealed`
+    `trusting` is set while one of the store's own statements compiles; `denial` says what was refused last. `heard`,
+    where it is a list, gets all that is asked: action, table, column, and the trigger or view that asks. `sealed`
     are the tables, in small letters, that only the triggers of their views may put rows into; such a table and its view
     are dropped and altered together, while `reshaping` is set.
     """
@@ -85,11 +86,14 @@ class Guard:
         self.reshaping = False
         self.sealed: frozenset[str] = frozenset()
         self.denial = ""
+        self.heard: list[tuple[int, str | None, str | None, str | None]] | None = None
         connection.authorizer = self._authorize
 
     def _authorize(
         self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
     ) -> int:
+        if self.heard is not None:
+            self.heard.append((action, first, second, trigger))
         if self.trusting:
             return apsw.SQLITE_OK
         name = (second if action == apsw.SQLITE_ALTER_TABLE else first) or ""

@@ -34,7 +34,7 @@ class ShortReads:
     __slots__ = ("_connection", "_kept", "begin", "rollback", "statements")
 
     def __init__(self, connection: apsw.Connection) -> None:
-        _introduce()
+        introduce()
         self._connection = sqlite.Connection(connection)
         self._kept: dict[str, sqlite.Statement] = {}
         self.statements: Mapping[str, sqlite.Statement] = self._kept
@@ -64,7 +64,7 @@ class ShortReads:
 
 
 @cache
-def _introduce() -> None:
+def introduce() -> None:
     """Have SQLite hand its functions to rust_ext, as it does to every extension; once for all connections."""
     connection = apsw.Connection(":memory:")
     try:

@@ -7,8 +7,9 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import apsw
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 GROUP_OPERATIONS: Final = 512
 GROUP_SECONDS: Final = 0.002
+DETACHED_OPERATIONS: Final = 32
+"""So many are handed over at a time: each that is handed back has the others read again."""
 CHECKPOINT_PAGES: Final = 1024
 """4 MiB of log: moved into the file at the next quiet moment."""
 CHECKPOINT_NOW_PAGES: Final = 4096
@@ -68,11 +71,15 @@ class Ticket(NamedTuple):
 
 @dataclass(slots=True)
 class WriterCounters:
-    """Totals since the store was opened. `put` less `taken` waits in the queue; `busy_ns` is the thread's CPU time."""
+    """Totals since the store was opened. `put` less `taken` waits in the queue; `busy_ns` is the thread's CPU time.
+
+    `detached` of the `operations` were applied without the interpreter.
+    """
 
     put: int = 0
     taken: int = 0
     operations: int = 0
+    detached: int = 0
     refused: int = 0
     commits: int = 0
     checkpoints: int = 0
@@ -244,10 +251,14 @@ class Writer:
         deadline = time.monotonic() + GROUP_SECONDS
         taken = 0
         try:
-            applier.own("BEGIN IMMEDIATE")
-            for ticket in tickets:
-                taken += 1
-                done.append(self._apply(ticket))
+            while taken < len(tickets):
+                before, taken = taken, min(taken + DETACHED_OPERATIONS, len(tickets))
+                done += self._together(tickets[before:taken])
+                if not applier.connection.in_transaction:
+                    applier.own("BEGIN IMMEDIATE")
+                if len(done) == before:
+                    done.append(self._apply(tickets[before]))
+                taken = len(done)
                 if not applier.connection.in_transaction:
                     raise _Lost(done[-1][2])
                 if self.fatal is not None or (time.monotonic() > deadline and not self._inbox.empty()):
@@ -257,6 +268,22 @@ class Writer:
             self._abandon(applier, mark)
             return self._again(tickets[:taken], done, error), tickets[taken:]
         return done, tickets[taken:]
+
+    def _together(self, tickets: list[Ticket]) -> list[Answer]:
+        """Apply operations without the interpreter, from the first on, for as long as they are known and usual."""
+        operations = [ticket.work for ticket in takewhile(lambda ticket: isinstance(ticket.work, Operation), tickets)]
+        if not operations:
+            return []
+        done = self._applier.together(cast("list[Operation]", operations), GROUP_SECONDS)
+        self.counters.operations += len(done)
+        self.counters.detached += len(done)
+        alert = self._watch.alert
+        answers: list[Answer] = []
+        for ticket, (record, took) in zip(tickets, done, strict=False):
+            answers.append((ticket.future, record, None))
+            if took > alert:
+                self._watch.tell("query", took, record.kind)
+        return answers
 
     def _apply(self, ticket: Ticket) -> Answer:
         work = ticket.work
@@ -405,7 +432,7 @@ class Writer:
                 handed = self._inbox.get_nowait() or ()
                 late += [(ticket.future, None, closed) for ticket in handed if isinstance(ticket, Ticket)]
         self._answer(late)
-        engine.close(self._applier.connection)
+        self._applier.close()
 
 
 class _Lost(Exception):  # noqa: N818 (never leaves this file)

@@ -1,4 +1,4 @@
-//! `rust_ext.sqlite`: short statements on apsw's connections, run without letting go of the interpreter.
+//! `rust_ext.sqlite`: work on apsw's connections. Short reads keep the interpreter, operations let go of it once.
 use pyo3::prelude::*;
 use std::ffi::{c_char, c_int, c_void};
 
@@ -22,10 +22,12 @@ pub mod sqlite {
     use crate::errors;
     use gw_sqlite::Value;
     use pyo3::exceptions::PyException;
+    use pyo3::intern;
     use pyo3::prelude::*;
     use pyo3::types::{PyBytes, PyFloat, PyInt, PyList, PyNone, PyString, PyTuple};
     use std::ops::ControlFlow::{Break, Continue};
     use std::sync::{Mutex, MutexGuard};
+    use std::time::Duration;
 
     #[pyclass(frozen, module = "rust_ext.sqlite")]
     struct Connection {
@@ -178,6 +180,136 @@ pub mod sqlite {
             self.rows = Some((generation, class.clone().unbind()));
             Ok(class)
         }
+    }
+
+    /// What operations on a connection need.
+    #[pyclass(frozen, module = "rust_ext.sqlite")]
+    struct Operations {
+        kept: Mutex<Option<gw_sqlite::Operations>>, // dropped before its opener
+        _opener: Py<PyAny>,
+    }
+
+    /// Number, time, body, the hash before and its own, nanoseconds.
+    type Change<'py> = (i64, i64, Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64);
+
+    /// What was applied, whether the next one was unusual, and why the transaction is lost, if it is.
+    type Applied<'py> = (Vec<Change<'py>>, bool, Option<(i32, String)>);
+
+    #[pymethods]
+    impl Operations {
+        /// Over an `apsw.Connection`, for tables by id, name and the SELECT that reads a row by its row id.
+        #[new]
+        fn new(opener: Bound<'_, PyAny>, tables: Vec<(i64, String, String)>) -> PyResult<Self> {
+            let py = opener.py();
+            let address = opener.call_method0("sqlite3_pointer")?.extract()?;
+            let tables: Vec<_> =
+                tables.iter().map(|(id, name, images)| gw_sqlite::Table { id: *id, name, images }).collect();
+            // SAFETY: apsw tells where its open connection is, and the statements keep it open.
+            let kept = unsafe { gw_sqlite::Connection::at(address) }
+                .and_then(|on| gw_sqlite::Operations::new(on, &tables))
+                .filter(|_| matches!(refused(py), Ok(false)))
+                .ok_or_else(|| errors::invalid("SQLite has not loaded this library, or does not know these tables"))?;
+            Ok(Self { kept: Mutex::new(Some(kept)), _opener: opener.unbind() })
+        }
+
+        /// Keep a statement that gives no rows. False for any other text.
+        fn learn(&self, text: &Bound<'_, PyString>) -> PyResult<bool> {
+            let (py, text) = (text.py(), text.to_str()?);
+            let learnt = free(&self.kept).and_then(|mut kept| Some(kept.as_mut()?.learn(text)));
+            Ok(!refused(py)? && learnt.unwrap_or(false))
+        }
+
+        /// Leave a text to apsw.
+        fn forget(&self, text: &str) {
+            if let Some(kept) = free(&self.kept).as_mut().and_then(|kept| kept.as_mut()) {
+                kept.forget(text);
+            }
+        }
+
+        /// Apply operations, each with the time it is to have, from the first on until one is unusual or `within`
+        /// nanoseconds are over. Begins the transaction where none is open.
+        fn apply<'py>(
+            &self,
+            py: Python<'py>,
+            operations: Vec<Bound<'py, PyAny>>,
+            times: Vec<i64>,
+            log: (i64, i64, i64, i64, [u8; 32]),
+            within: u64,
+        ) -> PyResult<Applied<'py>> {
+            let mut kept = free(&self.kept);
+            let Some(kept) = kept.as_mut().and_then(|kept| kept.as_mut()) else { return Ok((Vec::new(), false, None)) };
+            let asked: Vec<_> = operations.iter().map_while(|operation| Asked::of(kept, operation)).collect();
+            let usual: Vec<_> = asked.iter().zip(times).map_while(|(asked, ts)| asked.operation(ts)).collect();
+            if usual.is_empty() {
+                return Ok((Vec::new(), false, None));
+            }
+            let (epoch, since, seq, ts, hash) = log;
+            let log = gw_sqlite::Log { epoch, since, head: gw_sqlite::Head { seq, ts, hash } };
+            let mut applied = Vec::with_capacity(usual.len());
+            let ended = py.detach(|| kept.apply(log, &usual, Duration::from_nanos(within), &mut applied));
+            refused(py)?;
+            let changes = applied.iter().map(|change| row(py, change)).collect();
+            Ok(match ended {
+                Ok(unusual) => (changes, unusual, None),
+                Err(failure) => (changes, false, Some((failure.code, failure.message))),
+            })
+        }
+
+        /// Enter the signature of a commit. False where apsw should.
+        fn sign(&self, py: Python<'_>, seq: i64, signature: &[u8]) -> PyResult<bool> {
+            let signed = free(&self.kept).and_then(|mut kept| Some(kept.as_mut()?.sign(seq, signature)));
+            Ok(!refused(py)? && signed.unwrap_or(false))
+        }
+
+        /// Let apsw close the connection.
+        fn close(&self) {
+            if let Some(mut kept) = free(&self.kept) {
+                *kept = None;
+            }
+        }
+    }
+
+    /// An operation as Python has it.
+    struct Asked<'py> {
+        kind: Bound<'py, PyString>,
+        actor: Bound<'py, PyString>,
+        steps: Vec<(usize, Vec<Bound<'py, PyAny>>, Option<i64>)>,
+    }
+
+    impl<'py> Asked<'py> {
+        /// None where a statement is unknown, or its parameters have names.
+        fn of(kept: &gw_sqlite::Operations, operation: &Bound<'py, PyAny>) -> Option<Self> {
+            let py = operation.py();
+            let text = |name| operation.getattr(name).ok()?.cast_into::<PyString>().ok();
+            let statements = operation.getattr(intern!(py, "statements")).ok()?.cast_into::<PyTuple>().ok()?;
+            let step = |statement: Bound<'py, PyAny>| {
+                let sql = statement.getattr(intern!(py, "sql")).ok()?.cast_into::<PyString>().ok()?;
+                let params = statement.getattr(intern!(py, "params")).ok()?.cast_into::<PyTuple>().ok()?;
+                let rows = statement.getattr(intern!(py, "rows")).ok()?.extract().ok()?;
+                Some((kept.number(sql.to_str().ok()?)?, params.iter().collect(), rows))
+            };
+            Some(Self {
+                kind: text(intern!(py, "kind"))?,
+                actor: text(intern!(py, "actor"))?,
+                steps: statements.iter().map(step).collect::<Option<_>>()?,
+            })
+        }
+
+        /// The same for SQLite. None where a parameter is of a type that it has not.
+        fn operation(&self, ts: i64) -> Option<gw_sqlite::Operation<'_>> {
+            let mut steps = Vec::with_capacity(self.steps.len());
+            for (statement, params, rows) in &self.steps {
+                let values = params.iter().map(value).collect::<Option<_>>()?;
+                steps.push(gw_sqlite::Step { statement: *statement, values, rows: *rows });
+            }
+            Some(gw_sqlite::Operation { kind: self.kind.to_str().ok()?, actor: self.actor.to_str().ok()?, steps, ts })
+        }
+    }
+
+    fn row<'py>(py: Python<'py>, change: &gw_sqlite::Change) -> Change<'py> {
+        let bytes = |data: &[u8]| PyBytes::new(py, data);
+        let (head, took) = (change.head, change.took.as_nanos() as u64);
+        (head.seq, head.ts, bytes(&change.body), bytes(&change.prev), bytes(&head.hash), took)
     }
 
     /// What nobody else is using now; who runs it again from within is using it.

@@ -45,6 +45,18 @@ impl Connection {
         unsafe { sqlite::sqlite3_get_autocommit(self.raw()) == 0 }
     }
 
+    /// Rows that the last statement has changed by itself.
+    pub(crate) fn changes(self) -> i64 {
+        // SAFETY: the connection is open.
+        unsafe { sqlite::sqlite3_changes64(self.raw()) }
+    }
+
+    /// Rows that were changed since it was opened, also by triggers and references.
+    pub(crate) fn total_changes(self) -> i64 {
+        // SAFETY: the connection is open.
+        unsafe { sqlite::sqlite3_total_changes64(self.raw()) }
+    }
+
     /// What failed last. For whoever keeps other threads out.
     pub(crate) fn message(self) -> String {
         // SAFETY: the connection is open, and its message ends with a zero and stands until its next call.

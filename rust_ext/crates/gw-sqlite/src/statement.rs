@@ -101,7 +101,25 @@ impl Statement {
         }
     }
 
-    fn columns(&self) -> c_int {
+    /// Runs it to its end, whatever rows it gives, however long that takes: an extended result code. For whoever keeps
+    /// other threads out.
+    pub(crate) fn perform(&mut self, values: &[Value<'_>]) -> c_int {
+        let begun = Begun::of(self, values);
+        loop {
+            match begun.step() {
+                sqlite::SQLITE_ROW => {}
+                code => return code,
+            }
+        }
+    }
+
+    /// What `take` makes of its first row. None where there is none. For whoever keeps other threads out.
+    pub(crate) fn first<T>(&mut self, values: &[Value<'_>], take: impl FnOnce(Row<'_>) -> Option<T>) -> Option<T> {
+        let begun = Begun::of(self, values);
+        if begun.step() == sqlite::SQLITE_ROW { take(Row(begun.statement)) } else { None }
+    }
+
+    pub(crate) fn columns(&self) -> c_int {
         // SAFETY: the statement is compiled.
         unsafe { sqlite::sqlite3_column_count(self.raw.as_ptr()) }
     }
@@ -139,7 +157,51 @@ impl Drop for Statement {
     }
 }
 
-/// A statement between its first value and its end, whichever way that comes.
+/// A statement that has its values, until it is done with.
+struct Begun<'s, 'v> {
+    statement: &'s Statement,
+    bound: c_int,
+    _values: PhantomData<&'v ()>,
+}
+
+impl<'s, 'v> Begun<'s, 'v> {
+    fn of(statement: &'s mut Statement, values: &[Value<'v>]) -> Self {
+        let mut bound = sqlite::SQLITE_OK;
+        if values.len() != statement.parameters() {
+            bound = sqlite::SQLITE_RANGE;
+        }
+        for (at, value) in (1..).zip(values) {
+            if bound == sqlite::SQLITE_OK {
+                bound = statement.bind(at, *value);
+            }
+        }
+        Self { statement, bound, _values: PhantomData }
+    }
+
+    fn step(&self) -> c_int {
+        if self.bound != sqlite::SQLITE_OK {
+            return self.bound;
+        }
+        // SAFETY: the statement is compiled, and no other thread is in the connection.
+        match unsafe { sqlite::sqlite3_step(self.statement.raw.as_ptr()) } {
+            code @ (sqlite::SQLITE_ROW | sqlite::SQLITE_DONE) => code,
+            // SAFETY: the connection is open.
+            _ => unsafe { sqlite::sqlite3_extended_errcode(self.statement.on.raw()) },
+        }
+    }
+}
+
+impl Drop for Begun<'_, '_> {
+    fn drop(&mut self) {
+        // SAFETY: the statement is compiled, and no other thread is in the connection.
+        unsafe {
+            sqlite::sqlite3_reset(self.statement.raw.as_ptr());
+            sqlite::sqlite3_clear_bindings(self.statement.raw.as_ptr());
+        }
+    }
+}
+
+/// A short statement between its first value and its end, whichever way that comes.
 struct Running<'s, 'v> {
     statement: &'s Statement,
     within: bool, // a transaction
