@@ -18,4 +18,4 @@ cdef class Bucket:
 @cython.final
 cdef class Pace:
     cdef Tokens tokens
-    cdef int excess
+    cdef double few

@@ -2,20 +2,14 @@
 
 cimport cython
 
-from ghostwire.errors import ResourceExhaustedError, WireError
-
 cdef enum:
-    FORGIVEN = 50                # questions beyond the rate that are refused one by one; then there is no more patience
+    TOGETHER = 10                # frames let in at a time from whoever sent too many: each time costs the server a turn
 
 
-cdef double take(Tokens *tokens, double now) noexcept:
-    """Take one: 0 when there was one, else the seconds until there is."""
+cdef void fill(Tokens *tokens, double now) noexcept:
+    """Add what has come since it was last filled."""
     tokens.left = min(tokens.burst, tokens.left + (now - tokens.at) * tokens.rate)
     tokens.at = now
-    if tokens.left >= 1.0:
-        tokens.left -= 1.0
-        return 0.0
-    return (1.0 - tokens.left) / tokens.rate
 
 
 @cython.final
@@ -27,7 +21,11 @@ cdef class Bucket:
 
     def take(self, double now):
         """Take one token: 0 when there was one, else the seconds until there is."""
-        return take(&self.tokens, now)
+        fill(&self.tokens, now)
+        if self.tokens.left >= 1.0:
+            self.tokens.left -= 1.0
+            return 0.0
+        return (1.0 - self.tokens.left) / self.tokens.rate
 
     def charge(self, double tokens):
         """Take tokens for what was dearer than it looked. They may be more than there are: then the next ones wait."""
@@ -36,20 +34,17 @@ cdef class Bucket:
 
 @cython.final
 cdef class Pace:
-    """A bucket whose owner refuses what is asked too fast."""
+    """A bucket whose owner lets in what has come, and then takes no more until a few more may come."""
 
     def __cinit__(self, double rate, double burst, double now):
         self.tokens = Tokens(rate, burst, burst, now)
+        self.few = min(burst, <double> TOGETHER)
 
     def take(self, double now):
-        """Count one question. Raises `ResourceExhaustedError` beyond the rate, `WireError` when that goes on."""
-        cdef double wait = take(&self.tokens, now)
-        if wait == 0.0:
-            return
-        self.excess += 1
-        if self.excess > FORGIVEN:
-            raise WireError("far too many messages a second")
-        raise ResourceExhaustedError("too many messages a second: slow down", retry_after=wait)
+        """Count one frame: 0 while another may follow it at once, else the seconds for which none may."""
+        fill(&self.tokens, now)
+        self.tokens.left -= 1.0
+        return 0.0 if self.tokens.left >= 1.0 else (self.few - self.tokens.left) / self.tokens.rate
 
     def charge(self, double tokens):
         """Count an answer that was dearer than its question looked."""

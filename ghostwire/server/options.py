@@ -21,6 +21,9 @@ class Limits:
     handshakes: int = 512
     """Connections that may stand between accept and their first complete request head, TLS included."""
     handshakes_per_address: int = 256
+    failures_per_s: float = 4.0
+    """Connections from one address that may turn out no good, after `failures_burst`; then the next are turned away."""
+    failures_burst: int = 100
     unproved_s: float = 20.0
     """How long a node connection may stay without a session."""
     connections: int = 18_000

@@ -96,7 +96,7 @@ class PublicPort:
         self._coordination = coordination
         gate = open_gate(options, naming, identity, world.entropy)
         self.sessions = SessionShell(coordination, gate, world.entropy, limits, world.observer)
-        self.admission = Admission(self._within_files(limits, options.workers))
+        self.admission = Admission(self._within_files(limits, options.workers), lambda: world.clock().mono)
         self.doors = Doors(naming.answers_to(), options.trusted_proxies)
         self._routes = Routes(limits, self.admission, self.doors, http, self.sessions.connect)
         self._acceptors: list[Acceptor] = []
@@ -145,8 +145,12 @@ class PublicPort:
 
     def _make(self, connection: socket.socket) -> Accepted | None:
         address = public.peer_address(connection)
+        shared = self.doors.trusts(address)
+        if not shared and self.admission.bars(address):
+            self._turnaway.dismiss(connection)
+            return None
         full = len(self._coordination.fanout) >= MOST_SESSIONS
-        if full or not self.admits or not self.admission.admit(address, shared=self.doors.trusts(address)):
+        if full or not self.admits or not self.admission.admit(address, shared=shared):
             return self._turnaway.meet(connection)
         secure, loop = self._context is not None, asyncio.get_running_loop()
         return Router(self._routes, address, secure, loop, self._world.clock().utc)

@@ -26,7 +26,7 @@ from tests.integration.recorder import Recorder
 from tests.unit.server.test_errors import every_error
 
 KNOWN = {kind.code for kind in every_error(GhostwireError)}
-LIMITS = Limits(messages_per_s=100_000.0, messages_burst=100_000, unproved_s=5.0)
+LIMITS = Limits(messages_per_s=100_000.0, messages_burst=100_000, failures_burst=1_000_000, unproved_s=5.0)
 
 
 class Target:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ghostwire.errors import ResourceExhaustedError, WireError
-
-FORGIVEN: Final = 50
-"""Questions beyond the rate that are refused one by one; after that there is no more patience."""
+TOGETHER: Final = 10
+"""Frames that are let in at a time from whoever sent too many."""
 
 
 class Bucket:
@@ -19,14 +17,18 @@ class Bucket:
         self._rate, self._burst = rate, burst
         self._tokens, self._at = burst, now
 
-    def take(self, now: float) -> float:
-        """Take one token: 0 when there was one, else the seconds until there is."""
+    def wait(self, now: float, tokens: float = 1.0) -> float:
+        """Seconds until there are so many tokens; 0 where there are."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if self._tokens >= 1.0:
+        return 0.0 if self._tokens >= tokens else (tokens - self._tokens) / self._rate
+
+    def take(self, now: float) -> float:
+        """Take one token: 0 when there was one, else the seconds until there is."""
+        wait = self.wait(now)
+        if not wait:
             self._tokens -= 1.0
-            return 0.0
-        return (1.0 - self._tokens) / self._rate
+        return wait
 
     def charge(self, tokens: float) -> None:
         """Take tokens for what was dearer than it looked. They may be more than there are: then the next ones wait."""
@@ -34,23 +36,19 @@ class Bucket:
 
 
 class Pace:
-    """A bucket whose owner refuses what is asked too fast."""
+    """A bucket whose owner lets in what has come, and then takes no more until a few more may come."""
 
-    __slots__ = ("_bucket", "_excess")
+    __slots__ = ("_bucket", "_few")
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._bucket = Bucket(rate, burst, now)
-        self._excess = 0
+        self._few = min(burst, TOGETHER)
 
-    def take(self, now: float) -> None:
-        """Count one question. Raises `ResourceExhaustedError` beyond the rate, `WireError` when that goes on."""
-        wait = self._bucket.take(now)
-        if not wait:
-            return
-        self._excess += 1
-        if self._excess > FORGIVEN:
-            raise WireError("far too many messages a second")
-        raise ResourceExhaustedError("too many messages a second: slow down", retry_after=wait)
+    def take(self, now: float) -> float:
+        """Count one frame: 0 while another may follow it at once, else the seconds for which none may."""
+        self._bucket.wait(now)
+        self._bucket.charge(1.0)
+        return self._bucket.wait(now, self._few) if self._bucket.wait(now) else 0.0
 
     def charge(self, tokens: float) -> None:
         """Count an answer that was dearer than its question looked."""

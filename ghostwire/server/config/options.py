@@ -106,6 +106,8 @@ def limits(config: Config) -> Limits:
         body_s=bounds.body_time,
         handshakes=bounds.handshakes,
         handshakes_per_address=bounds.handshakes_per_address,
+        failures_per_s=bounds.failures_per_second,
+        failures_burst=bounds.failures_burst,
         unproved_s=bounds.unproved_time,
         connections=bounds.connections,
         http_connections=bounds.http_connections,

@@ -149,6 +149,10 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
     body_time: Annotated[Duration, Meta(description="Time for a request's body to arrive.")] = Duration(30)
     handshakes: Annotated[int, Meta(description="Connections that may stand before their first request.", ge=1)] = 512
     handshakes_per_address: Annotated[int, Meta(description="The same for one address (IPv6: /64).", ge=1)] = 256
+    failures_per_second: Annotated[
+        float, Meta(description="Connections of one address (IPv6: /64) that may turn out no good, on average.", gt=0)
+    ] = 4.0
+    failures_burst: Annotated[int, Meta(description="The same at once; then more are turned away.", ge=1)] = 100
     unproved_time: Annotated[Duration, Meta(description="How long a node may take to prove its key.")] = Duration(20)
     connections: Annotated[int, Meta(description="Connections in all.", ge=1)] = 18_000
     http_connections: Annotated[int, Meta(description="Of those, connections that are no node's.", ge=1)] = 1024

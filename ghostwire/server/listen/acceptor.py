@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Final
 from ghostwire.server.observer import Observer
 
 OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+A_TURN: Final = 8
+"""Connections that one turn of the event loop takes: those that stand are answered before more are met."""
 PAUSE_S: Final = 0.1
 """How long to wait for a descriptor when there is none."""
 
@@ -58,7 +61,9 @@ class Acceptor:
         self._socket.close()
 
     async def _run(self) -> None:
-        while True:
+        for number in itertools.count():
+            if number % A_TURN == 0:
+                await asyncio.sleep(0)
             try:
                 connection, _ = await self._loop.sock_accept(self._socket)
             except OSError as error:

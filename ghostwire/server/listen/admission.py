@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv6Address
 from typing import Final
 
+from ghostwire.server.listen.failures import Failures
+from ghostwire.server.listen.source import source_of
 from ghostwire.server.options import Limits
 
 SPARE_FILES: Final = 256
@@ -32,10 +33,11 @@ class Admission:
     stranger may keep open, has places of its own: it leaves nodes theirs.
     """
 
-    __slots__ = ("_by_address", "_http_by_address", "_limits", "http", "open", "refused", "unknown")
+    __slots__ = ("_by_address", "_failures", "_http_by_address", "_limits", "http", "open", "refused", "unknown")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, mono: Callable[[], float]) -> None:
         self._limits = limits
+        self._failures = Failures(limits.failures_per_s, limits.failures_burst, mono)
         self._by_address = _Sources()
         self._http_by_address = _Sources()
         self.open = 0
@@ -59,6 +61,16 @@ class Admission:
         self.unknown += 1
         self._by_address.add(address)
         return True
+
+    def bars(self, address: str) -> bool:
+        """Whether connections from there are turned away, since too many of them failed; if so this one is."""
+        barred = self._failures.too_many(address)
+        self.refused += barred
+        return barred
+
+    def failed(self, address: str) -> None:
+        """A connection from there was no good: what it sent was no request, no message, or no proof."""
+        self._failures.count(address)
 
     def known(self, address: str) -> None:
         """It is known now who or what this connection is for."""
@@ -89,7 +101,7 @@ class Admission:
 
 
 class _Sources:
-    """How many connections there are from where. IPv6 addresses of one /64 are one: each customer has all of one."""
+    """How many connections there are from where."""
 
     __slots__ = ("_counts",)
 
@@ -97,20 +109,13 @@ class _Sources:
         self._counts: Counter[str | bytes] = Counter()
 
     def count(self, address: str) -> int:
-        return self._counts.get(_source(address), 0)
+        return self._counts.get(source_of(address), 0)
 
     def add(self, address: str) -> None:
-        self._counts[_source(address)] += 1
+        self._counts[source_of(address)] += 1
 
     def remove(self, address: str) -> None:
-        source = _source(address)
+        source = source_of(address)
         self._counts[source] -= 1
         if not self._counts[source]:
             del self._counts[source]
-
-
-def _source(address: str) -> str | bytes:
-    if ":" in address:
-        with suppress(ValueError):
-            return IPv6Address(address).packed[:8]
-    return address

@@ -16,6 +16,8 @@ from ghostwire.server.listen.hosts import Doors
 from ghostwire.server.options import Limits
 
 HTTP_RETRY_S: Final = 5
+PASSING: Final = frozenset({408, 503})
+"""Refusals that say nothing of the client: the way to it may be slow, or the server full."""
 
 
 class Arrival:
@@ -32,6 +34,10 @@ class Arrival:
         if not self._known:
             self._known = True
             self._admission.known(self._peer)
+
+    def failed(self) -> None:
+        """It was for nothing that its client may have."""
+        self._admission.failed(self.address)
 
     def gone(self) -> None:
         """It has ended."""
@@ -105,7 +111,9 @@ class Router(Accepted):
             self._refuse(431, f"a request head of more than {self._routes.limits.head_bytes} bytes")
             return
         head = parse(self._data[: end + len(END)])
-        if head is not None and head.opens_session:
+        if head is None:
+            self._refuse(400, "no request of HTTP/1.1")
+        elif head.opens_session:
             self._open_session(head, self._data[end + len(END) :])
         else:
             self._serve_http()
@@ -150,6 +158,9 @@ class Router(Accepted):
             self._refuse(status_of(error).http, error.message)
             return
         arrival = Arrival(self._routes.admission, peer, doors.client(peer, head.headers))
+        if arrival.address != peer and self._routes.admission.bars(arrival.address):
+            self._refuse(503, "too many connections from there were for nothing: come back later", HTTP_RETRY_S)
+            return
         self._hand_over(self._routes.session(arrival, answer), rest)
 
     def _hand_over(self, protocol: asyncio.Protocol, data: bytes) -> None:
@@ -167,6 +178,8 @@ class Router(Accepted):
         self._refuse(408, f"no request within {self._routes.limits.head_s:g} s")
 
     def _refuse(self, status: int, detail: str, retry_after: int | None = None) -> None:
+        if status not in PASSING:
+            self._routes.admission.failed(self._address)
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(refusal(status, detail, retry_after))
             self._transport.close()

@@ -43,10 +43,14 @@ class Turnaway:
         if self.lingering < LINGERING:
             self.lingering += 1
             return Refused(self)
+        self.dismiss(connection)
+        return None
+
+    def dismiss(self, connection: socket.socket) -> None:
+        """Answer with what can be sent without waiting; the connection is to be closed."""
         with contextlib.suppress(OSError):  # it may have gone already
             connection.setblocking(False)
             connection.send(self._curt or next(self._answers))
-        return None
 
     def answer(self, transport: asyncio.Transport) -> None:
         """Say it, and leave it to the other side to close."""

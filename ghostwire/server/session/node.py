@@ -18,7 +18,14 @@ from ghostwire.coordinator.commands import (
     SessionClosed,
 )
 from ghostwire.coordinator.effects import KeyRotated, SessionOpened
-from ghostwire.errors import GhostwireError, NotFoundError, WireError
+from ghostwire.errors import (
+    AuthenticationError,
+    GhostwireError,
+    NotFoundError,
+    PermissionDeniedError,
+    ValidationError,
+    WireError,
+)
 from ghostwire.model.position import Position
 from ghostwire.server.errors import status_of, status_of_code
 from ghostwire.server.listen.router import Arrival
@@ -61,6 +68,10 @@ HEARTBEAT: Final = codec.encode(Heartbeat(digest=b"-"))[1:16]
 """What a heartbeat begins with, after a byte that says how many fields it has; most others are read at once."""
 UNREAD: Final = 2
 """Times `Limits.unread_bytes` that may wait for a node which goes on asking: changes take one, answers the other."""
+
+
+NO_GOOD: Final = (AuthenticationError, NotFoundError, PermissionDeniedError, ValidationError, WireError)
+"""Why a session is refused for what was sent; all else may be this server's doing, or pass."""
 
 
 class NodeSession:
@@ -133,6 +144,11 @@ class NodeSession:
             self._take(self._shell.coordination.clock().mono)
         except GhostwireError as error:
             self._refuse(error, final=isinstance(error, WireError))
+
+    def malformed(self) -> None:
+        """The node's frames are none."""
+        if self.session < 0:
+            self._arrival.failed()
 
     def drained(self) -> None:
         """A slow node has read everything: where frames were skipped, it gets its whole map."""
@@ -408,11 +424,12 @@ class NodeSession:
         self._busy = True
 
     def _take(self, now: float) -> None:
-        """Let one frame in, where this node may send another just now."""
+        """Let one frame in; no more are read until this node may send another."""
         assert self._pace is not None  # noqa: S101 - set when the connection opened
         if self.transport.waiting > UNREAD * self._shell.limits.unread_bytes:
             raise WireError("what was answered is left unread, and more is asked")
-        self._pace.take(now)
+        if wait := self._pace.take(now):
+            self.transport.hold(wait)
 
     def _refuse(self, error: GhostwireError, *, final: bool, query: int | None = None) -> None:
         self._shell.counters.refused[error.code] += 1
@@ -422,6 +439,9 @@ class NodeSession:
             code=error.code, message=error.message, retry_after=error.retry_after, final=final, query=query
         )
         self.transport.send(codec.encode(refusal))
+        if final and self.session < 0 and isinstance(error, NO_GOOD) and self._timer is not None:
+            # What ran out of time (its timer is gone then) may have waited for this server.
+            self._arrival.failed()
         if final:
             self.transport.close(status_of(error).ws, error.message)
 

@@ -35,6 +35,9 @@ class Receiver(Protocol):
     def control(self) -> None:
         """A ping or a pong came, which costs as much as a message."""
 
+    def malformed(self) -> None:
+        """What came is no WebSocket's, or too long: the connection is being closed."""
+
     def drained(self) -> None:
         """Everything that waited has been handed to the kernel."""
 
@@ -47,12 +50,16 @@ class SessionTransport(asyncio.Protocol):
 
     What is sent goes to the kernel at once while it takes it, by the `outlet`; afterwards it waits here, in order.
     `waiting` bytes is what the session's owner compares with its bound.
+
+    While it is on `hold`, what the node sends stays in the kernel, and in the end with the node; what had been read
+    before that, one read's bytes at most, waits here.
     """
 
     __slots__ = (
         "_answer",
         "_backlog",
         "_closing",
+        "_held",
         "_late",
         "_loop",
         "_paused",
@@ -74,6 +81,7 @@ class SessionTransport(asyncio.Protocol):
         self._backlog: deque[bytes | Iterator[bytes]] | None = None
         self._paused = False
         self._closing = False
+        self._held: asyncio.TimerHandle | None = None
         self._late = 0
 
     # The event loop's side.
@@ -89,7 +97,7 @@ class SessionTransport(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the node. After `close` only its own close frame counts."""
-        if not self._closing and (message := self._reader.whole(data)) is not None:
+        if self._held is None and not self._closing and (message := self._reader.whole(data)) is not None:
             self.receiver.message(message)
             return
         if self._closing:
@@ -98,8 +106,11 @@ class SessionTransport(asyncio.Protocol):
                 self.abort()
                 return
         self._reader.feed(data)
+        self._read()
+
+    def _read(self) -> None:
         try:
-            while (found := self._reader.poll()) is not None:
+            while self._held is None and (found := self._reader.poll()) is not None:
                 if not self._closing:
                     self._take(*found)
                 elif found[0] == Opcode.CLOSE:
@@ -110,6 +121,7 @@ class SessionTransport(asyncio.Protocol):
                 self._finish()
             else:
                 self.close(TOO_BIG if isinstance(error, ResourceExhaustedError) else BROKEN, error.message)
+                self.receiver.malformed()
 
     def pause_writing(self) -> None:
         """The kernel's buffer and the transport's are full."""
@@ -141,6 +153,8 @@ class SessionTransport(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._shut()
+        if self._held is not None:
+            self._held.cancel()
         self._backlog, self.waiting = None, 0
         self._transport = None
         self.receiver.closed()
@@ -180,6 +194,23 @@ class SessionTransport(asyncio.Protocol):
             self._write(data)
         else:
             self.outlet.write(data)
+
+    def hold(self, seconds: float) -> None:
+        """Take nothing more from the node for so long: whoever sends too fast is slowed down where it sends."""
+        if self._held is None and self._transport is not None and not self._closing:
+            self._transport.pause_reading()
+            self._held = self._loop.call_later(seconds, self._release)
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing is taken from the node just now."""
+        return self._held is not None
+
+    def _release(self) -> None:
+        self._held = None
+        self._read()
+        if self._held is None and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def close(self, code: int, reason: str = "") -> None:
         """Say why and wait, a little, for the node to close: cutting it off at once could lose what was said last."""

@@ -27,7 +27,7 @@ from ghostwire.testing.load.link import masked, upgrade_request
 from ghostwire.wire import codec
 from ghostwire.wire.client_session import ClientSession, Credentials
 from ghostwire.wire.keys import clamp, public_key
-from ghostwire.wire.messages import MAX_CLIENT_FRAME, MAX_SERVER_FRAME, Query, Refusal, ServerBye
+from ghostwire.wire.messages import MAX_CLIENT_FRAME, MAX_SERVER_FRAME, Hello, Query, Refusal, ServerBye, Welcome
 
 DRIP_S: Final = 0.25
 AGAIN_S: Final = 0.02
@@ -41,19 +41,23 @@ _NEXT_PIECE: Final = b"\x00" + _FIRST_PIECE[1:]
 
 
 class Attack(msgspec.Struct, frozen=True, kw_only=True):
-    """Play against this server from so many connections, from addresses from `source` on. Members join with `key`."""
+    """Play against this server from so many connections, which come from `source`. Members join with `key`.
+
+    `parts` names those that are played; all of them where it names none.
+    """
 
     door: Door
     source: str
     connections: int
     key: str
+    parts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Attack from {self.connections}>"
 
 
 class Attacked(msgspec.Struct, frozen=True, kw_only=True):
-    """How often each part was played to its end."""
+    """How often each part was begun."""
 
     tries: dict[str, int]
 
@@ -61,11 +65,33 @@ class Attacked(msgspec.Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Attack)
 
 
-class Stranger:
-    """One connection to the server."""
+class Member:
+    """A machine that was taken over: it has the keys of a node, and comes back as that node. It holds no map."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, attack: Attack) -> None:
-        self.reader, self.writer, self.attack = reader, writer, attack
+    def __init__(self, key: str) -> None:
+        self._who = Credentials(
+            node_private=clamp(os.urandom(32)),
+            machine_key=public_key(clamp(os.urandom(32))),
+            facts=NodeFacts(hostname="hostile"),
+            preauth_key=key,
+        )
+
+    def session(self, origin: str, spki: bytes) -> ClientSession:
+        """A session that has no map to come back with: it is sent the whole one."""
+        return ClientSession(self._who, NodeMap(), origin, spki)
+
+    def belongs(self, welcome: Welcome) -> None:
+        """It is known from here on: it needs no key to come back."""
+        self._who = msgspec.structs.replace(self._who, token=welcome.token, preauth_key=None)
+
+
+class Stranger:
+    """One connection to the server, perhaps a member's."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, attack: Attack, member: Member
+    ) -> None:
+        self.reader, self.writer, self.attack, self.member = reader, writer, attack, member
         self._frames = inbox.Frames(MAX_SERVER_FRAME)
 
     async def upgrade(self) -> None:
@@ -87,22 +113,20 @@ class Stranger:
             await self.writer.drain()
             await asyncio.sleep(0)
 
-    async def join(self) -> ClientSession:
-        """Become a member with a session and a map. Raises ConnectionError where the server refuses."""
-        who = Credentials(
-            node_private=clamp(os.urandom(32)),
-            machine_key=public_key(clamp(os.urandom(32))),
-            facts=NodeFacts(hostname="hostile"),
-            preauth_key=self.attack.key,
-        )
-        netmap = NodeMap()
-        seen = spki_seen(self.writer.get_extra_info("ssl_object"))
-        session = ClientSession(who, netmap, self.attack.door.origin, seen)
+    async def open(self) -> ClientSession:
+        """Take the member's session and its map. Raises ConnectionError where the server refuses."""
+        session = self.member.session(self.attack.door.origin, spki_seen(self.writer.get_extra_info("ssl_object")))
+        netmap = session.netmap
+        assert isinstance(netmap, NodeMap)  # noqa: S101 - it was made with one
         await self.upgrade()
         while netmap.position is None:
             for payload in await self.hear():
-                if isinstance(session.receive(payload), Refusal | ServerBye):
+                heard = session.receive(payload)
+                if isinstance(heard, Refusal | ServerBye):
                     raise ConnectionResetError
+                if isinstance(heard, Welcome):
+                    self.member.belongs(heard)
+                    netmap.belong_to(heard.node)
             while (answer := session.poll_transmit()) is not None:
                 self.writer.write(masked(answer))
         return session
@@ -147,21 +171,25 @@ async def noise(stranger: Stranger) -> None:
 
 
 async def forgery(stranger: Stranger) -> None:
-    """The hello of a node whose key this is not, with a proof that is as long as one."""
-    who = Credentials(node_private=clamp(os.urandom(32)), machine_key=bytes(32), facts=NodeFacts(hostname="hostile"))
-    session = ClientSession(who, NodeMap(), "http://elsewhere.example")
+    """The hello of a node whose key this is not, with a proof that looks like one."""
+    session = Member("").session(stranger.attack.door.origin, spki_seen(stranger.writer.get_extra_info("ssl_object")))
+    session.credentials = msgspec.structs.replace(session.credentials, preauth_key=None)
     await stranger.upgrade()
     while True:
         for payload in await stranger.hear():
             if isinstance(session.receive(payload), Refusal):
                 return
         while (answer := session.poll_transmit()) is not None:
+            hello = codec.decode_from_node(answer)
+            if isinstance(hello, Hello):
+                proof = msgspec.structs.replace(hello.proof, mac=os.urandom(len(hello.proof.mac)))
+                answer = codec.encode(msgspec.structs.replace(hello, proof=proof))
             stranger.writer.write(masked(answer))
 
 
 async def questions(stranger: Stranger) -> None:
     """A member that asks and gives signs of life without pause."""
-    session = await stranger.join()
+    session = await stranger.open()
     session.heartbeat(None)
     beat = session.poll_transmit() or b""
     await stranger.flood((masked(beat) + masked(codec.encode(Query(id=1)))) * BURST)
@@ -169,7 +197,7 @@ async def questions(stranger: Stranger) -> None:
 
 async def deafness(stranger: Stranger) -> None:
     """A member that asks for its map again and again, and reads nothing."""
-    session = await stranger.join()
+    session = await stranger.open()
     session.resync()
     ask = masked(session.poll_transmit() or b"")
     transport = stranger.writer.transport
@@ -194,7 +222,9 @@ PARTS: Final[tuple[Callable[[Stranger], Awaitable[None]], ...]] = (
 
 async def play(attack: Attack, number: int, tries: Counter[str]) -> None:
     """One part, again and again."""
-    part = PARTS[number % len(PARTS)]
+    parts = [part for part in PARTS if part.__name__ in attack.parts] or PARTS
+    part = parts[number % len(parts)]
+    member = Member(attack.key)
     while True:
         try:
             async with asyncio.timeout(GREETING_S):
@@ -204,13 +234,13 @@ async def play(attack: Attack, number: int, tries: Counter[str]) -> None:
         except (OSError, TimeoutError):
             await asyncio.sleep(AGAIN_S)
             continue
+        tries[part.__name__] += 1
         try:
-            await part(Stranger(reader, writer, attack))
+            await part(Stranger(reader, writer, attack, member))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, GhostwireError):
             pass  # the server has had enough of it: what that costs others is measured, not here
         finally:
             writer.transport.abort()
-        tries[part.__name__] += 1
         await asyncio.sleep(AGAIN_S)
 
 

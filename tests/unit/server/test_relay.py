@@ -36,7 +36,7 @@ async def test_the_leader_knows_both_ends_and_since_when(tmp_path: Path) -> None
     loop, limits = asyncio.get_running_loop(), Limits()
     shell = HttpShell(application, limits)
     leader = Acceptor(local.bind(tmp_path, relay.SOCKET), lambda _: relay.Preface(shell), Silent())
-    admission = Admission(limits)
+    admission = Admission(limits, lambda: 0.0)
     routes = Routes(
         limits, admission, Doors((), ()), partial(relay.Outward, tmp_path, 30.0), lambda *_: asyncio.Protocol()
     )
