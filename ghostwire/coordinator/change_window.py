@@ -32,6 +32,8 @@ QUIET: Final = frozenset(
 """Kinds of durable changes that are in no map."""
 RUNS: Final = 64
 """Earlier runs that positions are resumed from, at most."""
+MOST_UNMARKED: Final = 128
+"""Changes after which it is noted whose last ones they are, if nobody has asked before."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -111,9 +113,10 @@ class ChangeWindow:
         self._entries: list[Entry] = []
         self._next = 1
         self._fresh: list[Entry] = []
-        # By slot: the last change, and the sum of its position.
+        # By slot: the last change, and the sum of its position, but for the changes in `_unmarked`.
         self._changed: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
         self._reached: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
+        self._unmarked: list[Entry] = []
         self._runs: dict[bytes, _Run] = {}
 
     def restore(
@@ -233,11 +236,16 @@ class ChangeWindow:
 
     def last_change(self, slot: int) -> int:
         """The number of the last change to this node's map, as far as is known."""
+        self._mark_all()
         return int(self._changed[slot]) if slot < len(self._changed) else 0
 
     @property
     def by_slot(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The number of the last change to each map, and the sum of its position. They grow, and are others then."""
+        """The number of the last change to each map, and the sum of its position. They grow, and are others then.
+
+        They are as of this call: later changes may be in them or not.
+        """
+        self._mark_all()
         return self._changed, self._reached
 
     def running(self, changes: int) -> Running | None:
@@ -285,7 +293,20 @@ class ChangeWindow:
         if entry.affected:
             # Slots of one view mostly lie side by side: kept as ranges they take a tenth of the room.
             entry.affected.run_optimize()
-            self._mark(entry.affected, entry.number, reached)
+            self._unmarked.append(entry)
+            if len(self._unmarked) >= MOST_UNMARKED:
+                self._mark_all()
+
+    def _mark_all(self) -> None:
+        """Note whose last changes the newest ones are: backwards, as most of them concern the same nodes again."""
+        if self._unmarked:
+            later = BitMap()
+            for entry in reversed(self._unmarked):
+                affected = entry.affected - later
+                if affected:
+                    self._mark(affected, entry.number, entry.seq + entry.vseq)
+                    later |= affected
+            self._unmarked.clear()
 
     def _mark(self, affected: BitMap, number: int, reached: int) -> None:
         """Note the last change of these slots."""

@@ -46,6 +46,9 @@ class MapChanges:
             return False
         slot = present.slot
         self._views.journal.node(slot)
+        if old is None and new is not None:
+            self._came(new)
+            return True
         before = self._sight(old)
         retold = self._move(old, new)
         if new is None:
@@ -61,6 +64,23 @@ class MapChanges:
             self._window.add(self._mapper.position, (present.id,), tuple(sorted(owners)), viewers)
             self._tell_viewers(before, after, shown, retold)
         return self._tell_itself(before, after) or bool(viewers)
+
+    def _came(self, node: Node) -> None:
+        """A node came: those who see it are shown it. Its own map begins, which only a whole one tells."""
+        retold = self._views.place(None, node)
+        self._mapper.refresh(node)
+        peers = self._views.visible(node.slot)
+        viewers = peers | retold if retold else peers
+        position = self._mapper.position
+        if viewers:
+            owners = () if node.user_id is None else (node.user_id,)
+            self._window.add(position, (node.id,), owners, viewers)
+            # It takes nothing away from anyone: it may wait, unless filters are told with it.
+            self._mapper.arrive(node, peers - retold if retold else peers)
+            if retold:
+                self._push(peers & retold, self._mapper.alone(node), (), (), retold)
+                self._push(retold - peers, Parts(), (), (), retold)
+        self._window.add(position, (), (), BitMap([node.slot]))
 
     def _move(self, old: Node | None, new: Node | None) -> BitMap:
         """Follow in the views; whose filter may be another now."""
@@ -90,10 +110,6 @@ class MapChanges:
             parts = self._mapper.alone(after.node)
         if before.node is not None:
             gone = (before.node.id,)
-        if before.node is None and after.node is not None:
-            # A node that comes takes nothing away from anyone: it may wait, unless filters are told with it.
-            self._mapper.arrive(after.node, gained - retold)
-            gained &= retold
         orphaned, dropped = self._orphaned(before, after, lost)
         for viewers, shown_parts, gone_peers in (
             (gained, parts, ()),
@@ -129,9 +145,6 @@ class MapChanges:
         node = after.node
         if node is None:
             return False
-        if before.node is None:
-            self._window.add(self._mapper.position, (), (), BitMap([node.slot]))
-            return True
         gained = after.peers - before.peers
         lost = before.peers - after.peers
         own = after.self if after.self != before.self else None

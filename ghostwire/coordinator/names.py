@@ -20,6 +20,7 @@ MAX_TEXT: Final = 255
 MAX_METADATA: Final = 4096
 MAX_ROUTES: Final = 64
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_CLEAN: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _USER: Final = re.compile(r"[a-z0-9](?:[a-z0-9._@+-]{0,126}[a-z0-9])?")
 _TAG: Final = re.compile(r"tag:[a-z][a-z0-9-]{0,62}")
 _SEARCHED: Final = 32
@@ -32,6 +33,8 @@ def is_refused(name: str, reserved: tuple[str, ...]) -> bool:
 
 def clean_hostname(reported: str, reserved: tuple[str, ...]) -> str:
     """A DNS-safe label from what a machine calls itself: its first label, as far as it can be kept; else `node`."""
+    if len(reported) <= MAX_LABEL and _CLEAN.fullmatch(reported):
+        return "node" if is_refused(reported, reserved) else reported
     plain = unicodedata.normalize("NFKD", reported[:MAX_TEXT]).encode("ascii", "ignore").decode().lower()
     label = re.sub(r"[^a-z0-9]+", "-", plain.split(".", 1)[0])[:MAX_LABEL].strip("-")
     return "node" if not label or is_refused(label, reserved) else label
@@ -106,6 +109,8 @@ def check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
 
 def check_routes(routes: tuple[str, ...]) -> tuple[str, ...]:
     """Prefixes in their one way of writing, sorted, each once. Raises `ValidationError`."""
+    if not routes:
+        return ()
     if len(routes) > MAX_ROUTES:
         raise ValidationError(f"a node serves at most {MAX_ROUTES} routes")
     try:
@@ -119,6 +124,8 @@ def check_routes(routes: tuple[str, ...]) -> tuple[str, ...]:
 
 def printable(text: str, limit: int = MAX_TEXT) -> str:
     """The text without control, formatting and unpaired characters, at most `limit` long."""
+    if not text:
+        return text
     if text.isascii() and text.isprintable():
         return text[:limit].strip()
     kept = (c for c in text[: 4 * limit] if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))

@@ -12,11 +12,13 @@ from ghostwire._native import token
 from ghostwire.coordinator.class_numbers import ClassNumbers
 from ghostwire.model.filter import FilterRule, SightEnd
 from ghostwire.model.node import Node
-from ghostwire.policy import Engine, Standpoint
+from ghostwire.policy import Engine, FilterRow, Standpoint, filter_rule
 from ghostwire.wire.netmap import Filter, encode_part
 
 MOST_KEPT: Final = 8192
 """Filters that are kept encoded: more than a network has classes, unless addresses tell its nodes apart."""
+
+_rows: Final = msgspec.msgpack.Encoder()
 
 
 class Outlook:
@@ -36,35 +38,30 @@ class Outlook:
         not. So filters change only when a number gets its first node or loses its last one, when the routes change
         that `*` covers, or, in a policy with postures, conditions or denials, with any node.
         """
-        return Filter(rules=self._rules(slot), ends=self._ends(slot))
+        return Filter(rules=self._rules(self._engine.filter_rows(slot)), ends=self._ends(slot))
 
     def part(self, slot: int) -> bytes:
         """The same, encoded. Nodes with equal rules share the bytes, which are made once for all of them."""
-        ends = self._ends(slot)
+        rows, ends = self._engine.filter_rows(slot), self._ends(slot)
         if ends:
-            return encode_part(Filter(rules=self._rules(slot), ends=ends))
+            return encode_part(Filter(rules=self._rules(rows), ends=ends))
         if self._kept_at != self._numbers.turn or len(self._kept) >= MOST_KEPT:
             self._kept, self._kept_at = {}, self._numbers.turn
-        key = token.blake3(self._engine.filter_key(slot))
+        key = token.blake3(_rows.encode(rows))
         found = self._kept.get(key)
         if found is None:
-            found = self._kept[key] = encode_part(Filter(rules=self._rules(slot)))
+            found = self._kept[key] = encode_part(Filter(rules=self._rules(rows)))
         return found
 
-    def _rules(self, slot: int) -> tuple[FilterRule, ...]:
-        rules: list[FilterRule] = []
-        for rule in self._engine.native_filter(slot):
-            if rule.classes:
-                rule = msgspec.structs.replace(rule, classes=self._numbers.inhabited(rule.classes))
-            if rule.prefixes:
-                rule = msgspec.structs.replace(rule, prefixes=tuple(sorted(set(rule.prefixes))))
-            if rule.classes or rule.same_owner or rule.prefixes:
-                rules.append(rule)
-        return tuple(rules)
+    def _rules(self, rows: Iterable[FilterRow]) -> tuple[FilterRule, ...]:
+        rules = (filter_rule(row, self._numbers.inhabited(tuple(row[0])), tuple(sorted(set(row[2])))) for row in rows)
+        return tuple(rule for rule in rules if rule.classes or rule.same_owner or rule.prefixes)
 
     def _ends(self, slot: int) -> tuple[SightEnd, ...]:
         """Until when a node sees those whom it will not see for good, in order of time."""
         found = self._engine.sight_ends(slot)
+        if not (found.classes or found.nodes):
+            return ()
         classes: dict[int, list[int]] = {}
         for engine_class, until in found.classes.items():
             classes.setdefault(until, []).append(engine_class)

@@ -98,8 +98,7 @@ class Registrar:
         writes = self._keys.spend(key, utc, claim)
         if key.user_id is not None:
             self._users.hold(key.user_id, claim)
-        node = self._new(key, facts, claim, utc)
-        record = msgspec.structs.replace(node, node_key=node_key, machine_key=machine_key)
+        record = self._new((node_key, machine_key), key, facts, claim, utc)
         registered = Registered(node=record.id, created=True)
         return Decision("node.register", (*writes, Put("nodes", record)), lambda _: registered)
 
@@ -107,7 +106,8 @@ class Registrar:
         """Whether a node must register with a pre-auth key before it may come back."""
         return node.expired or 0 < node.key_expiry <= utc
 
-    def _new(self, key: PreauthKey, facts: NodeFacts, claim: Claim, utc: int) -> Node:
+    def _new(self, keys: tuple[bytes, bytes], key: PreauthKey, facts: NodeFacts, claim: Claim, utc: int) -> Node:
+        """A node with this node key and machine key, under a name, in a slot and with addresses that are taken."""
         name = self._names.free(self._base_name(facts))
         claim.take("name", name)
         slot = self.slots.take()
@@ -120,8 +120,8 @@ class Registrar:
             id=self._last,
             slot=slot,
             name=name,
-            node_key=b"",
-            machine_key=b"",
+            node_key=keys[0],
+            machine_key=keys[1],
             ipv4=addresses[0],
             ipv6=addresses[1],
             user_id=key.user_id,

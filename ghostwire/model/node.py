@@ -53,7 +53,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def __post_init__(self) -> None:
         """Have nodes that say the same of themselves, or bear the same tags, share the strings that say so."""
         for name in _ALIKE:
-            msgspec.structs.force_setattr(self, name, sys.intern(getattr(self, name)))
+            said = getattr(self, name)
+            if (shared := sys.intern(said)) is not said:
+                msgspec.structs.force_setattr(self, name, shared)
         if self.tags:
             msgspec.structs.force_setattr(self, "tags", tuple(map(sys.intern, self.tags)))
 

@@ -9,6 +9,7 @@ from ghostwire.policy.facts import (
     AccessGrant,
     Change,
     Explanation,
+    FilterRow,
     Limit,
     NodeFacts,
     Remark,
@@ -17,6 +18,7 @@ from ghostwire.policy.facts import (
     SightEnds,
     UserFacts,
     WrittenRule,
+    filter_rule,
 )
 from ghostwire.policy.language import Policy, default_policy
 
@@ -27,6 +29,7 @@ __all__ = [
     "Directory",
     "Engine",
     "Explanation",
+    "FilterRow",
     "Limit",
     "NodeFacts",
     "Policy",
@@ -40,4 +43,5 @@ __all__ = [
     "compile",
     "default_policy",
     "directory",
+    "filter_rule",
 ]

@@ -20,6 +20,7 @@ from ghostwire.policy.facts import (
     RuleMatch,
     SightEnds,
     access_row,
+    filter_rule,
     node_row,
     user_row,
 )
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ghostwire.policy.facts import AccessGrant, Change, NodeFacts, RuleRow, UserFacts
+    from ghostwire.policy.facts import AccessGrant, Change, FilterRow, NodeFacts, RuleRow, UserFacts
     from ghostwire.policy.language import Policy
 
-_encoder: Final = msgspec.msgpack.Encoder()
 Standpoint = tuple[int, int, int]
 """A class of identities, a class of addresses, and an owner where rules are about devices of one owner, else 0."""
 MOST_SIGHTS: Final = 4096
@@ -242,34 +242,11 @@ class Engine(policy_cells.Decisions):
 
     def native_filter(self, node_id: int) -> tuple[FilterRule, ...]:
         """Return what may come in to a node, sources named by class, same owner or prefix."""
-        return tuple(
-            FilterRule(
-                classes=tuple(classes),
-                same_owner=same_owner,
-                prefixes=tuple(prefixes),
-                destinations=tuple(destinations),
-                ports=tuple(ports),
-                protocols=tuple(protocols),
-                deny=deny,
-                until=until,
-                rule=rule,
-            )
-            for (
-                classes,
-                same_owner,
-                prefixes,
-                destinations,
-                ports,
-                protocols,
-                deny,
-                until,
-                rule,
-            ) in self._core.native_filter(node_id)
-        )
+        return tuple(filter_rule(row, tuple(row[0]), tuple(row[2])) for row in self._core.native_filter(node_id))
 
-    def filter_key(self, node_id: int) -> bytes:
-        """Return what `native_filter` says as bytes that are equal where it is, for those who keep what follows."""
-        return _encoder.encode(self._core.native_filter(node_id))
+    def filter_rows(self, node_id: int) -> list[FilterRow]:
+        """Return the same as the rows that `filter_rule` reads, for those who keep what follows from equal ones."""
+        return self._core.native_filter(node_id)
 
     def decide_each(self, pairs: Sequence[tuple[int, int]], probes: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
         """Whether each source of `pairs` may open each protocol and port of `probes` at its target; a row for a pair.

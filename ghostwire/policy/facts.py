@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from ghostwire.model.filter import FilterRule
+
 
 class UserFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One user. `id` is stable for ever; `role` is `owner`, `admin`, `member` or another role of the language."""
@@ -157,6 +159,7 @@ UserRow = tuple[int, str, str, str]
 AccessRow = tuple[int, int, int | None, list[int], list[str], list[str], int]
 LimitRow = tuple[str, str, int, bool, int]
 RuleRow = tuple[tuple[str, int, int, int, bool, bool, bool], bool, list[LimitRow], list[tuple[str, bool]], list[str]]
+FilterRow = tuple[list[int], bool, list[str], list[str], list[tuple[int, int]], list[int], bool, int, int]
 NodeRow = tuple[int, int | None, list[str], list[str], list[str], list[tuple[str, str]]]
 
 
@@ -177,3 +180,19 @@ def access_row(grant: AccessGrant) -> AccessRow:
     nodes = [name for name in grant.destinations if isinstance(name, int)]
     names = [name for name in grant.destinations if isinstance(name, str)]
     return grant.id, grant.user, grant.source, nodes, names, list(grant.ip), grant.until
+
+
+def filter_rule(row: FilterRow, classes: tuple[int, ...], prefixes: tuple[str, ...]) -> FilterRule:
+    """A filter's rule as the compiled engine gives it, with these sources."""
+    _, same_owner, _, destinations, ports, protocols, deny, until, rule = row
+    return FilterRule(
+        classes=classes,
+        same_owner=same_owner,
+        prefixes=prefixes,
+        destinations=tuple(destinations),
+        ports=tuple(ports),
+        protocols=tuple(protocols),
+        deny=deny,
+        until=until,
+        rule=rule,
+    )

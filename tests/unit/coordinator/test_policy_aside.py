@@ -103,7 +103,7 @@ def test_it_is_exchanged_without_being_compiled_again(net: SimNet, monkeypatch: 
 def test_whose_maps_change_is_found_before_it_comes_into_force(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the exchange nobody is looked at but whom it concerns, however many there are, and who changed meanwhile."""
     looks: list[int] = []
-    for name in ("standpoint", "filter_key", "class_of", "visible"):
+    for name in ("standpoint", "filter_rows", "class_of", "visible"):
         original = getattr(Engine, name)
 
         def look(engine: Engine, slot: int, original: Any = original) -> Any:
