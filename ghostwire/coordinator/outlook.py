@@ -22,14 +22,24 @@ _rows: Final = msgspec.msgpack.Encoder()
 
 
 class Outlook:
-    """Filters of nodes, by slot, with classes by the numbers that maps know them by."""
+    """Filters of nodes, by slot, with classes by the numbers that maps know them by. `routers` serve routes."""
 
-    def __init__(self, engine: Engine, numbers: ClassNumbers, nodes: Mapping[int, Node]) -> None:
+    def __init__(self, engine: Engine, numbers: ClassNumbers, nodes: Mapping[int, Node], routers: BitMap) -> None:
         self._engine = engine
         self._numbers = numbers
         self._nodes = nodes
+        self._routers = routers
+        self.tells_apart = engine.tells_nodes_apart
+        """Whether filters may tell nodes apart that stand at one place."""
         self._kept: dict[bytes, bytes] = {}
         self._kept_at = -1
+        self._from: dict[Standpoint, bytes] = {}
+
+    def look_again(self, *, rules: bool = False) -> None:
+        """Filters may be others: of nodes, or with `rules` because the policy's own are."""
+        self._from.clear()
+        if rules:
+            self.tells_apart = self._engine.tells_nodes_apart
 
     def filter(self, slot: int) -> Filter:
         """What may come in to a node, and until when it sees whom.
@@ -41,8 +51,17 @@ class Outlook:
         return Filter(rules=self._rules(self._engine.filter_rows(slot)), ends=self._ends(slot))
 
     def part(self, slot: int) -> bytes:
-        """The same, encoded. Nodes with equal rules share the bytes, which are made once for all of them."""
-        rows, ends = self._engine.filter_rows(slot), self._ends(slot)
+        """The same, encoded. Nodes with equal rules share the bytes, which are made once for all of them.
+
+        Those who stand at one place have equal rules, unless these are about their own addresses or routes.
+        """
+        ends, point = self._ends(slot), None
+        if not (ends or self.tells_apart or slot in self._routers):
+            point = self._engine.standpoint(slot)
+            found = self._from.get(point)
+            if found is not None:
+                return found
+        rows = self._engine.filter_rows(slot)
         if ends:
             return encode_part(Filter(rules=self._rules(rows), ends=ends))
         if self._kept_at != self._numbers.turn or len(self._kept) >= MOST_KEPT:
@@ -51,6 +70,10 @@ class Outlook:
         found = self._kept.get(key)
         if found is None:
             found = self._kept[key] = encode_part(Filter(rules=self._rules(rows)))
+        if point is not None and not any(row[3] for row in rows):
+            if len(self._from) >= MOST_KEPT:
+                self._from.clear()
+            self._from[point] = found
         return found
 
     def _rules(self, rows: Iterable[FilterRow]) -> tuple[FilterRule, ...]:

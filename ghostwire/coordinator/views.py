@@ -88,9 +88,9 @@ class Views:
         self._pools = pools
         self.journal = Journal()
         self.slots = BitMap(node.slot for node in state.nodes.values() if not node.expired)
+        self._routers = BitMap(slot for slot in self.slots if served_routes(state.node_by_slot[slot]))
         self._engine = self._build()
         self._number(ClassNumbers(1))
-        self._looks_at_each = self._engine.tells_nodes_apart
         self._aside: Aside | None = None
         self.bound = 0
         """Moves whenever names of the policy may have come to mean users."""
@@ -108,7 +108,7 @@ class Views:
 
     def _number(self, numbers: ClassNumbers) -> None:
         self.numbers = numbers
-        self.outlook = Outlook(self._engine, numbers, self._state.node_by_slot)
+        self.outlook = Outlook(self._engine, numbers, self._state.node_by_slot, self._routers)
         """What nodes see and let in now."""
 
     def rebind(self) -> Foreseen:
@@ -130,7 +130,6 @@ class Views:
             self._engine = successor.engine
             self._number(successor.numbers)
         self._engine.take_moved()
-        self._looks_at_each = self._engine.tells_nodes_apart
         self.bound += 1
         self.version += 1
         self.sight += 1
@@ -248,10 +247,14 @@ class Views:
         apart |= self._engine.told_apart(new.slot)
         self._note(lambda engine: engine.update(facts))
         self.slots.add(new.slot)
+        if facts.routes:
+            self._routers.add(new.slot)
+        else:
+            self._routers.discard(new.slot)
         renumbered = self.numbers.place(new.slot, self._engine.class_of(new.slot))
         routes = () if old is None else served_routes(old)
         self._doubt(affected | apart | BitMap([new.slot]))
-        if renumbered or facts.routes != routes or self._looks_at_each:
+        if renumbered or facts.routes != routes or self.outlook.tells_apart:
             apart |= affected
         return self._retold(apart, new.slot)
 
@@ -262,8 +265,9 @@ class Views:
         affected = self._engine.leave(old.slot)
         self._note(lambda engine: engine.leave(old.slot))
         self.slots.discard(old.slot)
+        self._routers.discard(old.slot)
         self._doubt(affected | apart)
-        if self.numbers.leave(old.slot) or served_routes(old) or self._looks_at_each:
+        if self.numbers.leave(old.slot) or served_routes(old) or self.outlook.tells_apart:
             apart |= affected
         return self._retold(apart, old.slot)
 
@@ -272,6 +276,7 @@ class Views:
         others = affected - BitMap([slot])
         if affected:
             self.version += 1
+            self.outlook.look_again()
             self.journal.rules(others)
         return others
 
@@ -301,7 +306,6 @@ class Views:
     def edit(self, policy: Policy) -> BitMap:
         """Follow a change of the policy's rules: whose peers, filter or class may be another."""
         affected = self._moving_classes(lambda: self._engine.edit(policy) or BitMap())
-        self._looks_at_each = self._engine.tells_nodes_apart
         return affected | self.turn()
 
     def census(self, at: int) -> Census:
@@ -333,6 +337,7 @@ class Views:
         if not affected and self._engine.tells_owners == told_owners:
             return affected
         self.version += 1
+        self.outlook.look_again(rules=True)
         for slot in self._engine.take_moved() & self.slots:
             now = self._engine.class_of(slot)
             if self.numbers.engine_class(slot) != now:
