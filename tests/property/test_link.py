@@ -123,3 +123,14 @@ def test_what_was_never_sent_cannot_be_confirmed() -> None:
 def test_a_frame_without_end_is_refused() -> None:
     with pytest.raises(WireError, match="at most 100"):
         Frames(100).feed((101).to_bytes(4, "big"))
+
+
+@given(st.lists(st.binary(max_size=300), max_size=8), st.randoms(use_true_random=False))
+def test_frames_are_the_same_in_whatever_pieces_they_come(bodies: list[bytes], draw: random.Random) -> None:
+    wire = b"".join(len(body).to_bytes(4, "big") + body for body in bodies)
+    frames, found, at = Frames(), [], 0
+    while at < len(wire):
+        past = at + draw.choice((1, 3, 50, 1000))
+        found += frames.feed(wire[at:past])
+        at = past
+    assert found == bodies

@@ -51,7 +51,10 @@ class Sights:
             self._of = grown
         self._of[slot] = group
         if group:
-            self._members.setdefault(group, BitMap()).add(slot)
+            joined = self._members.get(group)
+            if joined is None:
+                joined = self._members[group] = BitMap()
+            joined.add(slot)
 
     def group(self, slots: BitMap, group: int) -> None:
         """These nodes are in this group now."""

@@ -31,7 +31,7 @@ class Stream(Accepted):
         self._greeted, self._broken = greeted, broken
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
-        self.take: Callable[[bytes], None] | None = None
+        self.take: Callable[[bytes | memoryview], None] | None = None
         """What takes frames after the greeting."""
 
     def itself(self) -> Stream:
@@ -89,7 +89,10 @@ class End:
     """
 
     def __init__(
-        self, own: bytes, take: Callable[[bytes], None], last: Callable[[], msgspec.Struct | None] | None = None
+        self,
+        own: bytes,
+        take: Callable[[bytes | memoryview], None],
+        last: Callable[[], msgspec.Struct | None] | None = None,
     ) -> None:
         self.link = Link(own)
         self._take, self._last = take, last
@@ -169,7 +172,7 @@ class End:
         if self._stream is not None:
             self._stream.cut(reason)
 
-    def _frame(self, body: bytes) -> None:
+    def _frame(self, body: bytes | memoryview) -> None:
         payload = self.link.take(body)
         if payload is not None:
             self._take(payload)

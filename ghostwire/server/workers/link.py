@@ -90,7 +90,7 @@ class Link:
         """Say what was received, if that is not said yet."""
         return b"" if self._said == self._received else self._framed(0, b"")
 
-    def take(self, body: bytes) -> bytes | None:
+    def take(self, body: bytes | memoryview) -> bytes | memoryview | None:
         """One frame, without its length: the batch in it, None where it holds none or one that came before.
 
         Raises `WireError` for a frame that is none, and where batches are missing.
@@ -118,27 +118,37 @@ class Link:
 
 
 class Frames:
-    """Bytes of a stream in, frames without their lengths out."""
+    """Bytes of a stream in, frames without their lengths out: where they lie, as most arrive whole."""
 
-    __slots__ = ("_buffer", "_limit")
+    __slots__ = ("_begun", "_limit", "_wanted")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
-        self._buffer = bytearray()
+        self._begun = bytearray()
+        self._wanted = 0
         self._limit = limit
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> list[memoryview]:
         """Take bytes; every frame that is complete. Raises `WireError` for one that is too long."""
-        buffer = self._buffer
-        buffer += data
-        found, at = [], 0
-        while len(buffer) - at >= _LENGTH:
-            size = int.from_bytes(buffer[at : at + _LENGTH], "big")
-            if size > self._limit:
-                raise WireError(f"a frame of {size} bytes on the link: at most {self._limit} are taken")
-            end = at + _LENGTH + size
-            if len(buffer) < end:
+        if self._begun:
+            self._begun += data
+            if len(self._begun) < self._wanted:
+                return []
+            data, self._begun = bytes(self._begun), bytearray()
+        view, found, at = memoryview(data), [], 0
+        while at < len(data):
+            self._wanted = self._framed(view[at : at + _LENGTH])
+            if len(data) - at < self._wanted:
+                self._begun += view[at:]
                 break
-            found.append(bytes(buffer[at + _LENGTH : end]))
-            at = end
-        del buffer[:at]
+            found.append(view[at + _LENGTH : at + self._wanted])
+            at += self._wanted
         return found
+
+    def _framed(self, length: memoryview) -> int:
+        """How many bytes a frame has together with its length; as many as that has, while it is not all there."""
+        if len(length) < _LENGTH:
+            return _LENGTH
+        size = int.from_bytes(length, "big")
+        if size > self._limit:
+            raise WireError(f"a frame of {size} bytes on the link: at most {self._limit} are taken")
+        return _LENGTH + size

@@ -62,7 +62,7 @@ class Claims(_Message, frozen=True):
 class Replicated(_Message, frozen=True):
     """A batch of the coordinator's feed of replicas (`ghostwire.coordinator.replica`), before what rests on it."""
 
-    batch: bytes
+    batch: memoryview
 
 
 class Opened(_Message, frozen=True):

@@ -225,7 +225,7 @@ class Remote:
 
     # What the leader says.
 
-    def _batch(self, payload: bytes) -> None:
+    def _batch(self, payload: bytes | memoryview) -> None:
         self._heard_at = self.clock().mono
         try:
             self._heard += LEADER_BATCH.decode(payload)

@@ -34,7 +34,7 @@ class Replication:
         """A leader that knows nothing of this worker will tell everything."""
         self._next = Replica()
 
-    def follow(self, data: bytes) -> None:
+    def follow(self, data: bytes | memoryview) -> None:
         """Take one batch of the feed. Raises `WireError` where one is missing."""
         batch = decode_batch(data)
         coming = self._next

@@ -124,7 +124,7 @@ class Station:
             for message in behind:
                 self.end.say(message)
             return
-        self.end.say(Replicated(encode_batch(page)))
+        self.end.say(Replicated(memoryview(encode_batch(page))))
         self.end.flush()  # what is still gathered is not counted
         self._loop.call_soon(self._snapshot, pages)
 
@@ -150,7 +150,7 @@ class Station:
 
     # What the worker says.
 
-    def _batch(self, payload: bytes) -> None:
+    def _batch(self, payload: bytes | memoryview) -> None:
         self.heard_at = self._coordination.clock().mono
         self._requests.extend(WORKER_BATCH.decode(payload))
         self._go_on()

@@ -225,8 +225,9 @@ class Stations:
         return Stream(partial(self._greeted, pid), self._broken)
 
     def _replicate(self, batch: bytes) -> None:
+        told = Replicated(memoryview(batch))
         for station in self._stations.values():
-            station.say(Replicated(batch))
+            station.say(told)
 
     def _greeted(self, pid: int, stream: Stream, greeting: Greeting) -> None:
         station = self._stations.get(greeting.own)
