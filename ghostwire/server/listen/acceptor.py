@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import itertools
 import socket
 import ssl
 from collections.abc import Callable
@@ -50,28 +48,40 @@ class Acceptor:
         self._context, self._handshake_s = context, handshake_s
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting = self._loop.create_task(self._run())
+        self._pausing: asyncio.TimerHandle | None = None
+        self._resume()
 
     async def close(self) -> None:
         """Take no more connections; those that stand are their protocols' own."""
-        for task in (self._accepting, *self._tasks):
+        if self._pausing is not None:
+            self._pausing.cancel()
+        self._loop.remove_reader(self._socket)
+        for task in tuple(self._tasks):
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._accepting
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._socket.close()
 
-    async def _run(self) -> None:
-        for number in itertools.count():
-            if number % A_TURN == 0:
-                await asyncio.sleep(0)
+    def _resume(self) -> None:
+        self._pausing = None
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._pausing = self._loop.call_later(PAUSE_S, self._resume)
+
+    def _accept(self) -> None:
+        """Connections wait."""
+        for _ in range(A_TURN):
             try:
-                connection, _ = await self._loop.sock_accept(self._socket)
+                connection, _ = self._socket.accept()
+            except BlockingIOError:
+                return
             except OSError as error:
                 if error.errno in OUT_OF_FILES:
                     self._observer.event("error", "listen.out_of_files", error=error.strerror or "")
                 # Whatever it was, it was about one connection or will pass: keep accepting.
-                await asyncio.sleep(PAUSE_S)
-                continue
+                self._pause()
+                return
             protocol = self._protocol(connection)
             if protocol is None:
                 connection.close()
@@ -91,6 +101,7 @@ class Acceptor:
     async def _serve(self, connection: socket.socket, protocol: Accepted) -> None:
         timeout = self._handshake_s if self._context is not None else None
         try:
+            connection.setblocking(False)
             if connection.family != socket.AF_UNIX:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(

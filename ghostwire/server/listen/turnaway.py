@@ -49,8 +49,7 @@ class Turnaway:
     def dismiss(self, connection: socket.socket) -> None:
         """Answer with what can be sent without waiting; the connection is to be closed."""
         with contextlib.suppress(OSError):  # it may have gone already
-            connection.setblocking(False)
-            connection.send(self._curt or next(self._answers))
+            connection.send(self._curt or next(self._answers), socket.MSG_DONTWAIT)
 
     def answer(self, transport: asyncio.Transport) -> None:
         """Say it, and leave it to the other side to close."""

@@ -4,6 +4,9 @@ Each connection plays one part, and plays it again as soon as the server has had
 then, says nothing, announces what it does not send, never ends a message, sends noise, forges proofs; or it is a member
 that asks without pause, or reads nothing. Orders come on standard input, one line of JSON each; at its end the
 process says what it did, and ends.
+
+Where those who mean harm really are, they have machines of their own. Here they share the server's: they run where
+nobody else wants to (SCHED_IDLE), so what they cost others is what the server does about them.
 """
 
 from __future__ import annotations
@@ -244,6 +247,12 @@ async def play(attack: Attack, number: int, tries: Counter[str]) -> None:
         await asyncio.sleep(AGAIN_S)
 
 
+def stand_back() -> None:
+    """Leave the machine to everyone else."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 async def main() -> None:
     """Carry out orders until there are no more; say what was done."""
     loop = asyncio.get_running_loop()
@@ -260,5 +269,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    stand_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
