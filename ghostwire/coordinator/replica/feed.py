@@ -18,7 +18,7 @@ from ghostwire.model.position import Position
 
 PAGE: Final = 512
 """Events of one batch of a snapshot."""
-SMALL: Final = 160
+SMALL: Final = 512
 """Bytes of a set of slots that are not worth a shorter way of saying who is in it."""
 
 
