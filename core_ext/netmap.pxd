@@ -9,6 +9,7 @@ cdef struct Entry:
     uint32_t size        # of all three
     uint32_t head        # bytes before the part
     uint32_t block
+    uint32_t hashed      # whether the hash is known
     int64_t id
     int64_t owner
     uint64_t high        # the part's hash
@@ -25,6 +26,7 @@ cdef struct Block:
 
 @cython.final
 cdef class Arena:
+    cdef object hash             # what makes a part's hash of the id and the part, None where it is handed in
     cdef Entry *entries
     cdef uint32_t capacity
     cdef Block *blocks
@@ -36,6 +38,8 @@ cdef class Arena:
     cdef readonly uint32_t count
     cdef readonly uint64_t stamp
 
+    cdef int _take_hash(self, Entry *entry, bytes digest) except -1
+    cdef int _make_hash(self, Entry *entry) except -1
     cdef int _grow(self, uint32_t slot) except -1
     cdef int _open(self, uint32_t size) except -1
     cdef char *_append(self, uint32_t slot, uint32_t size) except NULL

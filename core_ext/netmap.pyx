@@ -69,9 +69,13 @@ cdef uint64_t read_half(const unsigned char *digest) noexcept nogil:
 
 @cython.final
 cdef class Arena:
-    """Parts by slot. `live` is the bytes of all entries, `count` how many, `stamp` the number of the last change."""
+    """Parts by slot. `live` is the bytes of all entries, `count` how many, `stamp` the number of the last change.
 
-    def __cinit__(self):
+    `hash` makes the hash of a part of its node's id and the part.
+    """
+
+    def __cinit__(self, hash=None):
+        self.hash = hash
         self.open = self.spare = -1
 
     def __dealloc__(self):
@@ -99,18 +103,21 @@ cdef class Arena:
 
     # Changes.
 
-    def put(self, uint32_t slot, int64_t id, int64_t owner, bytes part, bytes digest):
+    def put(self, uint32_t slot, int64_t id, int64_t owner, bytes part not None, bytes digest=None):
         """Keep a part under the id of its node; whether it is another than before. `owner` 0 is none.
 
-        `digest` is the part's hash, of which the first 16 bytes count. Raises `ValidationError` for a slot or an id
-        that cannot be, and for a part of more than 1 GiB.
+        `digest` is the part's hash, of which the first 16 bytes count; without it `hash` makes one when it is first
+        wanted, which it may never be. Raises `ValidationError` for a slot or an id that cannot be, and for a part of
+        more than 1 GiB.
         """
         cdef Entry *entry
         cdef char head[HEAD]
         cdef uint32_t key
         cdef char *at
         cdef uint64_t size = PyBytes_GET_SIZE(part)
-        if slot >= MOST_SLOTS or id < 0 or size > LARGEST or PyBytes_GET_SIZE(digest) < 16:
+        if slot >= MOST_SLOTS or id < 0 or size > LARGEST or (
+            self.hash is None if digest is None else PyBytes_GET_SIZE(digest) < 16
+        ):
             raise ValidationError("a part has a slot below 2^22, an id, at most 1 GiB and a hash")
         entry = self._find(slot)
         if entry != NULL and entry.id == id and entry.owner == owner and entry.size - entry.head == size and (
@@ -130,8 +137,9 @@ cdef class Arena:
         self.count += 1
         entry.at, entry.size, entry.head, entry.block = at, key + <uint32_t> size, key, <uint32_t> self.open
         entry.id, entry.owner, entry.stamp = id, owner, self.stamp
-        entry.high = read_half(<const unsigned char *> PyBytes_AS_STRING(digest))
-        entry.low = read_half(<const unsigned char *> PyBytes_AS_STRING(digest) + 8)
+        entry.hashed = 0
+        if digest is not None:
+            self._take_hash(entry, digest)
         self._clean()
         return True
 
@@ -171,6 +179,8 @@ cdef class Arena:
         for i in range(slots.shape[0]):
             entry = self._find(slots[i])
             if entry != NULL:
+                if not entry.hashed:
+                    self._make_hash(entry)
                 low += entry.low
                 high += entry.high + (1 if low < entry.low else 0)
         return (<object> high << 64) | low
@@ -249,6 +259,8 @@ cdef class Arena:
             if entry != NULL and entry.stamp <= stamp:
                 count += 1
                 size += entry.size
+                if not entry.hashed:
+                    self._make_hash(entry)
                 low += entry.low
                 high += entry.high + (1 if low < entry.low else 0)
             i += 1
@@ -285,6 +297,18 @@ cdef class Arena:
                 memcpy(out, entry.at, entry.size)
                 out += entry.size
         return page
+
+    cdef int _make_hash(self, Entry *entry) except -1:
+        part = PyBytes_FromStringAndSize(entry.at + entry.head, entry.size - entry.head)
+        return self._take_hash(entry, self.hash(entry.id, part))
+
+    cdef int _take_hash(self, Entry *entry, bytes digest) except -1:
+        if digest is None or PyBytes_GET_SIZE(digest) < 16:
+            raise ValidationError("a hash has 16 bytes or more")
+        entry.high = read_half(<const unsigned char *> PyBytes_AS_STRING(digest))
+        entry.low = read_half(<const unsigned char *> PyBytes_AS_STRING(digest) + 8)
+        entry.hashed = 1
+        return 0
 
     # Memory.
 

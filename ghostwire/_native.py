@@ -18,6 +18,7 @@ from ghostwire import __version__
 from ghostwire.errors import InternalError
 
 if TYPE_CHECKING:
+    from core_ext import addresses as addresses
     from core_ext import cidr as cidr
     from core_ext import columns as columns
     from core_ext import fanout as fanout
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 CYTHON_MODULES = frozenset(
     {
+        "addresses",
         "cidr",
         "columns",
         "fanout",

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ghostwire._native import ipam
+from ghostwire._native import addresses, ipam
 from ghostwire.coordinator.settings import Settings
 from ghostwire.errors import ConflictError, ResourceExhaustedError, ValidationError
 
@@ -21,6 +21,7 @@ RESERVED: Final = (
 """Never given: what clients of the field use for services of their own, and a Chromebook for its inner network."""
 
 Address = IPv4Address | IPv6Address
+_LOW: Final = (1 << 64) - 1
 
 
 class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +45,6 @@ class Pool:
         if self.network.version == 4 and self.network.prefixlen < 8:
             raise ValidationError(f"the pool {prefix} is larger than a /8")
         self._first = int(self.network.network_address)
-        self._address = IPv4Address if self.network.version == 4 else IPv6Address
         self._span = min(self.network.num_addresses, ipam.MAX_SIZE)
         self._bitmap = ipam.Bitmap(self._span)
         self._next = 0
@@ -82,7 +82,12 @@ class Pool:
             raise ResourceExhaustedError(
                 f"the address pool {self.network} is used up: all of its {self.size} addresses are given or rest"
             )
-        return str(self._address(self._first + index))
+        return self._text(self._first + index)
+
+    def _text(self, address: int) -> str:
+        if self.network.version == 4:
+            return addresses.text4(address)
+        return addresses.text6(address >> 64, address & _LOW)
 
     def claim(self, address: Address) -> bool:
         """Take this address; whether it was free."""

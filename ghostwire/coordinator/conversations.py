@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from itertools import chain
 from typing import Final
 
+from ghostwire._native import addresses
 from ghostwire.coordinator.agenda import Due
 from ghostwire.coordinator.commands import (
     AdoptSession,
@@ -37,9 +37,6 @@ from ghostwire.wire import codec
 from ghostwire.wire.messages import RotateOrder, Welcome
 
 MAX_ENDPOINTS: Final = 32
-_OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4: Final = re.compile(rf"(?!0\.0\.0\.0:|22[4-9]\.|23[0-9]\.)(?:{_OCTET}\.){{3}}{_OCTET}:([1-9][0-9]{{0,4}})")
-"""An endpoint as nearly all are, written in the way that it is kept: it need not be read in full."""
 RESYNCS_A_MINUTE: Final = 6
 """Whole maps that a node may ask for in a minute."""
 _ROTATE: Final = codec.encode(RotateOrder(reason="an operator asks for a new key"))
@@ -255,12 +252,14 @@ def check_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:
     """Endpoints, each once, in the order given and in one way of writing. Raises `ValidationError`."""
     if len(endpoints) > MAX_ENDPOINTS:
         raise ValidationError(f"a node has at most {MAX_ENDPOINTS} endpoints, not {len(endpoints)}")
+    if len(endpoints) == 1 and addresses.is_endpoint4(endpoints[0]):
+        return endpoints
     return tuple(dict.fromkeys(_endpoint(endpoint) for endpoint in endpoints))
 
 
 def _endpoint(text: str) -> str:
-    plain = _IPV4.fullmatch(text)
-    return text if plain is not None and int(plain[1]) < 65536 else _read_endpoint(text)
+    """An endpoint as nearly all are, written in the way that it is kept, need not be read in full."""
+    return text if addresses.is_endpoint4(text) else _read_endpoint(text)
 
 
 def _read_endpoint(text: str) -> str:

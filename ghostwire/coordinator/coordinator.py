@@ -25,6 +25,7 @@ from ghostwire.errors import ConflictError, DatabaseError, GhostwireError, Inter
 from ghostwire.model.time import SECOND, Now
 
 Handler = Callable[[Any, Now, Claim], Any]
+Hearer = Callable[[Any, Now], Any]
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Coordinator:
         self._last_persist = 0
         self._stopped = False
         self._handlers = _handlers(self._core, self._conversations, self._timekeeper)
+        self._hearers = _hearers(self._conversations)
         self.view = View(self._core)
         if self._core.access.has_fallen():
             # Before anything else is decided, so that no version of the policy brings it back.
@@ -112,6 +114,9 @@ class Coordinator:
     def _at(self, now: Now) -> Now:
         """Never earlier than before, and never standing: a clock set back re-opens nothing, and keeps nothing open."""
         held = self._core.now
+        if now.mono >= held.mono and now.utc >= held.utc:
+            self._core.now = now
+            return now
         mono = max(now.mono, held.mono)
         carried = held.utc + round((mono - held.mono) * SECOND)
         self._core.now = Now(mono, now.utc if now.utc >= held.utc else carried)
@@ -124,12 +129,16 @@ class Coordinator:
         self._core.arm_window(now)
 
     def _decide(self, command: c.Command, attempt: int, now: Now) -> None:
+        if self._stopped:
+            self._refuse(command, UnavailableError("the coordinator is stopping", retry_after=1.0), now)
+            return
+        hearer = self._hearers.get(type(command))
+        if hearer is not None:
+            self._hear(hearer, command, now)
+            return
         handler = self._handlers.get(type(command))
         if handler is None:
             self._refuse(command, InternalError(f"nobody decides {type(command).__name__}"), now)
-            return
-        if self._stopped:
-            self._refuse(command, UnavailableError("the coordinator is stopping", retry_after=1.0), now)
             return
         locks = locks_of(command, self._core.state)
         if locks and not self._core.reservations.lock(locks, command):
@@ -148,6 +157,15 @@ class Coordinator:
             self._build(command, found, attempt, now)
         else:
             claim.release(committed=False)
+            self._reply(command, found)
+
+    def _hear(self, hearer: Hearer, command: c.Command, now: Now) -> None:
+        """Take what is said in a session."""
+        try:
+            found = hearer(command, now)
+        except GhostwireError as error:
+            self._refuse(command, error, now)
+        else:
             self._reply(command, found)
 
     def _build(self, command: c.Command, unbuilt: Unbuilt, attempt: int, now: Now) -> None:
@@ -261,18 +279,24 @@ def _store_error(answer: c.Failed) -> GhostwireError:
     return DatabaseError(f"the store refused the change: {answer.error}")
 
 
+def _hearers(talk: Conversations) -> dict[type[c.Command], Hearer]:
+    """Who takes what is said in a session: it changes no row, so that nothing is locked or claimed for it."""
+    return {
+        c.AdoptSession: talk.adopt,
+        c.SessionClosed: talk.closed,
+        c.HeartbeatNode: talk.heartbeat,
+        c.HearNodes: talk.hear,
+        c.SetEndpoints: talk.set_endpoints,
+        c.ResyncNode: talk.resync,
+    }
+
+
 def _handlers(core: Core, talk: Conversations, time: Timekeeper) -> dict[type[c.Command], Handler]:
     """Who decides what. A handler gives a `Decision`, or the reply where there is nothing to write."""
     nodes, keys, tokens, users = core.nodes, core.preauth_keys, core.api_tokens, core.users
     return {
         c.RegisterNode: talk.register,
         c.OpenSession: lambda m, now, claim: talk.open(m, now),
-        c.AdoptSession: lambda m, now, claim: talk.adopt(m, now),
-        c.SessionClosed: lambda m, now, claim: talk.closed(m, now),
-        c.HeartbeatNode: lambda m, now, claim: talk.heartbeat(m, now),
-        c.HearNodes: lambda m, now, claim: talk.hear(m, now),
-        c.SetEndpoints: lambda m, now, claim: talk.set_endpoints(m, now),
-        c.ResyncNode: lambda m, now, claim: talk.resync(m, now),
         c.OrderRotation: lambda m, now, claim: talk.order_rotation(m),
         c.RotateNodeKey: lambda m, now, claim: nodes.rotate(m, now.utc, claim),
         c.LogoutNode: lambda m, now, claim: nodes.logout(m, now.utc),

@@ -62,11 +62,16 @@ def profile_part(user: User) -> bytes:
     return encode_part(Profile(id=user.id, display_name=user.display_name or user.name))
 
 
+def _peer_hash(node: int, part: bytes) -> bytes:
+    """The hash of what peers are shown of a node: a part's, by its name in digests."""
+    return token.blake3(b"peer/%d\0" % node + part)
+
+
 class Fragments:
     """The peer part of every present node, by slot: one arena for all of them."""
 
     def __init__(self, journal: Journal) -> None:
-        self.arena = netmap.Arena()
+        self.arena = netmap.Arena(_peer_hash)
         self._journal = journal
 
     def keep(self, slot: int, node: Node, part: bytes) -> bool:
@@ -75,7 +80,7 @@ class Fragments:
 
     def put(self, slot: int, node: int, owner: int, part: bytes) -> bool:
         """Keep the part of the node with this id and owner (0 for none); whether it differs from the one before."""
-        if not self.arena.put(slot, node, owner, part, token.blake3(b"peer/%d\0" % node + part)):
+        if not self.arena.put(slot, node, owner, part):
             return False
         self._journal.part(slot)
         return True

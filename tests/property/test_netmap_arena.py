@@ -1,5 +1,6 @@
 """The fragment arena against its twin, and what it makes of memory."""
 
+import hashlib
 import random
 from array import array
 
@@ -18,12 +19,16 @@ SIZES = st.integers(0, 300) | st.sampled_from([255, 256, 65_500, 65_535, 65_536,
 CHOICES = st.lists(SLOTS, max_size=40, unique=True)
 
 
+def hashed(id: int, part: bytes) -> bytes:
+    return hashlib.sha256(b"%d " % id + part).digest()
+
+
 class ArenaMachine(RuleBasedStateMachine):
     """Every answer is the twin's, whatever was moved in between."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fast, self.slow = netmap.Arena(), twin.Arena()
+        self.fast, self.slow = netmap.Arena(hashed), twin.Arena(hashed)
         self.ids: set[int] = set()
 
     @rule(slot=SLOTS, id=IDS, owner=st.integers(0, 3), size=SIZES, seed=st.integers(0, 2**32))
@@ -34,6 +39,13 @@ class ArenaMachine(RuleBasedStateMachine):
         part, digest = source.randbytes(size), source.randbytes(32)
         assert self.fast.put(slot, id, owner, part, digest) is self.slow.put(slot, id, owner, part, digest)
         assert self.fast.put(slot, id, owner, part, digest) is self.slow.put(slot, id, owner, part, digest) is False
+
+    @rule(slot=SLOTS, id=IDS, owner=st.integers(0, 3), size=SIZES, seed=st.integers(0, 2**32))
+    def put_to_be_hashed(self, slot: int, id: int, owner: int, size: int, seed: int) -> None:
+        if id != self.slow.id(slot) and id in self.slow.ids(self.slow.kept):
+            return
+        part = random.Random(seed).randbytes(size)
+        assert self.fast.put(slot, id, owner, part) is self.slow.put(slot, id, owner, part)
 
     @rule(slot=SLOTS)
     def drop(self, slot: int) -> None:
@@ -73,6 +85,30 @@ class ArenaMachine(RuleBasedStateMachine):
 
 ArenaMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 TestArena = ArenaMachine.TestCase
+
+
+def test_a_part_is_hashed_when_its_hash_is_first_wanted() -> None:
+    asked: list[tuple[int, bytes]] = []
+
+    def note(id: int, part: bytes) -> bytes:
+        asked.append((id, part))
+        return hashed(id, part)
+
+    arena = netmap.Arena(note)
+    for part in (b"old", b"new"):
+        arena.put(3, 7, 0, part)
+    assert not asked
+    assert arena.digest(array("I", [3])) == arena.digest(array("I", [3])) == int.from_bytes(hashed(7, b"new")[:16])
+    assert asked == [(7, b"new")]
+
+
+def test_a_hash_is_made_by_someone_and_long_enough() -> None:
+    with pytest.raises(ValidationError):
+        netmap.Arena().put(3, 7, 0, b"part")
+    arena = netmap.Arena(lambda id, part: b"short")
+    arena.put(3, 7, 0, b"part")
+    with pytest.raises(ValidationError):
+        arena.digest(array("I", [3]))
 
 
 def test_memory_follows_what_lives() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 
 import msgspec
 
@@ -10,7 +10,8 @@ MODULUS = 1 << 128
 
 
 class Arena:
-    def __init__(self) -> None:
+    def __init__(self, hash: Callable[[int, bytes], bytes] | None = None) -> None:
+        self.hash = hash
         self.kept: dict[int, tuple[int, int, bytes, int, int]] = {}
         self.stamp = 0
 
@@ -20,7 +21,10 @@ class Arena:
     def __contains__(self, slot: int) -> bool:
         return slot in self.kept
 
-    def put(self, slot: int, id: int, owner: int, part: bytes, digest: bytes) -> bool:
+    def put(self, slot: int, id: int, owner: int, part: bytes, digest: bytes | None = None) -> bool:
+        if digest is None:
+            assert self.hash is not None
+            digest = self.hash(id, part)
         if slot in self.kept and self.kept[slot][:3] == (id, owner, part):
             return False
         self.stamp += 1
