@@ -77,8 +77,13 @@ class Outlook:
         return found
 
     def _rules(self, rows: Iterable[FilterRow]) -> tuple[FilterRule, ...]:
-        rules = (filter_rule(row, self._numbers.inhabited(tuple(row[0])), tuple(sorted(set(row[2])))) for row in rows)
-        return tuple(rule for rule in rules if rule.classes or rule.same_owner or rule.prefixes)
+        rules = []
+        for row in rows:
+            engine_classes, same_owner, prefixes = row[:3]
+            classes = self._numbers.inhabited(tuple(engine_classes)) if engine_classes else ()
+            if classes or same_owner or prefixes:
+                rules.append(filter_rule(row, classes, tuple(sorted(set(prefixes))) if prefixes else ()))
+        return tuple(rules)
 
     def _ends(self, slot: int) -> tuple[SightEnd, ...]:
         """Until when a node sees those whom it will not see for good, in order of time."""
