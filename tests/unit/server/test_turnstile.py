@@ -13,7 +13,9 @@ from ghostwire.server.session.turnstile import (
     JITTER_S,
     JOINS,
     PATIENCE_S,
+    REST_S,
     RETURNS,
+    SLOW_S,
     TURN_S,
     Passage,
     Turnstile,
@@ -23,13 +25,15 @@ COST_S = 0.0004
 
 
 class Loop:
-    """An event loop that only calls soon; other work takes `busy_s` a turn."""
+    """An event loop where other work takes `busy_s` a turn. It `rested` while nothing was called soon."""
 
     def __init__(self, busy_s: float = 0.0) -> None:
         self.now, self.busy_s = 100.0, busy_s
         self.turns = 0
         self.faults: list[Exception] = []
+        self.rested = 0.0
         self._soon: deque[Callable[[], None]] = deque()
+        self._later: deque[tuple[float, Callable[[], None]]] = deque()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.faults.append(context["exception"])
@@ -37,7 +41,15 @@ class Loop:
     def call_soon(self, callback: Callable[[], None]) -> None:
         self._soon.append(callback)
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._later.append((seconds, callback))
+
     def turn(self) -> bool:
+        if not self._soon and self._later:
+            seconds, callback = self._later.popleft()
+            self.now += seconds
+            self.rested += seconds
+            self._soon.append(callback)
         if not self._soon:
             return False
         self.now += self.busy_s
@@ -85,6 +97,32 @@ def test_a_turn_of_the_loop_spends_a_millisecond_and_everyone_gets_in() -> None:
         assert door.loop.now - since < TURN_S + COST_S
         assert len(door.opened) > before
     assert door.opened == list(range(50))
+
+
+def test_openings_rest_where_turns_of_the_loop_take_long() -> None:
+    door = Door(busy_s=0.006)
+    for name in range(50):
+        door.come(name)
+    began = door.loop.now
+    while door.turnstile.waiting:
+        before, rested = len(door.opened), door.loop.rested
+        door.loop.turn()
+        assert len(door.opened) == before or door.loop.rested - rested >= SLOW_S
+    assert door.opened == list(range(50))
+    assert SLOW_S < door.loop.rested < (door.loop.now - began) / 2
+
+
+def test_no_opening_rests_where_turns_are_short_and_no_rest_is_long() -> None:
+    door, slow = Door(busy_s=SLOW_S / 2), Door(busy_s=1.0)
+    for name in range(20):
+        door.come(name)
+        slow.come(name)
+    door.loop.run()
+    assert door.loop.rested == 0
+    while slow.turnstile.waiting:
+        rested = slow.loop.rested
+        slow.loop.turn()
+        assert slow.loop.rested - rested < REST_S + 1e-9
 
 
 def test_who_comes_back_passes_before_who_joins() -> None:
