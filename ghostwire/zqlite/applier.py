@@ -160,8 +160,11 @@ class Applier:
             return []
         times = [self._clock() for _ in operations]
         log = Log(self.epoch, self._schema.known.catalogue.since, self.head)
-        with self._capture.away():
+        self._capture.pause()
+        try:
             done = self._detached.apply(operations, times, log, within)
+        finally:
+            self._capture.resume()
         if done:
             newest = done[-1][0]
             self.head = Head(newest.seq, newest.ts, newest.hash)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -42,14 +41,13 @@ class Capture:
         self._told = self._hook()
         self._connection.preupdate_hook(self._told)
 
-    @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
-        """Within, somebody else sees to what rows become."""
+    def pause(self) -> None:
+        """Until `resume`, somebody else sees to what rows become."""
         self._connection.preupdate_hook(None)
-        try:
-            yield
-        finally:
-            self._connection.preupdate_hook(self._told)
+
+    def resume(self) -> None:
+        """Collect again."""
+        self._connection.preupdate_hook(self._told)
 
     def begin(self) -> None:
         """Start the next operation's list."""
