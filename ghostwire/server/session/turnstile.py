@@ -2,8 +2,9 @@
 
 Opening a session is the dearest thing that a stranger can ask for: a proof to check, a map to find, for a machine that
 joins a commit too. One turn of the event loop spends at most a millisecond on it, so whoever is connected is answered
-meanwhile; and where turns take long, because this process or the machine has too much to do, openings rest. Nodes that come back pass before machines that join. Whoever would wait longer than a few seconds is refused
-at once and given a time of its own, as far off as what has been measured says.
+meanwhile; and where turns take long, because this process or the machine has too much to do, openings rest. Nodes that
+come back pass before machines that join. Whoever would wait longer than a few seconds is refused at once and given a
+time of its own, as far off as what has been measured says.
 """
 
 from __future__ import annotations
