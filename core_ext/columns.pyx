@@ -1,4 +1,4 @@
-"""The parts of many peers field by field: what MessagePack maps with text for keys hold, one column a key.
+"""The parts of many peers field by field, and back: what MessagePack maps with text for keys hold, one column a key.
 
 Parts with the same keys in the same order have one shape. A column of 32-byte strings loses their heads, a column of
 integers becomes their differences, any other one is an array of the values as they were encoded.
@@ -26,6 +26,10 @@ cdef int64_t WIDEST = (<int64_t> 1) << 61     # integers beyond it are not subtr
 
 cdef object broken():
     return WireError("a part is no MessagePack map with text for keys")
+
+
+cdef object unlike():
+    return WireError("a page of columns is not what its shapes say")
 
 
 @cython.final
@@ -292,3 +296,173 @@ cdef str text(Column column):
         return column.key[2 if column.key[0] == 0xD9 else 1:].decode()
     except UnicodeDecodeError:
         raise broken() from None
+
+
+@cython.final
+cdef class Values:
+    """A column as it is read: one value after the other, in the bytes that it has in its part."""
+
+    def __cinit__(self, str key not None, int kind, bytes data not None):
+        cdef bytes text = key.encode()
+        self.key = text_head(PyBytes_GET_SIZE(text)) + text
+        self.kind, self.data = kind, data
+        self.raw, self.end = <const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
+        if kind == KEYS:
+            self.left = self.end // KEY_BYTES
+            if self.end % KEY_BYTES:
+                raise WireError("a column of keys ends within one")
+        elif kind == DIFFERENCES or kind == AS_THEY_ARE:
+            self.left = self.counted()
+        else:
+            raise WireError(f"there are no columns of kind {kind}")
+
+    cdef uint64_t counted(self) except? 0:
+        """How many values the array has whose head stands here."""
+        cdef uint8_t first = self.raw[0] if self.end else 0
+        cdef int width = 2 if first == 0xDC else 4 if first == 0xDD else 0
+        self.at = 1 + width
+        if self.at > self.end or not (width or 0x90 <= first < 0xA0):
+            raise unlike()
+        return read_number(self.raw + 1, width) if width else first & 0x0F
+
+    cdef int hand(self, Buffer *out) except -1:
+        """Append the next value."""
+        cdef Py_ssize_t begin = self.at
+        cdef uint8_t head[2]
+        cdef int64_t step = 0
+        if not self.left:
+            raise unlike()
+        self.left -= 1
+        if self.kind == KEYS:
+            head[0], head[1] = 0xC4, KEY_BYTES
+            append(out, head, 2)
+            self.at += KEY_BYTES
+            return append(out, self.raw + begin, KEY_BYTES)
+        self.at = past(self.raw, begin, self.end, 0)
+        if self.kind == AS_THEY_ARE:
+            return append(out, self.raw + begin, self.at - begin)
+        if read_any_integer(self.raw + begin, &step):
+            self.last += step
+        elif self.raw[begin] == 0xCF:
+            self.last += read_number(self.raw + begin + 1, 8)
+        else:
+            raise unlike()
+        return write_wide(out, self.last)
+
+    cdef bint over(self) noexcept:
+        """Whether every value was read, and nothing stands behind the last one."""
+        return not self.left and self.at == self.end
+
+
+cdef bytes text_head(Py_ssize_t size):
+    """What stands before text of so many bytes."""
+    if size < 32:
+        return bytes([0xA0 | size])
+    if size < 1 << 8:
+        return bytes([0xD9, size])
+    return b"\xda" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xdb" + size.to_bytes(4, "big")
+
+
+cdef object identity_of(const uint8_t *raw):
+    """The id that a whole value is."""
+    cdef int64_t number = 0
+    if read_any_integer(raw, &number):
+        return number
+    if raw[0] == 0xCF:
+        return read_number(raw + 1, 8)
+    raise unlike()
+
+
+cdef int write_wide(Buffer *out, int128 value) except -1:
+    """An integer with or without a sign, in as few bytes as it can be; refused where 64 bits do not hold it."""
+    cdef uint8_t raw[9]
+    cdef uint64_t number = <uint64_t> value
+    cdef int i
+    if value >> 63 == 0 or value >> 63 == -1:
+        return write_integer(out, <int64_t> value)
+    if value >> 63 != 1:
+        raise unlike()
+    raw[0] = 0xCF
+    for i in range(8):
+        raw[1 + i] = <uint8_t> (number >> (56 - 8 * i) & 0xFF)
+    return append(out, raw, 9)
+
+
+cdef bint read_any_integer(const uint8_t *raw, int64_t *number) noexcept nogil:
+    """Whether a whole value is an integer that 64 bits with a sign hold, in however many bytes."""
+    cdef uint8_t first = raw[0]
+    cdef int width
+    cdef uint64_t found
+    if first < 0x80 or first >= 0xE0:
+        number[0] = first if first < 0x80 else <int64_t> first - 256
+        return True
+    if not 0xCC <= first <= 0xD3:
+        return False
+    width = 1 << ((first - 0xCC) & 3)
+    found = read_number(raw + 1, width)
+    if first <= 0xCF:
+        number[0] = <int64_t> found
+        return number[0] >= 0
+    number[0] = <int64_t> (found << (64 - 8 * width)) >> (64 - 8 * width)
+    return True
+
+
+@cython.final
+cdef class Shape:
+    """The fields of parts that have the same ones in the same order; `identity` is the place of the id among them."""
+
+    def __cinit__(self, tuple keys not None, dict by_key not None):
+        cdef Py_ssize_t count = len(keys)
+        if count > MOST_COLUMNS or len(set(keys)) != count or "id" not in keys:
+            raise unlike()
+        self.head = bytes([0x80 | count]) if count < 16 else bytes([0xDE]) + count.to_bytes(2, "big")
+        self.identity = keys.index("id")
+        try:
+            self.fields = [by_key[key] for key in keys]
+        except KeyError:
+            raise unlike() from None
+
+
+def scatter(shapes, bytes peers not None, columns, Py_ssize_t most):
+    """The parts by the id in each, in order: what `gather` was given.
+
+    Raises `WireError` where columns have other values than the shapes say, or parts more than `most` bytes in all.
+    """
+    cdef dict by_key = {key: Values(key, kind, data) for key, (kind, data) in columns.items()}
+    cdef list known = [None] * len(shapes)
+    cdef dict found = {}
+    cdef Values values
+    cdef Shape shape
+    cdef Buffer out
+    cdef Py_ssize_t place, begin, size = 0, total = len(shapes)
+    cdef object identity = None
+    cdef unsigned char number
+    out.at, out.size, out.room = NULL, 0, 0
+    try:
+        for number in peers:
+            if number >= total:
+                raise unlike()
+            if known[number] is None:
+                known[number] = Shape(shapes[number], by_key)
+            shape = <Shape> known[number]
+            out.size = 0
+            append(&out, <const uint8_t *> PyBytes_AS_STRING(shape.head), PyBytes_GET_SIZE(shape.head))
+            place = 0
+            for field in shape.fields:
+                values = <Values> field
+                append(&out, <const uint8_t *> PyBytes_AS_STRING(values.key), PyBytes_GET_SIZE(values.key))
+                begin = out.size
+                values.hand(&out)
+                if place == shape.identity:
+                    identity = identity_of(out.at + begin)
+                place += 1
+            size += out.size
+            if size > most:
+                raise WireError(f"a page of columns holds more than {most} bytes of peers")
+            found[identity] = PyBytes_FromStringAndSize(<const char *> out.at, out.size)
+    finally:
+        free(out.at)
+    for field in by_key.values():
+        if not (<Values> field).over():
+            raise WireError("a page of columns has more values than peers")
+    return found

@@ -7,21 +7,18 @@ shape has it. A digest covers parts as they were, so what comes back is the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from ghostwire._native import columns
-from ghostwire.errors import WireError
 from ghostwire.wire.packing import pack, unpack
 
 AS_THEY_ARE: Final = 0
 DIFFERENCES: Final = 1
 KEYS: Final = 2
 KEY_BYTES: Final = 32
-_KEY_HEAD: Final = b"\xc4\x20"
 
 
 class Column(msgspec.Struct, frozen=True, array_like=True):
@@ -43,12 +40,6 @@ class Columns(msgspec.Struct, frozen=True, array_like=True):
     columns: dict[str, Column]
 
 
-_encoder = msgspec.msgpack.Encoder()
-_number = msgspec.msgpack.Decoder(int)
-_numbers = msgspec.msgpack.Decoder(list[int])
-_values = msgspec.msgpack.Decoder(list[msgspec.Raw])
-
-
 def transpose(parts: Iterable[bytes]) -> Columns | None:
     """The columns of these parts; None where they have more shapes than a byte counts, or more than 256 fields."""
     found = columns.gather(parts)
@@ -64,43 +55,8 @@ def transpose(parts: Iterable[bytes]) -> Columns | None:
 
 def restore(table: Columns, most: int) -> dict[int, bytes]:
     """The parts by the id in them, in order. Raises `WireError` for what is no table, or more than `most` bytes."""
-    try:
-        return _restore(table, most)
-    except (StopIteration, IndexError, KeyError, OverflowError, msgspec.MsgspecError) as error:
-        raise WireError("a page of columns is not what its shapes say") from error
-
-
-def _restore(table: Columns, most: int) -> dict[int, bytes]:
-    fields = {key: _unfold(column, most) for key, column in table.columns.items()}
-    keys = {key: _encoder.encode(key) for key in fields}
-    heads = [_encoder.encode(dict.fromkeys(shape))[: _head_size(len(shape))] for shape in table.shapes]
-    found: dict[int, bytes] = {}
-    size = 0
-    for number in unpack(table.peers, most):
-        values = {key: next(fields[key]) for key in table.shapes[number]}
-        part = heads[number] + b"".join(keys[key] + value for key, value in values.items())
-        size += len(part)
-        if size > most:
-            raise WireError(f"a page of columns holds more than {most} bytes of peers")
-        found[_number.decode(values["id"])] = part
-    if any(next(values, None) is not None for values in fields.values()):
-        raise WireError("a page of columns has more values than peers")
-    return found
-
-
-def _unfold(column: Column, most: int) -> Iterator[bytes]:
-    data = column.data
-    if column.kind == KEYS:
-        if len(data) % KEY_BYTES:
-            raise WireError("a column of keys ends within one")
-        return (_KEY_HEAD + data[at : at + KEY_BYTES] for at in range(0, len(data), KEY_BYTES))
-    if column.kind == DIFFERENCES:
-        return map(_encoder.encode, accumulate(_numbers.decode(unpack(data, most))))
-    if column.kind == AS_THEY_ARE:
-        return map(bytes, _values.decode(unpack(data, most)))
-    raise WireError(f"there are no columns of kind {column.kind}")
-
-
-def _head_size(fields: int) -> int:
-    """Bytes of a MessagePack map's head."""
-    return 1 if fields < 16 else 3 if fields < 1 << 16 else 5
+    found = {
+        key: (column.kind, column.data if column.kind == KEYS else unpack(column.data, most))
+        for key, column in table.columns.items()
+    }
+    return columns.scatter(table.shapes, unpack(table.peers, most), found, most)
