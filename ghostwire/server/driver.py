@@ -48,6 +48,7 @@ from ghostwire.coordinator.replica import Feed, encode_batch
 from ghostwire.errors import ConflictError, GhostwireError, InternalError, UnavailableError
 from ghostwire.model.time import Now
 from ghostwire.server.clock import Clock, thread_cpu
+from ghostwire.server.gathering import Gathering
 from ghostwire.server.status import WorkersStatus
 from ghostwire.server.witness import Witness
 
@@ -133,6 +134,8 @@ class Driver:
         self._due = 0.0
         self._inbox: deque[Command | commands.Answer] = deque()
         self._working = False
+        self._gathering = Gathering(self._loop, self._work)
+        self._pressing = 0
         self._stopping = False
         self._feed: Feed | None = None
         self._tell_replicas: Callable[[bytes], None] = _nobody
@@ -160,7 +163,10 @@ class Driver:
             return
         self._op += 1
         command = build(self._op)
-        self._asked[self._op] = partial(self._when_told, answer) if isinstance(command, REVOKING) else answer
+        if isinstance(command, REVOKING):
+            self._pressing += 1
+            answer = partial(self._when_told, answer)
+        self._asked[self._op] = answer
         self._handle(command)
 
     async def ask(self, build: Build) -> Any:
@@ -188,6 +194,7 @@ class Driver:
         self._work()
         while self._inbox:
             self._work()
+        self._gathering.cancel()
         if self._timer is not None:
             self._timer.cancel()
         for answer in list(self._asked.values()):
@@ -202,12 +209,12 @@ class Driver:
         if self._feed is None:
             self._work()
         else:
-            # What one turn of the event loop brings is told to replicas as one batch.
-            self._working = True
-            self._loop.call_soon(self._work)
+            # What one turn brings is told to replicas as one batch; what takes something away does not wait for others.
+            self._gathering.ask(at_once=self._pressing > 0)
 
     def _work(self) -> None:
         self._working = True
+        self._gathering.begin(len(self._inbox))
         try:
             self._carry_out()
             while self._inbox:
@@ -220,9 +227,9 @@ class Driver:
                     break
         finally:
             # Also where a command failed: those behind it are dealt with all the same.
-            self._working = bool(self._inbox)
-            if self._working:
-                self._loop.call_soon(self._work)
+            self._working = False
+            if self._inbox:
+                self._gathering.ask(at_once=True)
             self._rearm()
 
     def _carry_out(self) -> None:
@@ -266,6 +273,7 @@ class Driver:
             answer(value, error)
 
     def _when_told(self, answer: Answer, value: Any, error: GhostwireError | None) -> None:
+        self._pressing -= 1
         if error is None:
             self.outlet.settled(partial(answer, value, None))
         else:
