@@ -76,6 +76,7 @@ def test_heartbeats_are_answered_as_the_twin_does(story: list[Any]) -> None:
 
 @given(st.binary(max_size=120), st.integers(0, 120), st.integers(0, 255))
 @example(b"", 0, 0)
+@example(b"", 44, 0xE0)
 def test_bytes_of_any_other_kind_are_left_to_the_general_way(junk: bytes, at: int, byte: int) -> None:
     arena = netmap.Arena()
     arena.put(0, 10, 0, b"part", bytes(16))

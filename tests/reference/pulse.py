@@ -34,7 +34,7 @@ class Pulse:
         log, boot, base, first, near = self._running
         if position is None or (position.log, position.boot) != (log, boot) or len(digest) != 16:
             return None
-        if max(position.seq, position.vseq) > 1 << 62:
+        if min(position.seq, position.vseq) < 0 or max(position.seq, position.vseq) > 1 << 62:
             return None
         if slot >= min(len(self._changed), len(self._reached)) or self._arena.id(slot) != node:
             return None
