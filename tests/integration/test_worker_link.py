@@ -61,17 +61,16 @@ async def test_a_link_that_is_cut_again_and_again_loses_and_doubles_nothing(pair
 async def test_workers_come_back_after_the_leader_had_no_descriptor_left(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, failed = asyncio.get_running_loop(), 0
-    accept = loop.sock_accept
+    failed, accept = 0, socket.socket.accept
 
-    async def scarce(listening: socket.socket) -> Any:
+    def scarce(listening: socket.socket) -> Any:
         nonlocal failed
         if not failed and listening.family == socket.AF_UNIX:
             failed += 1
             raise OSError(errno.EMFILE, "Too many open files")
-        return await accept(listening)
+        return accept(listening)
 
-    monkeypatch.setattr(loop, "sock_accept", scarce)
+    monkeypatch.setattr(socket.socket, "accept", scarce)
     for _ in range(2):
         pair.between.cut()
         await until(lambda: not pair.worker.remote.reached.is_set())
